@@ -1,0 +1,250 @@
+"""Assembly: a plan made into a live transformers model.
+
+Fresh shells around shared tensors; nothing is written to disk.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+
+from mergelab.errors import AssemblyError, Problem
+from mergelab.models.config import NAMES, stack_config
+from mergelab.models.pour import pour
+from mergelab.models.speak import Stopped, write
+from mergelab.models.tokenizer import load_tokenizer
+from mergelab.recipes.plan import Plan, Step, plan
+from mergelab.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a turn did.
+
+    Attributes:
+        redone: number of steps computed or rebound.
+        steps: number of steps of the plan.
+        bytes: bytes of the tensors redone, as they stand in the model.
+        seconds: time it took.
+        rebuilt: the stack itself changed, so that the model was built anew around the tensors that stayed.
+    """
+
+    redone: int
+    steps: int
+    bytes: int
+    seconds: float
+    rebuilt: bool
+
+
+class Assembly:
+    """A live merged model.
+
+    Attributes:
+        plan: what it was made from.
+    """
+
+    def __init__(
+        self, planned: Plan, *, device: str | torch.device = "cpu", stop: Callable[[], bool] | None = None
+    ) -> None:
+        self._device = torch.device(device)
+        self._tensors: dict[Step, torch.Tensor] = {}
+        self._model: Any = None
+        self._tokenizer: Any = None
+        self._slots: dict[str, list[tuple[torch.nn.Module, str]]] = {}
+        self.plan = planned
+        self._turn(planned, stop or (lambda: False))
+
+    @property
+    def recipe(self) -> Recipe:
+        """What is merged."""
+        return self.plan.recipe
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, in evaluation mode; ``generate`` and the KV cache work as on any other.
+
+        Raises:
+            AssemblyError: the assembly is closed.
+        """
+        if self._model is None:
+            raise AssemblyError(Problem("assembly", "is closed.", "Assemble the recipe again."))
+        return self._model
+
+    @property
+    def tokenizer(self) -> Any:
+        """The donor's tokenizer, loaded when first asked for."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self.plan.donor)
+        return self._tokenizer
+
+    def say(self, prompt: str, *, max_new_tokens: int = 32) -> str:
+        """What the model writes after ``prompt``: greedy, without the prompt, up to its end of text.
+
+        Raises:
+            AssemblyError: the prompt is empty, or longer than the model reads.
+        """
+        with torch.inference_mode():
+            return write(self.model, self.tokenizer, prompt, length=max_new_tokens)
+
+    def turn(self, recipe: Recipe, *, stop: Callable[[], bool] | None = None) -> Changes:
+        """Make this the model of another recipe; steps that stay the same are not redone.
+
+        Args:
+            recipe: what to merge now.
+            stop: asked between steps; once it says True the turn is abandoned and the model stays as it was.
+
+        Raises:
+            Stopped: ``stop`` said so.
+            MergelabError: as ``plan``; the model stays as it was.
+        """
+        return self._turn(plan(recipe, self.plan.checkpoints), stop or (lambda: False))
+
+    def close(self) -> None:
+        """Let go of the model and its tensors. May be called twice."""
+        self._model = None
+        self._tensors.clear()
+        self._slots.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _turn(self, planned: Plan, stop: Callable[[], bool]) -> Changes:
+        started = time.perf_counter()
+        made: dict[Step, torch.Tensor] = {}
+        fresh: list[Step] = []
+        for step in planned.steps:
+            if stop():
+                raise Stopped
+            kept = self._tensors.get(step)
+            if kept is None:
+                fresh.append(step)
+                kept = pour(step, planned.checkpoints, self._device)
+            made[step] = kept
+        same_stack = self._model is not None and _stack(planned) == _stack(self.plan)
+        if not (same_stack and all(step.name in self._slots for step in fresh)):
+            model, slots = build(planned, made)
+            self._model, self._slots = model, slots
+            same_stack = False
+        else:
+            for step in fresh:
+                for module, name in self._slots[step.name]:
+                    module._parameters[name] = torch.nn.Parameter(made[step], requires_grad=False)
+        if self.plan.donor is not planned.donor:
+            self._tokenizer = None
+        self.plan, self._tensors = planned, made
+        seconds = time.perf_counter() - started
+        size = sum(made[step].nbytes for step in fresh)
+        return Changes(len(fresh), len(planned.steps), size, seconds, rebuilt=not same_stack)
+
+
+def assemble(recipe: Recipe | Plan, *, device: str | torch.device = "cpu") -> Assembly:
+    """Make a live model of a recipe, in memory. Sources are only mapped; layers that are merely moved share their
+    memory.
+
+    Args:
+        recipe: a recipe, or a plan of one.
+        device: where the arithmetic is done and the model lives.
+
+    Raises:
+        MergelabError: as ``plan``; AssemblyError where transformers cannot hold the model.
+    """
+    return Assembly(recipe if isinstance(recipe, Plan) else plan(recipe), device=device)
+
+
+def build(planned: Plan, tensors: dict[Step, torch.Tensor]) -> tuple[Any, dict[str, list[tuple[torch.nn.Module, str]]]]:
+    """A transformers model around the given tensors, and where each of them sits in it: name -> (module, parameter).
+
+    transformers itself puts the tensors in place, exactly as it does for a folder on disk: names, tied embeddings and
+    fused experts are its business. Every layer gets a shell of its own (one cache slot each) around shared memory.
+
+    Raises:
+        AssemblyError: transformers finds tensors missing, left over or of another shape.
+    """
+    from transformers import GenerationConfig
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    written = stack_config(planned)
+    config = CONFIG_MAPPING[written["model_type"]].from_dict(written)
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        what = f"transformers has no causal language model for {written['model_type']!r}."
+        raise AssemblyError(Problem(str(planned.recipe.donor), what, "mergelab works on decoder-only language models."))
+    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
+    state = {step.name: tensor for step, tensor in tensors.items()}
+    with _quiet():
+        model, report = kind.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            dtype=getattr(torch, NAMES[planned.dtype]),
+            output_loading_info=True,
+        )
+    problems = [
+        Problem(f"tensor {name!r}", what, "The checkpoint and its config are of different models.")
+        for key, what in (
+            ("missing_keys", "is missing from the sources."),
+            ("unexpected_keys", "has no place in the model."),
+            ("mismatched_keys", "does not have the shape that the config asks for."),
+        )
+        for name in sorted(str(item) for item in report[key])
+    ]
+    if problems:
+        raise AssemblyError(*problems)
+    settings = planned.donor.path("generation_config.json")
+    if settings is not None:
+        model.generation_config = GenerationConfig.from_pretrained(settings.parent, local_files_only=True)
+    return model.requires_grad_(requires_grad=False).eval(), _slots(model, tensors)
+
+
+def _slots(model: Any, tensors: dict[Step, torch.Tensor]) -> dict[str, list[tuple[torch.nn.Module, str]]]:
+    """Where each step's tensor sits. Steps that transformers converted (fused experts, another dtype) have no slot."""
+    places: dict[tuple[int, torch.dtype, torch.Size], list[str]] = {}
+    for step, tensor in tensors.items():
+        places.setdefault((tensor.data_ptr(), tensor.dtype, tensor.shape), []).append(step.name)
+    names = {step.name for step in tensors}
+    found: dict[str, list[tuple[torch.nn.Module, str]]] = {}
+    for path, module in model.named_modules():
+        for name, parameter in module._parameters.items():
+            if parameter is None:
+                continue
+            sharing = places.get((parameter.data_ptr(), parameter.dtype, parameter.shape), [])
+            full = f"{path}.{name}"
+            owner = full if full in sharing else next((own for own in sharing if full not in names), None)
+            if owner is not None:
+                found.setdefault(owner, []).append((module, name))
+    return found
+
+
+def _stack(planned: Plan) -> tuple[object, ...]:
+    """What the shell of a model depends on: a change here asks for a new shell."""
+    return (
+        planned.donor.source,
+        planned.dtype,
+        tuple(layer.home for layer in planned.layers),
+        tuple((step.name, step.shape, step.dtype) for step in planned.steps),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from showing a progress bar for a load of milliseconds."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()

@@ -1,0 +1,144 @@
+"""Forge: a plan made into a folder that transformers loads.
+
+One tensor in memory at a time; the folder appears whole or not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from mergelab.errors import OutputError, Problem
+from mergelab.models.config import stack_config
+from mergelab.models.pour import pour
+from mergelab.models.tokenizer import FILES
+from mergelab.recipes.plan import Plan, plan
+from mergelab.recipes.recipe import Recipe
+from mergelab.weights.shards import Shard, ShardWriter, index, layout
+
+RECIPE_FILE = "mergelab_recipe.yml"
+COPIED: tuple[str, ...] = ("generation_config.json", *FILES)
+
+
+def merge(
+    recipe: Recipe | Plan,
+    out: str | os.PathLike[str],
+    *,
+    force: bool = False,
+    device: str | torch.device = "cpu",
+    shard_bytes: int = 5_000_000_000,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the merged model to a folder: weights, config, tokenizer, the recipe.
+
+    Everything is written to a hidden folder beside ``out`` and renamed at the end: on any error or interrupt ``out``
+    is as it was. Every tensor equals that of ``assemble(recipe)`` bit for bit on the same device.
+
+    Args:
+        recipe: a recipe, or a plan of one.
+        out: a folder that does not exist yet.
+        force: replace ``out`` if it exists.
+        device: where the arithmetic is done.
+        shard_bytes: most bytes of one weight file.
+        progress: called with (steps done, steps) after every tensor.
+
+    Returns:
+        The folder.
+
+    Raises:
+        MergelabError: as ``plan``; OutputError where the folder exists, or cannot be written.
+    """
+    planned = recipe if isinstance(recipe, Plan) else plan(recipe)
+    config = stack_config(planned)
+    folder = Path(out).expanduser().absolute()
+    _check_place(planned, folder, force=force)
+    partial = folder.with_name(f".{folder.name}.partial")
+    try:
+        shutil.rmtree(partial, ignore_errors=True)  # what an earlier run left that was killed
+        partial.mkdir(parents=True)
+        shards = layout(((step.name, step.dtype, step.shape) for step in planned.steps), shard_bytes=shard_bytes)
+        _write_weights(planned, shards, partial, device, progress)
+        _write_rest(planned, config, partial)
+        _put_in_place(partial, folder)
+    except OSError as error:
+        what = f"cannot be written ({error.strerror or error})."
+        raise OutputError(
+            Problem(str(folder), what, "Nothing was left behind: free space or choose another place.")
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _check_place(planned: Plan, folder: Path, *, force: bool) -> None:
+    if folder.exists() and not force:
+        raise OutputError(
+            Problem(str(folder), "exists already.", "Choose another folder, or replace it with force (--force).")
+        )
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(Problem(str(folder), "is a file.", "Choose another place: only folders are replaced."))
+    inside = [
+        source
+        for source, checkpoint in planned.checkpoints.items()
+        if source.folder and source.folder.resolve() == folder.resolve()
+    ]
+    if inside:
+        raise OutputError(
+            Problem(str(folder), "is one of the sources.", "A source is never changed: choose another folder.")
+        )
+    parent = next(parent for parent in folder.parents if parent.exists())
+    free = shutil.disk_usage(parent).free
+    if planned.bytes > free:
+        what = f"needs {planned.bytes:,} bytes, {parent} has {free:,} free."
+        raise OutputError(Problem(str(folder), what, "Free space or choose another place."))
+
+
+def _write_weights(
+    planned: Plan,
+    shards: tuple[Shard, ...],
+    folder: Path,
+    device: str | torch.device,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    steps = iter(planned.steps)
+    done = 0
+    with torch.inference_mode():
+        for shard in shards:
+            with ShardWriter(folder, shard) as writer:
+                for _ in shard.specs:
+                    step = next(steps)
+                    writer.write(step.name, pour(step, planned.checkpoints, device))
+                    done += 1
+                    if progress:
+                        progress(done, len(planned.steps))
+    if len(shards) > 1:
+        (folder / "model.safetensors.index.json").write_text(json.dumps(index(shards), indent=2) + "\n")
+
+
+def _write_rest(planned: Plan, config: dict[str, object], folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    for name in COPIED:
+        path = planned.donor.path(name)
+        if path is not None:
+            shutil.copyfile(path, folder / name)
+    (folder / RECIPE_FILE).write_text(planned.recipe.to_yaml(), encoding="utf-8")
+
+
+def _put_in_place(partial: Path, folder: Path) -> None:
+    """Rename; an old folder steps aside first and goes when the new one stands."""
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if folder.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    try:
+        partial.rename(folder)
+    except OSError:
+        if aside.exists():
+            aside.rename(folder)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)

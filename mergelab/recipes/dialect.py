@@ -1,0 +1,350 @@
+"""mergekit YAML <-> Recipe, strictly: every problem at once, with its line and a suggestion.
+
+Nothing is ignored silently.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+
+from mergelab.errors import MergelabError, Problem, RecipeError, did_you_mean
+from mergelab.recipes.check import DTYPES, check
+from mergelab.recipes.recipe import Numbers, Part, Recipe, Rule, Scalar, Setting, Slice, Value
+from mergelab.weights import Source
+
+TOP = ("merge_method", "base_model", "models", "slices", "parameters", "dtype", "out_dtype", "seed")
+LATER = {
+    "modules": "Models of several modules are not supported yet; write models: or slices: at the top.",
+    "tokenizer": "Tokenizer surgery is not supported yet; leave it out when all sources share one vocabulary.",
+    "tokenizer_source": "Tokenizer surgery is not supported yet; leave it out when all sources share one vocabulary.",
+    "chat_template": "Chat templates are not rewritten yet; leave it out to keep the base model's.",
+}
+SLICE = ("sources", "base_model", "parameters")
+PART = ("model", "layer_range", "parameters")
+RULE = ("filter", "value")
+_NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+
+
+def read(text: str, file: str) -> Recipe:
+    """Read YAML text; ``file`` is the name that problems are reported under.
+
+    Raises:
+        RecipeError: every problem of syntax, keys, types, method and numbers, each with its line.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{file} line {mark.line + 1}" if mark else file
+        what = f"is not YAML: {getattr(error, 'problem', None) or error}."
+        raise RecipeError(Problem(where, what, "Check indentation, colons and brackets there.")) from None
+    reader = _Reader(file)
+    recipe = reader.recipe(root)
+    for problem in check(recipe) if recipe else ():
+        # What could not be read at all is said already; what follows from it is not said again.
+        if not any(problem.where.startswith(wrong) or wrong.startswith(problem.where) for wrong in reader.unread):
+            reader.wrong(problem.where, problem.what, problem.hint)
+    if reader.problems or recipe is None:
+        raise RecipeError(*reader.problems)
+    return recipe
+
+
+class _Reader:
+    """Walks the YAML tree once; remembers the line of every key for problems found later."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.lines: dict[str, int] = {}
+        self.problems: list[Problem] = []
+        self.unread: list[str] = []
+
+    def place(self, where: str) -> str:
+        """``where`` with the line of the nearest enclosing key that stands in the text."""
+        path = where
+        while path and path not in self.lines:
+            path = path[: max(path.rfind("."), path.rfind("["), 0)]
+        line = self.lines.get(path)
+        return ", ".join(filter(None, (f"{self.file} line {line}" if line else self.file, where)))
+
+    def wrong(self, where: str, what: str, hint: str = "") -> None:
+        self.unread.append(where)
+        self.problems.append(Problem(self.place(where), what, hint))
+
+    def recipe(self, root: yaml.Node | None) -> Recipe | None:
+        if root is None:
+            self.wrong("", "the recipe is empty.", "Start with merge_method: and models: or slices:.")
+            return None
+        table = self.table(root, "", TOP, later=LATER)
+        if "merge_method" not in table and not self.problems:
+            self.wrong("", "merge_method is missing.", "Say how to merge, for instance merge_method: linear.")
+        method = self.text(table.get("merge_method"), "merge_method")
+        body = [key for key in ("models", "slices") if key in table]
+        if len(body) != 1 and not self.problems:
+            self.wrong(
+                "",
+                f"has {'both models: and' if body else 'neither models: nor'} slices:.",
+                "Write exactly one of them.",
+            )
+        slices: tuple[Slice, ...] = ()
+        if "models" in table:
+            parts = (
+                self.part(node, where, ("model", "parameters")) for node, where in self.items(table["models"], "models")
+            )
+            slices = (Slice(tuple(part for part in parts if part)),)
+        elif "slices" in table:
+            slices = tuple(self.slice(node, where) for node, where in self.items(table["slices"], "slices"))
+        base = self.source(table.get("base_model"), "base_model")
+        numbers = self.numbers(table.get("parameters"), "parameters")
+        dtype, out_dtype = (self.dtype(table.get(key), key) for key in ("dtype", "out_dtype"))
+        seed = self.whole(table["seed"], "seed") if "seed" in table else 0
+        if not table:
+            return None
+        return Recipe(method, slices, base, numbers, dtype, out_dtype, seed)
+
+    def slice(self, node: yaml.Node, where: str) -> Slice:
+        table = self.table(node, where, SLICE, required=("sources",))
+        found = self.items(table["sources"], f"{where}.sources") if "sources" in table else []
+        parts = (self.part(item, place, PART, required=("model", "layer_range")) for item, place in found)
+        return Slice(
+            tuple(part for part in parts if part),
+            self.source(table.get("base_model"), f"{where}.base_model"),
+            self.numbers(table.get("parameters"), f"{where}.parameters"),
+        )
+
+    def part(
+        self, node: yaml.Node, where: str, keys: Sequence[str], required: Sequence[str] = ("model",)
+    ) -> Part | None:
+        if isinstance(node, yaml.ScalarNode):
+            node = yaml.MappingNode(
+                node.tag, [(yaml.ScalarNode("tag:yaml.org,2002:str", "model"), node)], node.start_mark
+            )
+        table = self.table(node, where, keys, required=required)
+        source = self.source(table.get("model"), f"{where}.model")
+        layers = self.range(table["layer_range"], f"{where}.layer_range") if "layer_range" in table else None
+        numbers = self.numbers(table.get("parameters"), f"{where}.parameters")
+        return None if source is None else Part(source, layers, numbers)
+
+    def range(self, node: yaml.Node, where: str) -> tuple[int, int] | None:
+        bounds = [self.whole(item, place) for item, place in self.items(node, where)]
+        if len(bounds) != 2:
+            self.wrong(
+                where,
+                f"has {len(bounds)} numbers.",
+                "Write [start, end): the first layer, and the layer after the last.",
+            )
+            return None
+        return bounds[0], bounds[1]
+
+    def source(self, node: yaml.Node | None, where: str) -> Source | None:
+        if node is None:
+            return None
+        revision = None
+        if isinstance(node, yaml.MappingNode):
+            table = self.table(node, where, ("model",), required=("model",), later={
+                "lora": "Adapters are not supported yet: merge the adapter into its model first.",
+                "override_architecture": "Architectures are read from the weights: leave it out.",
+            })  # fmt: skip
+            node = table.get("model")
+            if isinstance(node, yaml.MappingNode):
+                table = self.table(node, f"{where}.model", ("path", "revision"), required=("path",))
+                node = table.get("path")
+                revision = self.text(table.get("revision"), f"{where}.model.revision") or None
+        path = self.text(node, where)
+        if not path:
+            return None
+        try:
+            parsed = Source.parse(path)
+        except MergelabError as error:
+            for problem in error.problems:
+                self.wrong(where, f"{path!r}: {problem.what}", problem.hint)
+            return None
+        return Source(parsed.path, revision or parsed.revision)
+
+    def numbers(self, node: yaml.Node | None, where: str) -> Numbers:
+        table = {} if node is None else self.table(node, where, None)
+        return tuple((name, self.setting(value, f"{where}.{name}")) for name, value in table.items())
+
+    def setting(self, node: yaml.Node, where: str) -> Setting:
+        if isinstance(node, yaml.MappingNode):
+            return Setting((self.rule(node, where),))
+        if isinstance(node, yaml.SequenceNode) and any(isinstance(item, yaml.MappingNode) for item in node.value):
+            return Setting(tuple(self.rule(item, place) for item, place in self.items(node, where)))
+        return Setting((Rule(self.value(node, where)),))
+
+    def rule(self, node: yaml.Node, where: str) -> Rule:
+        table = self.table(node, where, RULE, required=("value",))
+        pattern = self.scalar(table["filter"], f"{where}.filter") if "filter" in table else None
+        if pattern is not None and not isinstance(pattern, str):
+            pattern = str(pattern)
+        value = self.value(table["value"], f"{where}.value") if "value" in table else 0.0
+        return Rule(value, None if pattern == "*" else pattern)
+
+    def value(self, node: yaml.Node, where: str) -> Value:
+        if isinstance(node, yaml.SequenceNode):
+            points = tuple(self.number(item, place) for item, place in self.items(node, where))
+            if not points:
+                self.wrong(
+                    where,
+                    "is an empty list.",
+                    "Give one value, or several to spread over the layers of the slice.",
+                )
+            return points
+        return self.number(node, where)
+
+    def number(self, node: yaml.Node, where: str) -> Scalar:
+        value = self.scalar(node, where)
+        if isinstance(value, bool):
+            return value
+        # YAML 1.1 reads 1e-5 as text; mergekit turns it into a number, so do we.
+        if isinstance(value, (int, float)) or (isinstance(value, str) and _NUMBER.match(value)):
+            return float(value)
+        self.wrong(
+            where,
+            f"{value!r} is not a number.",
+            "Write a number, true or false, a list of numbers, or filter and value.",
+        )
+        return 0.0
+
+    def whole(self, node: yaml.Node, where: str) -> int:
+        value = self.scalar(node, where)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        self.wrong(where, f"{value!r} is not a whole number.", "Write a whole number.")
+        return 0
+
+    def text(self, node: yaml.Node | None, where: str) -> str:
+        value = "" if node is None else self.scalar(node, where)
+        if not isinstance(value, str):
+            self.wrong(where, f"{value!r} is not text.", "Write a name.")
+            return ""
+        return value
+
+    def dtype(self, node: yaml.Node | None, where: str) -> str | None:
+        if node is None:
+            return None
+        name = self.text(node, where).removeprefix("torch.")
+        if name not in DTYPES:
+            self.wrong(where, f"{name!r} is not a dtype to merge in.", did_you_mean(name, list(DTYPES)))
+            return None
+        return DTYPES[name]
+
+    def scalar(self, node: yaml.Node, where: str) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            kind = "table" if isinstance(node, yaml.MappingNode) else "list"
+            self.wrong(where, f"is a {kind}, one value is wanted.", "")
+            return ""
+        try:
+            return yaml.safe_load(yaml.serialize(node))
+        except (yaml.YAMLError, ValueError):
+            self.wrong(where, f"{node.value!r} cannot be read.", "Put it in quotes if it is text.")
+            return ""
+
+    def items(self, node: yaml.Node, where: str) -> list[tuple[yaml.Node, str]]:
+        if not isinstance(node, yaml.SequenceNode):
+            self.wrong(where, "is not a list.", "Write one '- ' line for each entry.")
+            return []
+        if not node.value:
+            self.wrong(where, "is an empty list.", "Give at least one entry.")
+        found = [(item, f"{where}[{index}]") for index, item in enumerate(node.value)]
+        self.lines |= {place: item.start_mark.line + 1 for item, place in found if item.start_mark}
+        return found
+
+    def table(
+        self,
+        node: yaml.Node,
+        where: str,
+        keys: Sequence[str] | None,
+        *,
+        required: Sequence[str] = (),
+        later: dict[str, str] | None = None,
+    ) -> dict[str, yaml.Node]:
+        """Entries of a mapping by key; unknown, repeated and missing keys are problems. ``keys`` None: any key."""
+        if not isinstance(node, yaml.MappingNode):
+            self.wrong(where, "is not a table of keys.", f"Write {', '.join(f'{key}:' for key in keys or ())}")
+            return {}
+        found: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
+            path = f"{where}.{key}" if where else key
+            if key_node.start_mark:
+                self.lines.setdefault(path, key_node.start_mark.line + 1)
+            if key in found:
+                self.wrong(path, "is written twice.", "Keep one of the two.")
+            elif later and key in later:
+                self.wrong(path, "cannot be used.", later[key])
+            elif keys is not None and key not in keys:
+                self.wrong(path, "is not a key that means anything here.", did_you_mean(key, [*keys, *(later or ())]))
+            else:
+                found[key] = value
+        for key in required:
+            if key not in found:
+                self.wrong(where, f"has no {key}:.", f"Add {key}: there.")
+        return found
+
+
+def write(recipe: Recipe) -> str:
+    """The recipe as mergekit YAML, keys in mergekit's order. ``read`` of it gives the same recipe."""
+    names = {short: long for long, short in DTYPES.items()}
+    tree: dict[str, Any] = {"merge_method": recipe.method}
+    if recipe.base:
+        tree["base_model"] = str(recipe.base)
+    if len(recipe.slices) == 1 and all(part.layers is None for part in recipe.slices[0].parts):
+        tree["models"] = [_part(part) for part in recipe.slices[0].parts]
+    else:
+        tree["slices"] = [_slice(piece) for piece in recipe.slices]
+    tree |= _parameters(recipe.numbers)
+    tree |= {key: names[value] for key, value in (("dtype", recipe.dtype), ("out_dtype", recipe.out_dtype)) if value}
+    if recipe.seed:
+        tree["seed"] = recipe.seed
+    return str(yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=110, allow_unicode=True))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists of plain values on one line, as people write layer ranges and gradients."""
+
+
+def _sequence(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
+    flow = all(isinstance(item, (int, float, bool)) for item in items)
+    return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
+
+
+_Dumper.add_representer(list, _sequence)
+
+
+def _slice(piece: Slice) -> dict[str, Any]:
+    tree: dict[str, Any] = {"sources": [_part(part) for part in piece.parts]}
+    if piece.base:
+        tree["base_model"] = str(piece.base)
+    return tree | _parameters(piece.numbers)
+
+
+def _part(part: Part) -> dict[str, Any]:
+    tree: dict[str, Any] = {"model": str(part.source)}
+    if part.layers is not None:
+        tree["layer_range"] = list(part.layers)
+    return tree | _parameters(part.numbers)
+
+
+def _parameters(numbers: Numbers) -> dict[str, Any]:
+    return {"parameters": {name: _setting(setting) for name, setting in numbers}} if numbers else {}
+
+
+def _setting(setting: Setting) -> Any:
+    if len(setting.rules) == 1 and setting.rules[0].filter is None:
+        return _value(setting.rules[0].value)
+    return [
+        ({"filter": rule.filter} if rule.filter is not None else {}) | {"value": _value(rule.value)}
+        for rule in setting.rules
+    ]
+
+
+def _value(value: Value) -> Any:
+    return [_number(item) for item in value] if isinstance(value, tuple) else _number(value)
+
+
+def _number(value: Scalar) -> Scalar:
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
