@@ -21,6 +21,7 @@ from mergelab.models.speak import Stopped, write
 from mergelab.models.tokenizer import load_tokenizer
 from mergelab.recipes.plan import Plan, Step, plan
 from mergelab.recipes.recipe import Recipe
+from mergelab.weights import Source
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ class Assembly:
         self._tensors: dict[Step, torch.Tensor] = {}
         self._model: Any = None
         self._tokenizer: Any = None
+        self._configs: dict[Source, dict[str, Any]] = {}
+        self._shell: object = None
         self._slots: dict[str, list[tuple[torch.nn.Module, str]]] = {}
         self.plan = planned
         self._turn(planned, stop or (lambda: False))
@@ -110,6 +113,7 @@ class Assembly:
         self._model = None
         self._tensors.clear()
         self._slots.clear()
+        self._shell = None
 
     def __enter__(self) -> Self:
         return self
@@ -131,11 +135,12 @@ class Assembly:
                 fresh.append(step)
                 kept = pour(step, planned.checkpoints, self._device)
             made[step] = kept
-        same_stack = self._model is not None and _stack(planned) == _stack(self.plan)
-        if not (same_stack and all(step.name in self._slots for step in fresh)):
-            model, slots = build(planned, made)
-            self._model, self._slots = model, slots
-            same_stack = False
+        config = stack_config(planned, self._configs)
+        shell = (config, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
+        rebuild = shell != self._shell or any(step.name not in self._slots for step in fresh)
+        if rebuild:
+            model, slots = build(planned, config, made)
+            self._model, self._slots, self._shell = model, slots, shell
         else:
             for step in fresh:
                 for module, name in self._slots[step.name]:
@@ -145,7 +150,7 @@ class Assembly:
         self.plan, self._tensors = planned, made
         seconds = time.perf_counter() - started
         size = sum(made[step].nbytes for step in fresh)
-        return Changes(len(fresh), len(planned.steps), size, seconds, rebuilt=not same_stack)
+        return Changes(len(fresh), len(planned.steps), size, seconds, rebuild)
 
 
 def assemble(recipe: Recipe | Plan, *, device: str | torch.device = "cpu") -> Assembly:
@@ -162,11 +167,16 @@ def assemble(recipe: Recipe | Plan, *, device: str | torch.device = "cpu") -> As
     return Assembly(recipe if isinstance(recipe, Plan) else plan(recipe), device=device)
 
 
-def build(planned: Plan, tensors: dict[Step, torch.Tensor]) -> tuple[Any, dict[str, list[tuple[torch.nn.Module, str]]]]:
+def build(
+    planned: Plan, written: dict[str, Any], tensors: dict[Step, torch.Tensor]
+) -> tuple[Any, dict[str, list[tuple[torch.nn.Module, str]]]]:
     """A transformers model around the given tensors, and where each of them sits in it: name -> (module, parameter).
 
     transformers itself puts the tensors in place, exactly as it does for a folder on disk: names, tied embeddings and
     fused experts are its business. Every layer gets a shell of its own (one cache slot each) around shared memory.
+
+    Args:
+        written: config.json of the stack.
 
     Raises:
         AssemblyError: transformers finds tensors missing, left over or of another shape.
@@ -175,7 +185,6 @@ def build(planned: Plan, tensors: dict[Step, torch.Tensor]) -> tuple[Any, dict[s
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    written = stack_config(planned)
     config = CONFIG_MAPPING[written["model_type"]].from_dict(written)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         what = f"transformers has no causal language model for {written['model_type']!r}."
@@ -224,16 +233,6 @@ def _slots(model: Any, tensors: dict[Step, torch.Tensor]) -> dict[str, list[tupl
             if owner is not None:
                 found.setdefault(owner, []).append((module, name))
     return found
-
-
-def _stack(planned: Plan) -> tuple[object, ...]:
-    """What the shell of a model depends on: a change here asks for a new shell."""
-    return (
-        planned.donor.source,
-        planned.dtype,
-        tuple(layer.home for layer in planned.layers),
-        tuple((step.name, step.shape, step.dtype) for step in planned.steps),
-    )
 
 
 @contextmanager

@@ -46,7 +46,7 @@ def read(text: str, file: str) -> Recipe:
     recipe = reader.recipe(root)
     for problem in check(recipe) if recipe else ():
         # What could not be read at all is said already; what follows from it is not said again.
-        if not any(problem.where.startswith(wrong) or wrong.startswith(problem.where) for wrong in reader.unread):
+        if not problem.where.startswith(tuple(reader.unread)):
             reader.wrong(problem.where, problem.what, problem.hint)
     if reader.problems or recipe is None:
         raise RecipeError(*reader.problems)
@@ -71,7 +71,7 @@ class _Reader:
         return ", ".join(filter(None, (f"{self.file} line {line}" if line else self.file, where)))
 
     def wrong(self, where: str, what: str, hint: str = "") -> None:
-        self.unread.append(where)
+        self.unread.append(where or "merge_method")
         self.problems.append(Problem(self.place(where), what, hint))
 
     def recipe(self, root: yaml.Node | None) -> Recipe | None:
@@ -83,6 +83,8 @@ class _Reader:
             self.wrong("", "merge_method is missing.", "Say how to merge, for instance merge_method: linear.")
         method = self.text(table.get("merge_method"), "merge_method")
         body = [key for key in ("models", "slices") if key in table]
+        if len(body) != 1:
+            self.unread += ["slices", "models"]
         if len(body) != 1 and not self.problems:
             self.wrong(
                 "",
@@ -126,7 +128,10 @@ class _Reader:
         source = self.source(table.get("model"), f"{where}.model")
         layers = self.range(table["layer_range"], f"{where}.layer_range") if "layer_range" in table else None
         numbers = self.numbers(table.get("parameters"), f"{where}.parameters")
-        return None if source is None else Part(source, layers, numbers)
+        if source is None:
+            self.unread.append(where[: where.rfind("[")])
+            return None
+        return Part(source, layers, numbers)
 
     def range(self, node: yaml.Node, where: str) -> tuple[int, int] | None:
         bounds = [self.whole(item, place) for item, place in self.items(node, where)]

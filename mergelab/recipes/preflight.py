@@ -55,7 +55,7 @@ def preflight(recipe: Recipe, method: Method, checkpoints: Mapping[Source, Check
                 yield Problem(
                     f"source {str(part.source)!r} does not fit {str(recipe.donor)!r}",
                     f"{'; '.join(reasons)}.",
-                    "A stack has one shape and one set of settings: leave these layers out, or use a relative of the host.",
+                    "A stack has one shape and one set of settings: leave them out, or use a relative of the host.",
                 )
 
 

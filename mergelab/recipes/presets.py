@@ -13,8 +13,9 @@ from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 Model: TypeAlias = Checkpoint | Source | str | os.PathLike[str]
 
-# Goliath-120B as its model card gives it: Xwin and Euryale in turn, 137 layers of 80-layer models. Every seam jumps
-# back. LIATH: tuple[tuple[int, int], ...] = (
+# Goliath-120B as its model card gives it: Xwin and Euryale in turn, 137 layers of 80-layer models. Every seam
+# jumps back.
+GOLIATH: tuple[tuple[int, int], ...] = (
     (0, 16), (8, 24), (17, 32), (25, 40), (33, 48), (41, 56), (49, 64), (57, 72), (65, 80),
 )  # fmt: skip
 

@@ -38,10 +38,7 @@ class Setting:
         return cls((Rule(value if isinstance(value, (bool, int, float)) else tuple(value)),))
 
     def at(self, name: str, index: int, count: int) -> Scalar | None:
-        """
-
-        alue for the tensor ``name`` in layer ``index`` of a slice of ``count`` layers, or None where no rule matches.
-        """
+        """Value for the tensor ``name`` in layer ``index`` of a slice of ``count`` layers; None: no rule matches."""
         for rule in self.rules:
             if rule.filter is None or rule.filter == "*" or rule.filter in name:
                 return gradient(rule.value, index, count) if isinstance(rule.value, tuple) else rule.value

@@ -115,10 +115,7 @@ class Checkpoint:
 
 
 class _Mapped:
-    """
-
-    eight files mapped into memory, each once; a file that changes under us is an error, never old or mixed weights.
-    """
+    """Weight files mapped into memory, each once. A file that changes under us is an error, never mixed weights."""
 
     def __init__(self, stamps: Mapping[Path, tuple[int, ...]]) -> None:
         self._stamps = dict(stamps)
