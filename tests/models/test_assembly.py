@@ -1,0 +1,169 @@
+"""The live model: shared memory, turns that redo only what changed, nothing half-made."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mergelab.errors import AssemblyError, FitError, MergelabError
+from mergelab.models import Stopped, assemble
+from mergelab.recipes import Recipe, graft, plan, repeat, stack
+from tests.models.families import DEPTH, save
+
+Trio = tuple[Path, Path, Path]
+
+
+def state(model) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_repeated_layer_shares_its_memory_and_not_its_shell(llamas: Trio) -> None:
+    with assemble(repeat(llamas[0], (2, 4), times=3)) as assembly:
+        layers = assembly.model.model.layers
+        assert len(layers) == DEPTH + 4
+        first, again = layers[2], layers[4]
+        assert first is not again
+        assert first.self_attn.layer_idx == 2
+        assert again.self_attn.layer_idx == 4
+        for one, other in zip(first.parameters(), again.parameters(), strict=True):
+            assert one.data_ptr() == other.data_ptr()
+
+
+def test_grafted_layers_are_mapped_from_disk_and_not_copied(llamas: Trio) -> None:
+    base, a, _ = llamas
+    planned = plan(graft(base, a, (2, 4)))
+    with assemble(planned) as assembly:
+        donor = next(opened for source, opened in planned.checkpoints.items() if source.path == str(a))
+        ours = assembly.model.model.layers[2].mlp.down_proj.weight
+        assert ours.data_ptr() == donor.tensor("model.layers.2.mlp.down_proj.weight").data_ptr()
+
+
+def test_a_turn_redoes_only_what_changed(llamas: Trio) -> None:
+    base, a, _ = llamas
+
+    def recipe(amount: float) -> Recipe:
+        curve = [0.5, 0.5, 0.5, amount, 0.5, 0.5]
+        return stack([(a, 0, DEPTH)], base=base, method="task_arithmetic", coefficient=curve)
+
+    with assemble(recipe(0.25)) as assembly:
+        model = assembly.model
+        changes = assembly.turn(recipe(0.75))
+        assert changes.redone == 9  # the nine tensors of layer 3
+        assert changes.steps == len(assembly.plan.steps)
+        assert changes.bytes == sum(step.bytes for step in assembly.plan.steps if ".layers.3." in step.name)
+        assert not changes.rebuilt
+        assert assembly.model is model
+        assert assembly.turn(recipe(0.75)).redone == 0
+
+
+BLOCK = st.tuples(st.integers(0, 2), st.integers(0, DEPTH - 1), st.integers(1, 3))
+COEFFICIENTS = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=16, max_size=16)
+METHOD = st.sampled_from(["linear", "slerp", "task_arithmetic", "ties"])
+
+
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(turns=st.lists(st.tuples(st.lists(BLOCK, min_size=1, max_size=4), COEFFICIENTS, METHOD), min_size=2, max_size=4))
+def test_after_any_turns_live_equals_a_fresh_build_bit_for_bit(turns, llamas: Trio) -> None:
+    recipes = []
+    for blocks, curve, method in turns:
+        runs = [(llamas[which], start, min(start + length, DEPTH)) for which, start, length in blocks]
+        depth = sum(end - start for _, start, end in runs)
+        recipes.append(stack(runs, base=llamas[0], method=method, coefficient=curve[:depth]))
+    with assemble(recipes[0]) as assembly:
+        for recipe in recipes[1:]:
+            assembly.turn(recipe)
+            with assemble(recipe) as fresh:
+                assert same(state(assembly.model), state(fresh.model))
+
+
+def test_sources_are_never_changed(llamas: Trio) -> None:
+    before = [path.read_bytes() for folder in llamas for path in sorted(folder.iterdir())]
+    with assemble(stack([(llamas[1], 0, DEPTH)], base=llamas[0], method="slerp", coefficient=0.3)) as assembly:
+        assembly.say("hello", max_new_tokens=4)
+        assembly.turn(graft(llamas[0], llamas[2], (1, 3)))
+        for parameter in assembly.model.parameters():
+            assert not parameter.requires_grad
+    assert before == [path.read_bytes() for folder in llamas for path in sorted(folder.iterdir())]
+
+
+def test_a_refused_turn_leaves_the_model_as_it_was(llamas: Trio, tmp_path: Path) -> None:
+    wide = save("llama", tmp_path / "wide", seed=4, intermediate_size=56)
+    with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
+        before, recipe = state(assembly.model), assembly.recipe
+        with pytest.raises(FitError, match=r"mlp\.gate_proj\.weight \[56, 24\] against \[40, 24\]"):
+            assembly.turn(graft(llamas[0], wide, (2, 4)))
+        assert same(state(assembly.model), before)
+        assert assembly.recipe == recipe
+
+
+def test_a_stopped_turn_leaves_the_model_as_it_was(llamas: Trio) -> None:
+    asked = 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 20
+
+    with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
+        before = state(assembly.model)
+        with pytest.raises(Stopped):
+            assembly.turn(stack([(llamas[1], 0, DEPTH)], base=llamas[0], method="slerp", coefficient=0.5), stop=stop)
+        assert asked == 21
+        assert same(state(assembly.model), before)
+
+
+def test_say_is_what_generate_writes(llamas: Trio) -> None:
+    with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
+        inputs = assembly.tokenizer("hello there", return_tensors="pt", return_token_type_ids=False)
+        ids = assembly.model.generate(**inputs, max_new_tokens=7, do_sample=False)
+        expected = assembly.tokenizer.decode(ids[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+        assert assembly.say("hello there", max_new_tokens=7) == expected
+        assert len(expected) > 0
+
+
+def test_a_prompt_that_is_too_long_is_refused_in_words(llamas: Trio) -> None:
+    with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
+        with pytest.raises(AssemblyError, match="has 101 tokens, the model reads 64"):
+            assembly.say("x" * 100)
+        assert len(assembly.say("x" * 60, max_new_tokens=30)) <= 3  # 61 tokens with <s>: there is room for three
+
+
+def test_close_gives_everything_back(llamas: Trio) -> None:
+    assembly = assemble(graft(llamas[0], llamas[1], (2, 4)))
+    model = weakref.ref(assembly.model)
+    assembly.close()
+    assembly.close()
+    gc.collect()
+    assert model() is None
+    with pytest.raises(AssemblyError, match="closed"):
+        assembly.say("hello")
+
+
+def test_an_unknown_model_type_is_refused_before_any_weight_is_read(llamas: Trio, tmp_path: Path) -> None:
+    import shutil
+
+    copy = tmp_path / "odd"
+    shutil.copytree(llamas[0], copy)
+    text = (copy / "config.json").read_text().replace('"model_type": "llama"', '"model_type": "lamma"')
+    (copy / "config.json").write_text(text)
+    with pytest.raises(MergelabError, match="'lamma' is unknown to the installed transformers"):
+        assemble(graft(copy, copy, (0, 1)))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_dtype_of_the_recipe_is_the_models(dtype: str, llamas: Trio) -> None:
+    text = f"merge_method: linear\ndtype: {dtype}\nmodels:\n"
+    text += "".join(f"  - {{model: {path}, parameters: {{weight: 0.5}}}}\n" for path in llamas[:2])
+    with assemble(Recipe.load(text)) as assembly:
+        assert assembly.model.dtype == getattr(torch, dtype)
+        assert all(parameter.dtype == getattr(torch, dtype) for parameter in assembly.model.parameters())
