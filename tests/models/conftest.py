@@ -34,12 +34,14 @@ def llamas(family: Callable[[str, int], Path]) -> tuple[Path, Path, Path]:
     return folders
 
 
-def _characters():  # noqa: ANN202 - a transformers tokenizer
+def _characters():  # a transformers tokenizer
     from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
     letters = ["<pad>", "<s>", "</s>", "<unk>", *(chr(code) for code in range(32, 124))]
-    tokenizer = Tokenizer(models.WordLevel({letter: id for id, letter in enumerate(letters)}, unk_token="<unk>"))
+    tokenizer = Tokenizer(
+        models.WordLevel({letter: number for number, letter in enumerate(letters)}, unk_token="<unk>")
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     tokenizer.decoder = decoders.Fuse()
     tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])

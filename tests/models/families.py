@@ -45,6 +45,6 @@ def save(kind: str, folder: Path, *, seed: int, **changes: Any) -> Path:
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **(FAMILIES[kind] | changes)))
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter += 0.15 * torch.randn_like(parameter)
+            parameter.add_(0.15 * torch.randn_like(parameter))
     model.save_pretrained(folder)
     return folder

@@ -1,0 +1,176 @@
+"""The folder on disk: equal to the live model, whole or not there at all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mergelab.errors import FitError, OutputError, SourceError
+from mergelab.models import assemble, merge
+from mergelab.models.forge import RECIPE_FILE
+from mergelab.recipes import Recipe, graft, plan, repeat, stack
+from tests.models.families import save
+
+Trio = tuple[Path, Path, Path]
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            found |= {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+    return found
+
+
+@pytest.mark.parametrize("method", ["linear", "slerp", "task_arithmetic", "ties"])
+@pytest.mark.parametrize("dtype", [None, "BF16"])
+def test_every_tensor_on_disk_equals_the_live_one(method: str, dtype: str | None, llamas: Trio, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    base, a, b = llamas
+    recipe = stack([(a, 0, 3), (b, 1, 5), (a, 4, 6)], base=base, method=method, coefficient=[0.1 * i for i in range(9)])
+    recipe = replace(recipe, dtype=dtype)
+    out = merge(recipe, tmp_path / "out")
+    with assemble(recipe) as assembly:
+        live = assembly.model.state_dict()
+        written = tensors(out)
+        assert written.keys() == live.keys()
+        for name, tensor in written.items():
+            assert tensor.dtype == live[name].dtype
+            assert torch.equal(tensor, live[name]), name
+        loaded, report = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+        assert not any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+        assert loaded.dtype == assembly.model.dtype
+        assert AutoTokenizer.from_pretrained(out)("hi there").input_ids == assembly.tokenizer("hi there").input_ids
+
+
+def test_the_recipe_lies_beside_the_weights(llamas: Trio, tmp_path: Path) -> None:
+    recipe = graft(llamas[0], llamas[1], (2, 4))
+    out = merge(recipe, tmp_path / "out")
+    assert Recipe.load(out / RECIPE_FILE) == recipe
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_shards_carry_every_tensor_once_and_load(llamas: Trio, tmp_path: Path) -> None:
+    recipe = repeat(llamas[0], (1, 3))
+    whole = tensors(merge(recipe, tmp_path / "whole"))
+    out = merge(recipe, tmp_path / "shards", shard_bytes=20_000)
+    sizes = [sum(value.nbytes for value in tensors_of(path).values()) for path in sorted(out.glob("*.safetensors"))]
+    assert len(sizes) > 3
+    assert max(sizes) <= 20_000
+    index = json.loads((out / "model.safetensors.index.json").read_text())
+    assert index["weight_map"].keys() == whole.keys()
+    assert index["metadata"]["total_size"] == sum(value.nbytes for value in whole.values())
+    parts = tensors(out)
+    assert parts.keys() == whole.keys()
+    assert all(torch.equal(parts[name], whole[name]) for name in whole)
+    ids = torch.tensor([[1, 9, 30, 4]])
+    one, other = (AutoModelForCausalLM.from_pretrained(tmp_path / name)(ids).logits for name in ("whole", "shards"))
+    assert torch.equal(one, other)
+
+
+def tensors_of(path: Path) -> dict[str, torch.Tensor]:
+    with safe_open(path, framework="pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def test_an_existing_folder_is_kept_unless_forced(llamas: Trio, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "precious.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"exists already\. .*force"):
+        merge(graft(llamas[0], llamas[1], (2, 4)), out)
+    assert files(out) == {"precious.txt": b"mine"}
+    merge(graft(llamas[0], llamas[1], (2, 4)), out, force=True)
+    assert "precious.txt" not in files(out)
+    assert "model.safetensors" in files(out)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+def test_a_source_is_never_the_place_to_write(llamas: Trio, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(llamas[0], copy)
+    before = files(copy)
+    with pytest.raises(OutputError, match="is one of the sources"):
+        merge(graft(copy, llamas[1], (2, 4)), copy, force=True)
+    assert files(copy) == before
+
+
+def test_what_does_not_fit_writes_nothing(llamas: Trio, tmp_path: Path) -> None:
+    wide = save("llama", tmp_path / "wide", seed=4, intermediate_size=56)
+    with pytest.raises(FitError):
+        merge(graft(llamas[0], wide, (2, 4)), tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["wide"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_interrupt_midway_leaves_things_as_they_were(force: bool, llamas: Trio, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    if force:
+        out.mkdir()
+        (out / "precious.txt").write_text("mine")
+
+    def interrupt(done: int, steps: int) -> None:
+        if done == steps // 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(graft(llamas[0], llamas[1], (2, 4)), out, force=force, progress=interrupt)
+    assert sorted(path.name for path in tmp_path.iterdir()) == (["out"] if force else [])
+    assert not force or files(out) == {"precious.txt": b"mine"}
+
+
+def test_a_source_that_changes_midway_leaves_nothing(llamas: Trio, tmp_path: Path) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(llamas[1], copy)
+
+    def overwrite(done: int, _: int) -> None:
+        if done == 5:
+            shutil.copyfile(llamas[2] / "model.safetensors", copy / "model.safetensors")
+
+    recipe = stack([(copy, 0, 6)], base=llamas[0], method="task_arithmetic", coefficient=0.5)
+    with pytest.raises(SourceError, match="changed after it was opened"):
+        merge(recipe, tmp_path / "out", progress=overwrite)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
+
+
+def test_a_process_that_is_killed_leaves_no_folder_and_the_next_run_cleans_up(llamas: Trio, tmp_path: Path) -> None:
+    script = f"""
+import os
+from mergelab.models import merge
+from mergelab.recipes import graft
+recipe = graft({str(llamas[0])!r}, {str(llamas[1])!r}, (2, 4))
+merge(recipe, {str(tmp_path / "out")!r}, progress=lambda done, _: done == 9 and os._exit(9))
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
+    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
+    out = merge(graft(llamas[0], llamas[1], (2, 4)), tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert AutoModelForCausalLM.from_pretrained(out).config.num_hidden_layers == 6
+
+
+def test_no_room_on_disk_is_said_before_anything_is_written(llamas: Trio, tmp_path: Path, monkeypatch) -> None:
+    planned = plan(graft(llamas[0], llamas[1], (2, 4)))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(OutputError, match="has 1 free"):
+        merge(planned, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_every_step(llamas: Trio, tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    planned = plan(graft(llamas[0], llamas[1], (2, 4)))
+    merge(planned, tmp_path / "out", progress=lambda done, steps: seen.append((done, steps)))
+    assert seen == [(number, len(planned.steps)) for number in range(1, len(planned.steps) + 1)]
