@@ -6,8 +6,7 @@ Fresh shells around shared tensors; nothing is written to disk.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +16,7 @@ import torch
 from mergelab.errors import AssemblyError, Problem
 from mergelab.models.config import NAMES, stack_config
 from mergelab.models.pour import pour
+from mergelab.models.shell import build_shell
 from mergelab.models.speak import Stopped, write
 from mergelab.models.tokenizer import load_tokenizer
 from mergelab.recipes.plan import Plan, Step, plan
@@ -172,8 +172,7 @@ def build(
 ) -> tuple[Any, dict[str, list[tuple[torch.nn.Module, str]]]]:
     """A transformers model around the given tensors, and where each of them sits in it: name -> (module, parameter).
 
-    transformers itself puts the tensors in place, exactly as it does for a folder on disk: names, tied embeddings and
-    fused experts are its business. Every layer gets a shell of its own (one cache slot each) around shared memory.
+    Every layer gets a shell of its own (one cache slot each) around shared memory.
 
     Args:
         written: config.json of the stack.
@@ -182,31 +181,18 @@ def build(
         AssemblyError: transformers finds tensors missing, left over or of another shape.
     """
     from transformers import GenerationConfig
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
-    config = CONFIG_MAPPING[written["model_type"]].from_dict(written)
-    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
-        what = f"transformers has no causal language model for {written['model_type']!r}."
-        raise AssemblyError(Problem(str(planned.recipe.donor), what, "mergelab works on decoder-only language models."))
-    kind: Any = MODEL_FOR_CAUSAL_LM_MAPPING[type(config)]
-    state = {step.name: tensor for step, tensor in tensors.items()}
-    with _quiet():
-        model, report = kind.from_pretrained(
-            None,
-            config=config,
-            state_dict=state,
-            dtype=getattr(torch, NAMES[planned.dtype]),
-            output_loading_info=True,
-        )
+    model, report = build_shell(
+        written, {step.name: tensor for step, tensor in tensors.items()}, getattr(torch, NAMES[planned.dtype])
+    )
     problems = [
         Problem(f"tensor {name!r}", what, "The checkpoint and its config are of different models.")
-        for key, what in (
-            ("missing_keys", "is missing from the sources."),
-            ("unexpected_keys", "has no place in the model."),
-            ("mismatched_keys", "does not have the shape that the config asks for."),
+        for names, what in (
+            (report.missing_keys, "is missing from the sources."),
+            (report.unexpected_keys, "has no place in the model."),
+            (report.mismatched_keys, "does not have the shape that the config asks for."),
         )
-        for name in sorted(str(item) for item in report[key])
+        for name in sorted(map(str, names))
     ]
     if problems:
         raise AssemblyError(*problems)
@@ -233,17 +219,3 @@ def _slots(model: Any, tensors: dict[Step, torch.Tensor]) -> dict[str, list[tupl
             if owner is not None:
                 found.setdefault(owner, []).append((module, name))
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from showing a progress bar for a load of milliseconds."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

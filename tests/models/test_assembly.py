@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from mergelab.errors import AssemblyError, FitError, MergelabError
 from mergelab.models import Stopped, assemble
@@ -136,6 +138,33 @@ def test_a_prompt_that_is_too_long_is_refused_in_words(llamas: Trio) -> None:
         with pytest.raises(AssemblyError, match="has 101 tokens, the model reads 64"):
             assembly.say("x" * 100)
         assert len(assembly.say("x" * 60, max_new_tokens=30)) <= 3  # 61 tokens with <s>: there is room for three
+
+
+def test_a_build_and_a_load_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
+    """transformers' from_pretrained patches its base class while it runs; a build on another thread must not mind."""
+    path = save("llama", tmp_path / "tied", seed=5, tie_word_embeddings=True)
+    ids, tie = torch.tensor([[1, 7, 40, 9]]), PreTrainedModel.tie_weights
+    expected = AutoModelForCausalLM.from_pretrained(path)(ids).logits
+    loaded: list[torch.Tensor] = []
+    done = threading.Event()
+
+    def load() -> None:
+        while not done.is_set():
+            loaded.append(AutoModelForCausalLM.from_pretrained(path)(ids).logits)
+
+    user = threading.Thread(target=load)
+    user.start()
+    try:
+        for _ in range(25):
+            with assemble(stack([(path, 0, DEPTH)], base=path)) as assembly:
+                assert torch.equal(assembly.model(ids).logits, expected)
+                assert assembly.model.lm_head.weight is assembly.model.model.embed_tokens.weight
+    finally:
+        done.set()
+        user.join()
+    assert len(loaded) > 5
+    assert all(torch.equal(logits, expected) for logits in loaded)
+    assert PreTrainedModel.tie_weights is tie
 
 
 def test_close_gives_everything_back(llamas: Trio) -> None:
