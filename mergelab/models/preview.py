@@ -9,12 +9,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
 
-from mergelab.errors import AssemblyError, MergelabError, Problem
+from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError
 from mergelab.models.assembly import Assembly
 from mergelab.models.speak import Stopped, next_token, write
 from mergelab.recipes.plan import plan
@@ -24,6 +24,7 @@ from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 MERGED = "merged"
 CANDIDATES = 6
+REMEMBERED = 256  # answers of sources kept, so that a prompt typed again needs no model
 _log = logging.getLogger(__name__)
 
 
@@ -125,8 +126,11 @@ class Preview:
             max_new_tokens: length of the written answers.
 
         Raises:
-            SourceError: a source cannot be opened.
+            SourceError: a source cannot be opened, or is called "merged".
         """
+        if MERGED in sources:
+            what = f"no source can be called {MERGED!r}."
+            raise SourceError(Problem("preview", what, "That is what the merged model is called."))
         self.sources: dict[str, Checkpoint] = {name: open_checkpoint(source) for name, source in sources.items()}
         self._checkpoints: dict[Source, Checkpoint] = {opened.source: opened for opened in self.sources.values()}
         self._listener = listener
@@ -276,7 +280,7 @@ class Preview:
             so_far=lambda so_far: self._tell(Text(generation, speaker, so_far, done=False)),
         )
         if said is not None:
-            said.text = text
+            self._known[speaker, prompt] = replace(said, text=text)
         self._tell(Text(generation, speaker, text, done=True))
 
     def _said(self, name: str, prompt: str) -> _Said:
@@ -286,11 +290,13 @@ class Preview:
                 alone = Recipe("passthrough", (Slice((Part(source),)),))
                 self._own[name] = Assembly(plan(alone, self._checkpoints), device=self._device)
             own = self._own[name]
+            if len(self._known) >= REMEMBERED:
+                del self._known[next(iter(self._known))]  # the oldest
             self._known[name, prompt] = _Said(next_token(own.model, own.tokenizer, prompt))
         return self._known[name, prompt]
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Said:
     """A source's own answer: log-probabilities of its next token, and its text once it has been written."""
 

@@ -1,0 +1,194 @@
+"""Running a method on tensors: the one place that casts, seeds and checks shapes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, overload
+
+import torch
+from torch import Tensor
+
+from mergelab.errors import MethodError, Problem, raise_all
+from mergelab.methods.chain import Chain, Stage
+from mergelab.methods.registry import Method, Numbers
+
+
+@torch.no_grad()
+def apply(
+    method: Method,
+    models: Sequence[Tensor],
+    base: Tensor | None,
+    numbers: Numbers,
+    *,
+    dtype: torch.dtype,
+    seed: int = 0,
+    name: str = "",
+) -> Tensor:
+    """The tensor that ``method`` makes of ``models`` and ``base``.
+
+    Computes in float32, or in float64 where an input is float64, and rounds once, to ``dtype``. The result is
+    a fresh tensor, with two exceptions, which return the first model's own tensor: a method that leaves its
+    only model unchanged and in its dtype (``Method.unchanged``), and integer or boolean tensors, which are
+    never computed with: they must be equal in all inputs, and keep their dtype. Inputs are never written to.
+    Meta tensors give a meta tensor.
+
+    Args:
+        method: from ``get``.
+        models: at least one tensor, base excluded, in the order of the recipe; one shape, one device,
+            floating dtypes may differ.
+        base: the base model's tensor, for methods that have one.
+        numbers: recipe name -> value; per-model numbers as one value per model or one for all; None means
+            "not given".
+        dtype: of the result; a floating one, for floating inputs.
+        seed, name: the recipe's seed and the name of the output tensor. Random numbers depend on these two
+            only.
+
+    Raises:
+        MethodError: inputs or numbers are wrong; all problems at once.
+    """
+    values = _checked(method, models, base, numbers, dtype=dtype, name=name)
+    first = models[0]
+    if not first.is_floating_point():
+        return first
+    if first.dtype == dtype and method.unchanged(numbers):
+        return first
+    if first.numel() == 0 or first.is_meta:
+        return torch.empty_like(first, dtype=dtype, memory_format=torch.contiguous_format)
+    outcome = _call(method, models, base, values=values, seed=seed, name=name)
+    result = outcome.result() if isinstance(outcome, Chain) else outcome
+    if result.shape != first.shape:
+        what = f"returned {_shape(result)} for inputs of {_shape(first)}."
+        raise MethodError(Problem(_place(method, name), what, "This is a fault of the method."))
+    result = result.to(dtype)
+    storage = result.untyped_storage().data_ptr()
+    inputs = [*models, *([] if base is None else [base])]
+    return result.clone() if any(one.untyped_storage().data_ptr() == storage for one in inputs) else result
+
+
+@torch.no_grad()
+def stages(
+    method: Method,
+    models: Sequence[Tensor],
+    base: Tensor | None,
+    numbers: Numbers,
+    *,
+    seed: int = 0,
+    name: str = "",
+) -> tuple[Stage, ...]:
+    """What stands after each step of ``method``, in the working precision, the unrounded result last.
+
+    Arguments and errors as for ``apply``, floating tensors with values only. A method that is no chain has
+    one stage.
+    """
+    values = _checked(method, models, base, numbers, dtype=torch.float32, name=name)
+    if not models[0].is_floating_point() or models[0].is_meta:
+        what = f"cannot show steps on a {models[0].device.type} tensor of {models[0].dtype}."
+        raise MethodError(Problem(_place(method, name), what, "Give floating tensors that hold values."))
+    outcome = _call(method, models, base, values=values, seed=seed, name=name)
+    if isinstance(outcome, Chain):
+        return tuple(outcome.stages())
+    return (Stage(method.name, (outcome.clone(),)),)
+
+
+def _call(
+    method: Method,
+    models: Sequence[Tensor],
+    base: Tensor | None,
+    *,
+    values: dict[str, Any],
+    seed: int,
+    name: str,
+) -> Tensor | Chain:
+    inputs = [*models, *([] if base is None else [base])]
+    working = torch.float64 if any(one.dtype == torch.float64 for one in inputs) else torch.float32
+    arguments = {argument: values[number] for number, argument in method.arguments.items()}
+    if method.base != "none":
+        arguments["base"] = None if base is None else base.to(working)
+    if method.seeded:
+        arguments["generator"] = _generator(seed, name)
+    return method.function(_Cast(models, working), **arguments)
+
+
+class _Cast(Sequence[Tensor]):
+    """Tensors cast to the working precision when they are asked for: a loop holds one copy at a time."""
+
+    def __init__(self, tensors: Sequence[Tensor], dtype: torch.dtype) -> None:
+        self._tensors = tensors
+        self._dtype = dtype
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    @overload
+    def __getitem__(self, place: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, place: slice) -> _Cast: ...
+    def __getitem__(self, place: int | slice) -> Tensor | _Cast:
+        if isinstance(place, slice):
+            return _Cast(self._tensors[place], self._dtype)
+        return self._tensors[place].to(self._dtype)
+
+
+def _generator(seed: int, name: str) -> torch.Generator:
+    """On the CPU, wherever the tensors are, seeded by a hash that is the same in every process."""
+    digest = hashlib.sha256(f"{seed}\0{name}".encode()).digest()
+    return torch.Generator("cpu").manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def _checked(
+    method: Method,
+    models: Sequence[Tensor],
+    base: Tensor | None,
+    numbers: Numbers,
+    *,
+    dtype: torch.dtype,
+    name: str,
+) -> dict[str, Any]:
+    """The resolved numbers; MethodError with every problem of inputs and numbers."""
+    problems = [*method.check_inputs(len(models), base is not None), *method.check(numbers, len(models))]
+    named = [(f"model {place}", one) for place, one in enumerate(models, start=1)]
+    named += [] if base is None else [("base", base)]
+    if named:
+        problems += _tensor_problems(named, dtype)
+    raise_all(MethodError, (replace(problem, where=_place(method, name)) for problem in problems))
+    return method.resolve(numbers, len(models))
+
+
+def _tensor_problems(named: Sequence[tuple[str, Tensor]], dtype: torch.dtype) -> Iterator[Problem]:
+    first = named[0][1]
+    alike: tuple[tuple[str, Callable[[Tensor], str], str], ...] = (
+        ("shapes", _shape, "Only tensors of one shape can be merged."),
+        ("devices", lambda one: str(one.device), "Move them to one device."),
+    )
+    fit = True
+    for what, aspect, hint in alike:
+        if len({aspect(one) for _, one in named}) > 1:
+            fit = False
+            list_of = ", ".join(f"{who} {aspect(one)}" for who, one in named)
+            yield Problem("", f"{what} differ: {list_of}.", hint)
+    floating = [one.is_floating_point() for _, one in named]
+    if not any(floating):
+        if fit and not all(_identical(first, one) for _, one in named[1:]):
+            kinds = ", ".join(f"{who} {one.dtype}" for who, one in named)
+            what = f"integer or boolean tensors differ: {kinds}."
+            yield Problem("", what, "They cannot be merged: use passthrough.")
+    elif not all(floating):
+        kinds = ", ".join(f"{who} {one.dtype}" for who, one in named)
+        yield Problem("", f"floating and other tensors are mixed: {kinds}.", "Only floating tensors can be merged.")
+    elif not dtype.is_floating_point:
+        yield Problem("", f"the result of floating tensors cannot be {dtype}.", "Choose a floating dtype.")
+
+
+def _identical(left: Tensor, right: Tensor) -> bool:
+    """One dtype and equal values, as far as there are values."""
+    return left.dtype == right.dtype and (left.is_meta or torch.equal(left, right))
+
+
+def _shape(tensor: Tensor) -> str:
+    return "×".join(str(size) for size in tensor.shape) or "scalar"
+
+
+def _place(method: Method, name: str) -> str:
+    return f"{method.name}, {name}" if name else method.name

@@ -1,0 +1,45 @@
+"""Sums over whole tensors that do not depend on the number of threads.
+
+torch divides one long sum among its threads, so that the last bits change from machine to machine. Here rows
+of fixed length are summed, each by one thread, and the row sums are added in order. Terms are taken in
+float64: the sum of squares of a float32 tensor neither overflows nor loses the small ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from torch import Tensor
+
+from mergelab.methods.tensors import Array
+
+_ROW = 1 << 14  # below the 32768 elements from which torch splits a single sum among threads
+_BLOCK = 1 << 18  # elements converted at a time: 2 MiB of float64, which stays in the cache
+
+
+def dot(left: Array, right: Array) -> float:
+    """Inner product of two tensors read as vectors: sum of left * right."""
+    return _total(lambda a, b: a.double() * b, left, right)
+
+
+def norm(values: Array) -> float:
+    """Euclidean length of a tensor read as a vector."""
+    return math.sqrt(dot(values, values))
+
+
+def absolute(values: Array) -> float:
+    """L1 norm of a tensor read as a vector: sum of absolute values."""
+    return _total(lambda a: a.double().abs(), values)
+
+
+def _total(terms: Callable[..., Tensor], *tensors: Tensor) -> float:
+    total = 0.0
+    blocks = (tensor.reshape(-1).split(_BLOCK) for tensor in tensors)
+    for parts in zip(*blocks, strict=True):
+        values = terms(*parts)
+        whole = values.numel() // _ROW * _ROW
+        for part in values[:whole].view(-1, _ROW).sum(dim=1).tolist():
+            total += part
+        total += values[whole:].sum().item()
+    return total

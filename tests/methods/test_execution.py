@@ -1,0 +1,207 @@
+"""apply: casting, seeding, sharing, and every refusal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import Tensor
+
+from mergelab import methods
+from mergelab.errors import MethodError
+from mergelab.methods.registry import Method, describe
+from mergelab.methods.tensors import Array, Arrays
+
+A, B, C = torch.randn(3, 2, 5, generator=torch.Generator().manual_seed(0))
+LINEAR = methods.get("linear")
+PASS = methods.get("passthrough")
+
+
+def run(method: Method, models: list[Tensor], base: Tensor | None = None, **numbers: object) -> Tensor:
+    return methods.apply(method, models, base, numbers, dtype=torch.float32, seed=3, name="layer.weight")
+
+
+def noise(models: Arrays, *, generator: torch.Generator) -> Array:
+    """Noise: random numbers in the shape of the first model."""
+    return torch.randn(models[0].shape, generator=generator)
+
+
+NOISE = describe(noise, inputs=(1, None))
+
+
+def test_random_numbers_depend_on_seed_and_name_only() -> None:
+    def draw(seed: int, name: str) -> list[float]:
+        torch.manual_seed(seed + 1)
+        torch.randn(3)
+        return methods.apply(NOISE, [A], None, {}, dtype=torch.float32, seed=seed, name=name).flatten().tolist()
+
+    assert draw(1, "a") == draw(1, "a")
+    assert len({tuple(draw(seed, name)) for seed in (0, 1, 11) for name in ("", "a", "1a", "b")}) == 12
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    run(NOISE, [A])
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_random_numbers_are_the_same_in_every_process() -> None:
+    script = (
+        "import torch, mergelab.methods as m\n"
+        "from mergelab.methods.registry import describe\n"
+        "def noise(models, *, generator):\n"
+        "    'Noise.'\n"
+        "    return torch.randn(models[0].shape, generator=generator)\n"
+        "method = describe(noise, inputs=(1, 1))\n"
+        "one = m.apply(method, [torch.zeros(3)], None, {}, dtype=torch.float64, seed=5, name='w')\n"
+        "print(one.tolist())"
+    )
+    other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    here = methods.apply(NOISE, [torch.zeros(3)], None, {}, dtype=torch.float64, seed=5, name="w")
+    assert other.stdout.strip() == str(here.tolist())
+
+
+def seen(models: Arrays, base: Array) -> Array:
+    """Seen: one where the method is handed float64, else zero, and the number of models."""
+    assert all(model.dtype == base.dtype for model in models)
+    return torch.full_like(models[0], len(models[1:]) + 10 * (base.dtype == torch.float64))
+
+
+SEEN = describe(seen, inputs=(1, None))
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "double"),
+    [
+        ((torch.bfloat16, torch.float16, torch.float32), False),
+        ((torch.float8_e4m3fn, torch.float16, torch.bfloat16), False),
+        ((torch.bfloat16, torch.float64, torch.float32), True),
+        ((torch.float32, torch.float32, torch.float64), True),
+    ],
+)
+def test_methods_receive_float32_or_float64(dtypes: tuple[torch.dtype, ...], double: bool) -> None:
+    first, second, base = (x.to(dtype) for x, dtype in zip((A, B, C), dtypes, strict=True))
+    result = methods.apply(SEEN, [first, second], base, {}, dtype=torch.float64)
+    assert set(result.flatten().tolist()) == {11.0 if double else 1.0}
+
+
+def test_the_result_is_rounded_once() -> None:
+    """1 + 2^-9 + 2^-9 is a bfloat16 only when nothing is rounded on the way."""
+    models = [torch.tensor([value]).bfloat16() for value in (1.0, 2**-9, 2**-9, 2**-8)]
+    result = methods.apply(LINEAR, models, None, {"weight": 1, "normalize": False}, dtype=torch.bfloat16)
+    assert result.item() == 1 + 2**-7
+
+
+def test_passthrough_shares_its_tensor() -> None:
+    half = A.bfloat16()
+    assert methods.apply(PASS, [half], None, {}, dtype=torch.bfloat16) is half
+    assert methods.apply(PASS, [half], None, {"scale": [1.0]}, dtype=torch.bfloat16) is half
+    wide = methods.apply(PASS, [half], None, {}, dtype=torch.float32)
+    assert wide.dtype == torch.float32
+    assert torch.equal(wide, half.float())
+    parameter = torch.nn.Parameter(A)
+    assert methods.apply(PASS, [parameter], None, {}, dtype=torch.float32) is parameter
+
+
+def test_passthrough_scales_as_torch_does_in_the_own_dtype() -> None:
+    for dtype in (torch.bfloat16, torch.float16, torch.float32, torch.float64):
+        x = torch.randn(4099, generator=torch.Generator().manual_seed(1)).to(dtype)
+        assert torch.equal(methods.apply(PASS, [x], None, {"scale": 0.3}, dtype=dtype), x * 0.3)
+
+
+def test_results_ask_for_no_gradient() -> None:
+    assert not run(LINEAR, [torch.nn.Parameter(A), B], weight=1).requires_grad
+
+
+def handed_back(models: Arrays) -> Array:
+    """Handed back: the careless method that returns a view of its input."""
+    return models[0][:]
+
+
+def test_a_method_that_returns_its_input_makes_a_copy() -> None:
+    result = run(describe(handed_back, inputs=(1, 1)), [A])
+    assert torch.equal(result, A)
+    assert result.untyped_storage().data_ptr() != A.untyped_storage().data_ptr()
+
+
+def cropped(models: Arrays) -> Array:
+    """Cropped: a method of another shape."""
+    return models[0][:1]
+
+
+def test_a_method_that_changes_the_shape_is_at_fault() -> None:
+    with pytest.raises(MethodError, match=r"cropped, layer.weight: returned 1×5 for inputs of 2×5"):
+        run(describe(cropped, inputs=(1, 1)), [A])
+
+
+def test_integers_are_kept_when_they_agree() -> None:
+    ids = torch.arange(4)
+    result = methods.apply(LINEAR, [ids, ids.clone()], None, {"weight": 1}, dtype=torch.bfloat16)
+    assert result is ids
+    mask = torch.tensor([True, False])
+    assert methods.apply(PASS, [mask], None, {"scale": 0.5}, dtype=torch.float32) is mask
+    meta = ids.to("meta")
+    assert run(LINEAR, [meta, meta], weight=1) is meta
+
+
+def words(call: object, *arguments: object, **numbers: object) -> str:
+    with pytest.raises(MethodError) as caught:
+        call(*arguments, **numbers)
+    return str(caught.value)
+
+
+def test_integers_that_differ_are_refused() -> None:
+    text = words(run, LINEAR, [torch.arange(3), torch.arange(3) + 1], weight=1)
+    assert text == (
+        "linear, layer.weight: integer or boolean tensors differ: model 1 torch.int64, model 2 torch.int64. "
+        "They cannot be merged: use passthrough."
+    )
+    assert "differ" in words(run, LINEAR, [torch.arange(2), torch.tensor([False, True])], weight=1)
+
+
+def test_floats_do_not_mix_with_integers() -> None:
+    text = words(run, methods.get("slerp"), [torch.arange(3)], torch.ones(3), t=0.5)
+    assert "floating and other tensors are mixed: model 1 torch.int64, base torch.float32." in text
+
+
+def test_shapes_must_agree() -> None:
+    text = words(run, methods.get("ties"), [A, B[:, :3]], C[0], weight=1)
+    assert text == (
+        "ties, layer.weight: shapes differ: model 1 2×5, model 2 2×3, base 5. Only tensors of one shape can be merged."
+    )
+    assert "model 1 scalar, model 2 1." in words(run, LINEAR, [torch.tensor(1.0), torch.ones(1)], weight=1)
+
+
+def test_devices_must_agree() -> None:
+    text = words(run, LINEAR, [A, B.to("meta")], weight=1)
+    assert "devices differ: model 1 cpu, model 2 meta. Move them to one device." in text
+
+
+def test_a_floating_result_needs_a_floating_dtype() -> None:
+    with pytest.raises(MethodError, match=r"the result of floating tensors cannot be torch\.int64\. Choose"):
+        methods.apply(LINEAR, [A], None, {"weight": 1}, dtype=torch.int64)
+
+
+def test_every_problem_is_told_at_once() -> None:
+    text = words(run, methods.get("ties"), [A, B[:1]], None, weight=[1], density=50, lamda=1)
+    assert text.startswith("5 problems:")
+    for part in ("no base model", "'lamda'. Did you mean 'lambda'", "weight has 1 values", "density 50", "shapes"):
+        assert part in text
+
+
+def test_no_models_at_all() -> None:
+    assert words(run, LINEAR, [], weight=1) == "linear, layer.weight: has 0 models. Give 1 or more."
+
+
+def test_one_number_stands_for_all_models() -> None:
+    assert torch.equal(run(LINEAR, [A, B], weight=0.5), run(LINEAR, [A, B], weight=[0.5, 0.5]))
+
+
+def test_numbers_without_effect_have_none() -> None:
+    method = methods.get("task_arithmetic")
+    plain = run(method, [A, B], C, weight=[0.5, 0.25])
+    given = run(method, [A, B], C, weight=[0.5, 0.25], density=[0.1, 0.2], rescale=True, int8_mask=True)
+    assert torch.equal(plain, given)
