@@ -1,0 +1,119 @@
+"""mergelab: a workbench for merging language models.
+
+    import mergelab as ml
+
+    recipe = ml.graft(host, donor, layers=(3, 7))    # what to merge, as data
+    print(ml.plan(recipe))                           # worked out tensor by tensor, from headers alone
+    merged = ml.assemble(recipe)                     # poured into a live model; nothing written to disk
+    merged.say("Once upon a time")
+    ml.merge(recipe, "merged")                       # the same plan, poured into a folder
+    ml.Workbench(base, a, b)                         # the same, by hand, in a notebook
+
+The names below are looked up when they are first used: ``import mergelab`` itself loads neither torch nor
+transformers nor plotly.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mergelab import methods, sample
+    from mergelab.errors import (
+        AssemblyError,
+        FitError,
+        MergelabError,
+        MethodError,
+        OutputError,
+        Problem,
+        RecipeError,
+        SourceError,
+    )
+    from mergelab.models.assembly import Assembly, assemble
+    from mergelab.models.forge import merge
+    from mergelab.models.preview import Preview
+    from mergelab.recipes.plan import Plan, plan
+    from mergelab.recipes.presets import graft, interleave, repeat, stack, upscale
+    from mergelab.recipes.recipe import Recipe
+    from mergelab.views.workbench import Workbench
+    from mergelab.weights import Checkpoint, Source
+    from mergelab.weights import open_checkpoint as open  # noqa: A004 - read as ml.open
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Assembly",
+    "AssemblyError",
+    "Checkpoint",
+    "FitError",
+    "MergelabError",
+    "MethodError",
+    "OutputError",
+    "Plan",
+    "Preview",
+    "Problem",
+    "Recipe",
+    "RecipeError",
+    "Source",
+    "SourceError",
+    "Workbench",
+    "assemble",
+    "graft",
+    "interleave",
+    "merge",
+    "methods",
+    "open",
+    "plan",
+    "repeat",
+    "sample",
+    "stack",
+    "upscale",
+]
+
+_ROOMS = ("methods", "sample")
+
+# Where each name lives, and what it is called there if that differs. A type checker reads the imports above;
+# a test holds the two together.
+_HOMES = {
+    "Assembly": "models.assembly",
+    "AssemblyError": "errors",
+    "Checkpoint": "weights",
+    "FitError": "errors",
+    "MergelabError": "errors",
+    "MethodError": "errors",
+    "OutputError": "errors",
+    "Plan": "recipes.plan",
+    "Preview": "models.preview",
+    "Problem": "errors",
+    "Recipe": "recipes.recipe",
+    "RecipeError": "errors",
+    "Source": "weights",
+    "SourceError": "errors",
+    "Workbench": "views.workbench",
+    "assemble": "models.assembly",
+    "graft": "recipes.presets",
+    "interleave": "recipes.presets",
+    "merge": "models.forge",
+    "open": "weights:open_checkpoint",
+    "plan": "recipes.plan",
+    "repeat": "recipes.presets",
+    "stack": "recipes.presets",
+    "upscale": "recipes.presets",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import what ``name`` stands for when it is first asked for (PEP 562)."""
+    if name in _ROOMS:
+        return importlib.import_module(f"mergelab.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mergelab' has no attribute {name!r}")
+    module, _, original = _HOMES[name].partition(":")
+    value: object = getattr(importlib.import_module(f"mergelab.{module}"), original or name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

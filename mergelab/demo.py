@@ -1,0 +1,56 @@
+"""The main job without a browser: a graft and a blend, what each model says, and their scores.
+
+Every figure stands beside its controls: both parents, the base, the host with the same layers left out, and
+the same graft at the bottom of the stack, where it hurts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mergelab import sample
+from mergelab.columns import columns
+from mergelab.models.assembly import assemble
+from mergelab.recipes.presets import graft, stack
+from mergelab.recipes.recipe import Part, Recipe, Setting, Slice
+from mergelab.weights import Source, open_checkpoint
+
+HOST, DONOR = "pirate", "arithmetic"
+MIDDLE = (2, 4)
+PROMPTS = 100
+
+
+def recipes() -> Mapping[str, Recipe]:
+    """What the demo runs, by the name it is shown under."""
+    host, donor, base = (open_checkpoint(sample.path(name)) for name in (HOST, DONOR, "base"))
+    start, end = MIDDLE
+    return {
+        "base": stack([(base, 0, base.layers)], base=base),
+        HOST: stack([(host, 0, host.layers)], base=host),
+        DONOR: stack([(donor, 0, donor.layers)], base=donor),
+        f"graft: {DONOR} {start}-{end - 1} in {HOST}": graft(host, donor, MIDDLE),
+        f"control: {HOST} without {start}-{end - 1}": stack([(host, 0, start), (host, end, host.layers)], base=host),
+        f"control: {DONOR} 0-{end - start - 1} in {HOST}": graft(host, donor, (0, end - start)),
+        f"blend: base + {HOST} + {DONOR}": _arithmetic(base.source, host.source, donor.source),
+    }
+
+
+def run() -> None:
+    """Print what each model says to one prompt per skill, then the scores of all of them."""
+    skills = [sample.SKILLS[name] for name in (HOST, DONOR, "stories")]
+    prompts = [skill.prompts(1)[0] or "Once upon a time" for skill in skills]
+    scores: list[list[object]] = [["model", *(f"{skill.name} ({skill.unit})" for skill in skills)]]
+    for name, recipe in recipes().items():
+        with assemble(recipe) as merged:
+            print(f"{name}")
+            for prompt in prompts:
+                print(f"    {prompt!r} -> {merged.say(prompt, max_new_tokens=24)!r}")
+            scores.append([name, *(sample.score(merged.model, merged.tokenizer, skill, PROMPTS) for skill in skills)])
+    print(f"\nScores on {PROMPTS} held-out prompts each. % exact: more is better. nats per token: less.\n")
+    print(columns(scores))
+
+
+def _arithmetic(base: Source, *models: Source) -> Recipe:
+    """Task arithmetic: the base plus what each model learned (Ilharco et al., arXiv 2212.04089)."""
+    parts = tuple(Part(model, numbers=(("weight", Setting.of(1.0)),)) for model in models)
+    return Recipe("task_arithmetic", (Slice(parts),), base)

@@ -1,0 +1,260 @@
+"""The command line: help that a person can follow, plans in words, errors in words, nothing half made."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import ClassVar, Self
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from mergelab import cli
+
+LAYERS, WIDTH, INNER, VOCABULARY = 3, 8, 12, 17
+
+
+def tiny(folder: Path, *, seed: int, inner: int = INNER, layers: int = LAYERS) -> Path:
+    """A Llama with unequal dimensions: 2 heads of 4, 1 key/value head."""
+    config = {
+        "model_type": "llama", "architectures": ["LlamaForCausalLM"], "dtype": "float32",
+        "hidden_size": WIDTH, "intermediate_size": inner, "num_hidden_layers": layers,
+        "vocab_size": VOCABULARY, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 4,
+        "max_position_embeddings": 32, "rms_norm_eps": 1e-5, "rope_theta": 1e4, "tie_word_embeddings": True,
+    }  # fmt: skip
+    shapes = {"model.embed_tokens.weight": (VOCABULARY, WIDTH), "model.norm.weight": (WIDTH,)}
+    for layer in range(layers):
+        stem = f"model.layers.{layer}."
+        shapes |= {stem + "self_attn.q_proj.weight": (8, WIDTH), stem + "self_attn.o_proj.weight": (WIDTH, 8)}
+        shapes |= {stem + f"self_attn.{name}_proj.weight": (4, WIDTH) for name in "kv"}
+        shapes |= {stem + f"mlp.{name}_proj.weight": (inner, WIDTH) for name in ("gate", "up")}
+        shapes |= {stem + "mlp.down_proj.weight": (WIDTH, inner)}
+        shapes |= {stem + f"{name}_layernorm.weight": (WIDTH,) for name in ("input", "post_attention")}
+    draw = torch.Generator().manual_seed(seed)
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(
+        {name: torch.randn(shape, generator=draw) for name, shape in shapes.items()},
+        folder / "model.safetensors",
+        metadata={"format": "pt"},
+    )
+    return folder
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with models a, b and the stranger c, and the current folder of the test."""
+    tiny(tmp_path / "a", seed=1)
+    tiny(tmp_path / "b", seed=2)
+    tiny(tmp_path / "c", seed=3, inner=20)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def recipe(*runs: tuple[str, int, int], name: str = "recipe.yml", method: str = "passthrough") -> Path:
+    lines = [f"  - sources: [{{model: {model}, layer_range: [{start}, {end}]}}]" for model, start, end in runs]
+    path = Path(name)
+    path.write_text("\n".join([f"merge_method: {method}", "slices:", *lines]) + "\n")
+    return path
+
+
+def test_help_names_every_verb_with_an_example() -> None:
+    text = cli.parser().format_help()
+    for verb in ("lab", "check", "show", "merge", "demo"):
+        assert f"mergelab {verb}" in text
+
+
+@pytest.mark.parametrize("verb", ["lab", "check", "show", "merge", "demo"])
+def test_help_of_a_verb_says_what_it_does_and_shows_it(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main([verb, "--help"])
+    text = capsys.readouterr().out
+    assert done.value.code == 0
+    assert "example:" in text
+    assert f"  mergelab {verb}" in text
+
+
+def test_the_command_is_there() -> None:
+    command = [sys.executable, "-m", "mergelab", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "mergelab demo" in done.stdout
+
+
+def test_check_says_what_fits_and_how_large_it_is(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(recipe(("a", 0, 2), ("b", 1, 3)))]) == 0
+    text = capsys.readouterr().out
+    layer = 2 * 8 * WIDTH + 2 * 4 * WIDTH + 3 * INNER * WIDTH + 2 * WIDTH
+    assert "They fit." in text
+    assert f"4 layers, {4 * layer + VOCABULARY * WIDTH + WIDTH:,} parameters" in text
+    assert not (models / "merged").exists()
+
+
+def test_show_lists_every_layer_with_its_source(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", str(recipe(("a", 0, 2), ("b", 1, 3)))]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    found = [row[:3] for row in rows if row and row[0].isdigit()]
+    assert found == [["0", "a", "0"], ["1", "a", "1"], ["2", "b", "1"], ["3", "b", "2"]]
+
+
+def test_show_gives_the_numbers_that_were_set(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("blend.yml").write_text(
+        "merge_method: task_arithmetic\nbase_model: a\nmodels:\n"
+        "  - {model: b, parameters: {weight: [{filter: mlp, value: [0, 1]}, {value: 0.25}]}}\n"
+        "parameters: {lambda: 0.5}\n"
+    )
+    assert cli.main(["show", "blend.yml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    middle = next(line for line in lines if line.startswith("1 "))
+    assert "b 1" in middle
+    assert "a 1" in middle
+    assert "weight 0.25 or 0.5; lambda 0.5" in middle
+
+
+def test_show_says_the_same_of_a_blend_as_the_plan(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("slerp.yml").write_text(
+        "merge_method: slerp\nbase_model: a\nmodels: [{model: a}, {model: b}]\nparameters: {t: [0, 0.5, 1]}\n"
+    )
+    assert cli.main(["show", "slerp.yml"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("t ")[-1] for line in lines if line[:1].isdigit()] == ["0", "0.5", "1"]
+
+
+def test_merge_writes_the_folder_and_ends_with_its_path(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(recipe(("a", 0, 2), ("b", 1, 3)))
+    assert cli.main(["merge", path, "merged"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].endswith("merged")
+    assert json.loads(Path("merged/config.json").read_text())["num_hidden_layers"] == 4
+    assert cli.main(["merge", path, "merged"]) == 2  # it is there already
+    assert "merged" in capsys.readouterr().err
+    assert cli.main(["merge", path, "merged", "--force"]) == 0
+
+
+ALIEN = """
+merge_method: passthrough
+slices:
+  - sources: [{model: a, layer_range: [0, 2]}]
+  - sources: [{model: c, layer_range: [2, 3]}]
+"""
+DEEP = "merge_method: passthrough\nslices: [{sources: [{model: a, layer_range: [0, 9]}]}]\n"
+CLASHES = {
+    "no such file": ("missing.yml", None, "missing.yml"),
+    "not YAML": ("recipe.yml", "merge_method: [", "recipe.yml"),
+    "method": ("recipe.yml", "merge_method: slurp\nmodels: [{model: a}, {model: b}]\n", "slerp"),
+    "key": ("recipe.yml", "merge_metod: linear\nmodels: [{model: a}]\n", "merge_method"),
+    "no model": ("recipe.yml", "merge_method: passthrough\nmodels: [{model: ./nowhere}]\n", "nowhere"),
+    "no layer": ("recipe.yml", DEEP, "9"),
+    "stranger": ("recipe.yml", ALIEN, "20"),
+}
+
+
+@pytest.mark.parametrize("verb", ["check", "show", "merge"])
+@pytest.mark.parametrize("name", CLASHES)
+def test_what_is_wrong_is_said_in_words(verb: str, name: str, models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, text, word = CLASHES[name]
+    if text is not None:
+        Path(path).write_text(text)
+    before = sorted(models.rglob("*"))
+    given = [verb, path] + (["merged"] if verb == "merge" else [])
+    assert cli.main(given) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"mergelab {verb}: ")
+    assert word in printed.err
+    assert "Traceback" not in printed.err
+    assert printed.out == ""
+    assert sorted(models.rglob("*")) == before, "something half made was left behind"
+
+
+def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "_demo", stopped)
+    assert cli.main(["demo"]) == 130
+    assert capsys.readouterr().err == "mergelab demo: stopped.\n"
+
+
+class FakeJupyter:
+    """A server that is interrupted once, asks whether that was meant, and then ends."""
+
+    opened: ClassVar[list[list[str]]] = []
+
+    def __init__(self, command: list[str]) -> None:
+        self.opened.append(command)
+        self.interrupts = 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def wait(self) -> int:
+        self.interrupts -= 1
+        if self.interrupts == 0:
+            raise KeyboardInterrupt
+        return 0
+
+
+def test_lab_opens_the_lesson_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeJupyter, "opened", [])
+    monkeypatch.setattr(cli.subprocess, "Popen", FakeJupyter)
+    assert cli.main(["lab"]) == 0
+    assert cli.main(["lab", str(cli._lesson(Path.cwd())), "--", "--no-browser"]) == 0
+    assert cli.main(["lab", "--", "--no-browser", "--port", "9000"]) == 0
+    opened = FakeJupyter.opened
+    assert [Path(command[3]).name for command in opened] == [cli.LESSON] * 3
+    assert Path(opened[0][3]).is_file()
+    assert "--no-browser" not in opened[0]
+    assert opened[1][4:5] == ["--no-browser"]
+    assert opened[2][4:7] == ["--no-browser", "--port", "9000"]
+
+
+def test_only_lab_passes_words_on(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["demo", "--", "--fast"])
+    assert done.value.code == 2
+    assert "'demo' passes nothing on" in capsys.readouterr().err
+
+
+def test_lab_without_such_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["lab", str(tmp_path / "no.ipynb")]) == 2
+    assert "no.ipynb: there is no such notebook." in capsys.readouterr().err
+
+
+def test_an_installed_package_copies_its_lesson_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lesson = tmp_path / "site" / "mergelab" / "notebooks" / cli.LESSON
+    lesson.parent.mkdir(parents=True)
+    lesson.write_text("the lesson")
+    monkeypatch.setattr(cli, "__file__", str(lesson.parents[1] / "cli.py"))
+    here = tmp_path / "here"
+    here.mkdir()
+    assert cli._lesson(here).read_text() == "the lesson"
+    (here / cli.LESSON).write_text("the lesson, with notes of mine")
+    assert cli._lesson(here).read_text() == "the lesson, with notes of mine"
+    assert lesson.read_text() == "the lesson"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (1000, "1 kB"), (1_640_000, "1.64 MB"), (235_500_000_000, "236 GB")],
+)
+def test_sizes(count: int, text: str) -> None:
+    assert cli._bytes(count) == text
+
+
+@pytest.mark.slow
+def test_demo_prints_what_each_model_says_and_its_scores(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mergelab import demo
+
+    monkeypatch.setattr(demo, "PROMPTS", 10)
+    assert cli.main(["demo"]) == 0
+    said, scores = capsys.readouterr().out.split("\nScores on 10 ")
+    for name in demo.recipes():
+        assert f"{name}\n" in said
+        assert f"\n{name} " in scores
+    rows = {line.split("  ")[0]: line.split("  ")[1:] for line in scores.splitlines() if " %" in line}
+    assert rows[demo.HOST] != rows["base"]

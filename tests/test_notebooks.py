@@ -1,0 +1,114 @@
+"""Every lesson runs from top to bottom in a fresh kernel, and the first five lines of the README do what it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+MINUTES = 8  # far above what a lesson takes; only a hang is stopped
+
+
+def execute(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """Run all cells with ``folder`` as the current one; a cell that raises fails the test with its traceback."""
+    client = NotebookClient(
+        notebook,
+        timeout=60 * MINUTES,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+        store_widget_state=False,
+    )
+    return client.execute()
+
+
+def printed(cell: NotebookNode) -> str:
+    return "".join(output["text"] for output in cell["outputs"] if output["output_type"] == "stream")
+
+
+@pytest.fixture(scope="module", params=LESSONS, ids=lambda path: path.stem)
+def lesson(request: pytest.FixtureRequest) -> NotebookNode:
+    """A lesson, executed once for all tests of this file. It runs where a reader runs it, beside its file."""
+    path: Path = request.param
+    return execute(nbformat.read(path, as_version=4), path.parent)
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
+def text_of(notebook: NotebookNode) -> str:
+    return "\n".join(map(printed, code_cells(notebook)))
+
+
+@pytest.mark.slow
+def test_a_lesson_runs_without_complaints(lesson: NotebookNode) -> None:
+    assert code_cells(lesson)
+    for cell in code_cells(lesson):
+        wrong = "".join(one["text"] for one in cell["outputs"] if one.get("name") == "stderr")
+        assert not wrong, f"a cell complains:\n{cell['source']}\n\n{wrong}"
+
+
+@pytest.mark.slow
+def test_the_first_lesson_shows_what_it_promises(lesson: NotebookNode) -> None:
+    text = text_of(lesson)
+    assert "does not fit" in text, "the stranger is refused"
+    assert "live and written are equal" in text
+    shown = [data for cell in code_cells(lesson) for one in cell["outputs"] if (data := one.get("data"))]
+    assert any(
+        "application/vnd.jupyter.widget-view+json" in data and "<svg" in data.get("text/html", "") for data in shown
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_the_first_lesson_merges_models_that_are_not_ours(lesson: NotebookNode, shared: Path) -> None:
+    assert (shared / "models").is_dir()
+    rows = [re.split(r"  +", line) for line in text_of(lesson).splitlines()]
+    table = {row[0]: row[1:] for row in rows if len(row) == 4}
+    graft, skip = table["graft: st-bible 1-3 in stories260K"], table["control: skip 1-3"]
+    host, donor = table["stories260K"], table["st-bible"]
+    stories, bible = 0, 1
+    assert float(donor[bible]) < float(graft[bible]) < float(host[bible]), "it learned something of the Bible"
+    assert float(host[stories]) < float(graft[stories]) < float(donor[stories]), "and kept most of the stories"
+    assert float(skip[stories]) > float(donor[stories]), "leaving the layers out is worse than either parent"
+
+
+def test_there_are_lessons() -> None:
+    assert [path.stem for path in LESSONS][:1] == ["01_first_graft"]
+
+
+def five_lines() -> str:
+    """The first block of Python in the README."""
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)[:1]
+    return str(code)
+
+
+def test_the_first_five_lines_of_the_readme(tmp_path: Path) -> None:
+    code = five_lines()
+    assert len(list(filter(None, code.splitlines()))) == 5
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    [cell] = execute(notebook, tmp_path)["cells"]
+    expected = re.search(r"# -> (.*)", code)
+    assert expected, "the README says what the fourth line prints"
+    assert printed(cell).strip() == expected.group(1).strip()
+    assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][-1]["data"]
+    assert list(tmp_path.iterdir()) == [], "nothing is written to disk"
+
+
+def test_the_readme_shows_a_picture_that_exists() -> None:
+    pictures = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (ROOT / "README.md").read_text())
+    assert pictures
+    for picture in pictures:
+        assert (ROOT / picture).read_bytes().startswith(b"\x89PNG"), picture
+
+
+def test_links_of_the_documents_lead_somewhere() -> None:
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
+            assert (ROOT / link).exists(), f"{page} links to {link}"
