@@ -5,6 +5,7 @@ Nothing is ignored silently.
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -26,6 +27,7 @@ LATER = {
 SLICE = ("sources", "base_model", "parameters")
 PART = ("model", "layer_range", "parameters")
 RULE = ("filter", "value")
+_UNREAD: Any = object()  # stands for a value that could not be read, which is said already
 _NUMBER = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?$")
 
 
@@ -36,21 +38,44 @@ def read(text: str, file: str) -> Recipe:
         RecipeError: every problem of syntax, keys, types, method and numbers, each with its line.
     """
     try:
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        root = yaml.compose(text, Loader=_Loader)
+    except RecursionError:
+        raise RecipeError(Problem(file, "is nested too deeply.", "A recipe needs ten levels at most.")) from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{file} line {mark.line + 1}" if mark else file
-        what = f"is not YAML: {getattr(error, 'problem', None) or error}."
+        told = [getattr(error, name, None) for name in ("context", "problem")]
+        what = f"is not YAML that is read here: {', '.join(filter(None, told)) or error}."
         raise RecipeError(Problem(where, what, "Check indentation, colons and brackets there.")) from None
     reader = _Reader(file)
     recipe = reader.recipe(root)
+    unread = tuple(reader.unread)
     for problem in check(recipe) if recipe else ():
-        # What could not be read at all is said already; what follows from it is not said again.
-        if not problem.where.startswith(tuple(reader.unread)):
+        # What could not be read is said already; what follows from it, there or around it, is not said again.
+        if not any(_within(problem.where, place) or _within(place, problem.where) for place in unread):
             reader.wrong(problem.where, problem.what, problem.hint)
     if reader.problems or recipe is None:
         raise RecipeError(*reader.problems)
     return recipe
+
+
+def _within(where: str, place: str) -> bool:
+    return where == place or where.startswith((f"{place}.", f"{place}["))
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: no tags, which ask for objects, and no aliases, which multiply a short text."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """Refuse what a recipe never needs, before anything is made of it."""
+        event = self.peek_event()
+        alias, tag = isinstance(event, yaml.AliasEvent), getattr(event, "tag", None)
+        if alias or tag or event.anchor:
+            kind = "alias" if alias else "tag" if tag else "anchor"
+            what = f"{kind} {tag or event.anchor!r} is not allowed, write its value out"
+            raise yaml.composer.ComposerError(None, None, what, event.start_mark)
+        node: yaml.Node | None = super().compose_node(parent, index)
+        return node
 
 
 class _Reader:
@@ -70,8 +95,10 @@ class _Reader:
         line = self.lines.get(path)
         return ", ".join(filter(None, (f"{self.file} line {line}" if line else self.file, where)))
 
-    def wrong(self, where: str, what: str, hint: str = "") -> None:
-        self.unread.append(where or "merge_method")
+    def wrong(self, where: str, what: str, hint: str = "", *, read: bool = False) -> None:
+        """Note a problem; ``read``: a value is there all the same, so that what is said of it by others counts."""
+        if not read:
+            self.unread.append(where or "merge_method")
         self.problems.append(Problem(self.place(where), what, hint))
 
     def recipe(self, root: yaml.Node | None) -> Recipe | None:
@@ -79,27 +106,27 @@ class _Reader:
             self.wrong("", "the recipe is empty.", "Start with merge_method: and models: or slices:.")
             return None
         table = self.table(root, "", TOP, later=LATER)
-        if "merge_method" not in table and not self.problems:
+        if "merge_method" not in table and isinstance(root, yaml.MappingNode):
             self.wrong("", "merge_method is missing.", "Say how to merge, for instance merge_method: linear.")
         method = self.text(table.get("merge_method"), "merge_method")
         body = [key for key in ("models", "slices") if key in table]
         if len(body) != 1:
             self.unread += ["slices", "models"]
-        if len(body) != 1 and not self.problems:
-            self.wrong(
-                "",
-                f"has {'both models: and' if body else 'neither models: nor'} slices:.",
-                "Write exactly one of them.",
-            )
+        if len(body) != 1 and isinstance(root, yaml.MappingNode) and "modules" not in self.lines:
+            what = f"has {'both models: and' if body else 'neither models: nor'} slices:."
+            self.wrong("", what, "Write exactly one of them.")
         slices: tuple[Slice, ...] = ()
         if "models" in table:
             parts = (
                 self.part(node, where, ("model", "parameters")) for node, where in self.items(table["models"], "models")
             )
-            slices = (Slice(tuple(part for part in parts if part)),)
+            slices = (Slice(tuple(parts)),)
+            self.unread += [] if slices[0].parts else ["slices"]
         elif "slices" in table:
             slices = tuple(self.slice(node, where) for node, where in self.items(table["slices"], "slices"))
         base = self.source(table.get("base_model"), "base_model")
+        if "base_model" in table and base is None:
+            self.unread += ["slices", "models"]
         numbers = self.numbers(table.get("parameters"), "parameters")
         dtype, out_dtype = (self.dtype(table.get(key), key) for key in ("dtype", "out_dtype"))
         seed = self.whole(table["seed"], "seed") if "seed" in table else 0
@@ -112,14 +139,12 @@ class _Reader:
         found = self.items(table["sources"], f"{where}.sources") if "sources" in table else []
         parts = (self.part(item, place, PART, required=("model", "layer_range")) for item, place in found)
         return Slice(
-            tuple(part for part in parts if part),
+            tuple(parts),
             self.source(table.get("base_model"), f"{where}.base_model"),
             self.numbers(table.get("parameters"), f"{where}.parameters"),
         )
 
-    def part(
-        self, node: yaml.Node, where: str, keys: Sequence[str], required: Sequence[str] = ("model",)
-    ) -> Part | None:
+    def part(self, node: yaml.Node, where: str, keys: Sequence[str], required: Sequence[str] = ("model",)) -> Part:
         if isinstance(node, yaml.ScalarNode):
             node = yaml.MappingNode(
                 node.tag, [(yaml.ScalarNode("tag:yaml.org,2002:str", "model"), node)], node.start_mark
@@ -128,19 +153,18 @@ class _Reader:
         source = self.source(table.get("model"), f"{where}.model")
         layers = self.range(table["layer_range"], f"{where}.layer_range") if "layer_range" in table else None
         numbers = self.numbers(table.get("parameters"), f"{where}.parameters")
-        if source is None:
-            self.unread.append(where[: where.rfind("[")])
-            return None
-        return Part(source, layers, numbers)
+        if source is None:  # said already; the nameless part keeps the places of the others right
+            self.unread.append(where)
+        return Part(source or Source(""), layers, numbers)
 
     def range(self, node: yaml.Node, where: str) -> tuple[int, int] | None:
+        known = len(self.problems)
         bounds = [self.whole(item, place) for item, place in self.items(node, where)]
+        if len(self.problems) > known:
+            return None
         if len(bounds) != 2:
-            self.wrong(
-                where,
-                f"has {len(bounds)} numbers.",
-                "Write [start, end): the first layer, and the layer after the last.",
-            )
+            hint = "Write [start, end): the first layer, and the layer after the last."
+            self.wrong(where, f"has {len(bounds)} numbers.", hint)
             return None
         return bounds[0], bounds[1]
 
@@ -158,8 +182,11 @@ class _Reader:
                 table = self.table(node, f"{where}.model", ("path", "revision"), required=("path",))
                 node = table.get("path")
                 revision = self.text(table.get("revision"), f"{where}.model.revision") or None
+        known = len(self.problems)
         path = self.text(node, where)
         if not path:
+            if len(self.problems) == known:
+                self.wrong(where, "is empty.", "Write a folder or a hub id.")
             return None
         try:
             parsed = Source.parse(path)
@@ -170,6 +197,9 @@ class _Reader:
         return Source(parsed.path, revision or parsed.revision)
 
     def numbers(self, node: yaml.Node | None, where: str) -> Numbers:
+        if node is not None and not isinstance(node, yaml.MappingNode):
+            above = where.removesuffix("parameters").removesuffix(".")
+            self.unread += [above] if above else ["slices", "models"]  # who may miss a number
         table = {} if node is None else self.table(node, where, None)
         return tuple((name, self.setting(value, f"{where}.{name}")) for name, value in table.items())
 
@@ -183,70 +213,66 @@ class _Reader:
     def rule(self, node: yaml.Node, where: str) -> Rule:
         table = self.table(node, where, RULE, required=("value",))
         pattern = self.scalar(table["filter"], f"{where}.filter") if "filter" in table else None
-        if pattern is not None and not isinstance(pattern, str):
-            pattern = str(pattern)
+        if pattern is not None and pattern is not _UNREAD:
+            pattern = str(table["filter"].value)  # as written: a filter 1. is text, not the number 1.0
         value = self.value(table["value"], f"{where}.value") if "value" in table else 0.0
         return Rule(value, None if pattern == "*" else pattern)
 
     def value(self, node: yaml.Node, where: str) -> Value:
         if isinstance(node, yaml.SequenceNode):
-            points = tuple(self.number(item, place) for item, place in self.items(node, where))
-            if not points:
-                self.wrong(
-                    where,
-                    "is an empty list.",
-                    "Give one value, or several to spread over the layers of the slice.",
-                )
-            return points
+            return tuple(self.number(item, place) for item, place in self.items(node, where))
         return self.number(node, where)
 
     def number(self, node: yaml.Node, where: str) -> Scalar:
         value = self.scalar(node, where)
-        if isinstance(value, bool):
-            return value
+        if isinstance(value, bool) or value is _UNREAD:
+            return value is True
         # YAML 1.1 reads 1e-5 as text; mergekit turns it into a number, so do we.
         if isinstance(value, (int, float)) or (isinstance(value, str) and _NUMBER.match(value)):
-            return float(value)
-        self.wrong(
-            where,
-            f"{value!r} is not a number.",
-            "Write a number, true or false, a list of numbers, or filter and value.",
-        )
+            try:
+                return float(value)
+            except OverflowError:
+                value = f"a whole number of {len(str(node.value))} digits"
+        hint = "Write a number, true or false, a list of numbers, or filter and value."
+        self.wrong(where, f"{value!r} is not a number.", hint)
         return 0.0
 
     def whole(self, node: yaml.Node, where: str) -> int:
         value = self.scalar(node, where)
         if isinstance(value, int) and not isinstance(value, bool):
             return value
-        self.wrong(where, f"{value!r} is not a whole number.", "Write a whole number.")
+        if value is not _UNREAD:
+            self.wrong(where, f"{value!r} is not a whole number.", "Write a whole number.")
         return 0
 
     def text(self, node: yaml.Node | None, where: str) -> str:
         value = "" if node is None else self.scalar(node, where)
         if not isinstance(value, str):
-            self.wrong(where, f"{value!r} is not text.", "Write a name.")
+            if value is not _UNREAD:
+                self.wrong(where, f"{value!r} is not text.", "Write a name, in quotes if it looks like something else.")
             return ""
         return value
 
     def dtype(self, node: yaml.Node | None, where: str) -> str | None:
         if node is None:
             return None
+        known = len(self.problems)
         name = self.text(node, where).removeprefix("torch.")
-        if name not in DTYPES:
+        if name not in DTYPES and len(self.problems) == known:
             self.wrong(where, f"{name!r} is not a dtype to merge in.", did_you_mean(name, list(DTYPES)))
-            return None
-        return DTYPES[name]
+        return DTYPES.get(name)
 
     def scalar(self, node: yaml.Node, where: str) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             kind = "table" if isinstance(node, yaml.MappingNode) else "list"
             self.wrong(where, f"is a {kind}, one value is wanted.", "")
-            return ""
+            return _UNREAD
         try:
-            return yaml.safe_load(yaml.serialize(node))
-        except (yaml.YAMLError, ValueError):
-            self.wrong(where, f"{node.value!r} cannot be read.", "Put it in quotes if it is text.")
-            return ""
+            return yaml.constructor.SafeConstructor().construct_object(node)
+        except (yaml.YAMLError, ValueError, OverflowError):
+            shown = node.value if len(node.value) < 100 else f"{node.value[:100]} ..."
+            self.wrong(where, f"{shown!r} cannot be read.", "Put it in quotes if it is text.")
+            return _UNREAD
 
     def items(self, node: yaml.Node, where: str) -> list[tuple[yaml.Node, str]]:
         if not isinstance(node, yaml.SequenceNode):
@@ -272,19 +298,29 @@ class _Reader:
             self.wrong(where, "is not a table of keys.", f"Write {', '.join(f'{key}:' for key in keys or ())}")
             return {}
         found: dict[str, yaml.Node] = {}
+        misspelt: list[tuple[str, yaml.Node, int]] = []
         for key_node, value in node.value:
             key = str(key_node.value) if isinstance(key_node, yaml.ScalarNode) else "?"
             path = f"{where}.{key}" if where else key
-            if key_node.start_mark:
-                self.lines.setdefault(path, key_node.start_mark.line + 1)
+            line = key_node.start_mark.line + 1 if key_node.start_mark else 0
+            if line:
+                self.lines.setdefault(path, line)
             if key in found:
-                self.wrong(path, "is written twice.", "Keep one of the two.")
+                self.wrong(path, f"is written twice, again in line {line}.", "Keep one of the two.", read=True)
             elif later and key in later:
-                self.wrong(path, "cannot be used.", later[key])
+                self.wrong(path, "cannot be used.", later[key], read=True)
             elif keys is not None and key not in keys:
-                self.wrong(path, "is not a key that means anything here.", did_you_mean(key, [*keys, *(later or ())]))
+                hint = did_you_mean(key, [*keys, *(later or ())])
+                self.wrong(path, "is not a key that means anything here.", hint, read=True)
+                misspelt += [(key, value, line)]
             else:
                 found[key] = value
+        for key, value, line in misspelt:
+            # Read on as the key that was meant, so that one slip does not hide others or bring up more.
+            for meant in difflib.get_close_matches(key, keys or (), n=1, cutoff=0.6):
+                if meant not in found:
+                    found[meant] = value
+                    self.lines.setdefault(f"{where}.{meant}" if where else meant, line)
         for key in required:
             if key not in found:
                 self.wrong(where, f"has no {key}:.", f"Add {key}: there.")
@@ -317,7 +353,13 @@ def _sequence(dumper: yaml.SafeDumper, items: list[Any]) -> yaml.Node:
     return dumper.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=flow)
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+    # PyYAML's other styles lose some line breaks (U+0085, U+2028): what cannot be seen is escaped.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
 _Dumper.add_representer(list, _sequence)
+_Dumper.add_representer(str, _text)
 
 
 def _slice(piece: Slice) -> dict[str, Any]:

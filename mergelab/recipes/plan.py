@@ -12,7 +12,7 @@ from mergelab import methods
 from mergelab.errors import FitError, Problem, RecipeError, SourceError, raise_all
 from mergelab.methods import Method, Parameter
 from mergelab.methods.parameters import Required
-from mergelab.recipes.check import check, models_of
+from mergelab.recipes.check import check, is_whole, models_of
 from mergelab.recipes.preflight import preflight
 from mergelab.recipes.recipe import Numbers, Part, Recipe, Scalar, Slice
 from mergelab.weights import FLOATS, ITEM_BITS, Checkpoint, Source, TensorSpec, open_checkpoint
@@ -206,7 +206,8 @@ class _Planner:
         scopes = [("parameters", self.recipe.numbers)]
         for index, piece in enumerate(self.recipe.slices):
             scopes.append((f"slices[{index}].parameters", piece.numbers))
-            scopes += [(f"slices[{index}].sources[{i}].parameters", part.numbers) for i, part in enumerate(piece.parts)]
+            place = "models" if is_whole(self.recipe) else f"slices[{index}].sources"
+            scopes += [(f"{place}[{i}].parameters", part.numbers) for i, part in enumerate(piece.parts)]
         for where, numbers in scopes:
             for name, setting in numbers:
                 for rule in setting.rules:
@@ -230,10 +231,10 @@ class _Planner:
         """Embeddings come from the first slice, final norm and head from the last; gradients give their first value."""
         models, base = models_of(self.recipe, piece, self.method)
         parts = [part for part in (base, *models) if part]
-        for name in dict.fromkeys(
-            name for part in parts for name in getattr(self.checkpoints[part.source].anatomy, side)
-        ):
-            shape = next(spec.shape for part in parts if (spec := self.checkpoints[part.source].specs.get(name)))
+        # The donor's config goes with the merge: a tensor that only the donor stores (an untied head) is needed too.
+        owners = [self.checkpoints[source] for source in (*(part.source for part in parts), self.recipe.donor)]
+        for name in dict.fromkeys(name for owner in owners for name in getattr(owner.anatomy, side)):
+            shape = next(owner.specs[name].shape for owner in owners if name in owner.specs)
             names = {part: self._stand_in(part.source, name, shape) for part in parts}
             yield from self._step(name, piece, names, 0, max(2, self._length(piece)))
 
@@ -262,11 +263,19 @@ class _Planner:
             return
         spec = specs[base or models[0]]
         if any(other.shape != spec.shape for other in specs.values()):
-            return  # preflight has said so already, once for all layers
+            listed = ", ".join(f"{part.source} {list(other.shape)}" for part, other in specs.items())
+            hint = "Merge models of one family and one vocabulary."
+            self.problems.setdefault(("shape", name), Problem(name, f"its sources differ in shape: {listed}.", hint))
+            return
         floating = all(other.dtype in FLOATS for other in specs.values())
         dtype = promote(other.dtype for other in specs.values()) if floating else spec.dtype
         dtype = (self.recipe.out_dtype or self.recipe.dtype or dtype) if floating else dtype
+        known = len(self.problems)
         numbers = tuple(self._numbers(name, piece, names, (index, count)))
+        for problem in self.method.check(dict(numbers), len(models)) if len(self.problems) == known else ():
+            self.problems.setdefault(("numbers", problem.what), Problem(name, problem.what, problem.hint))
+        if len(self.problems) > known:
+            return
         yield Step(
             name,
             spec.shape,
@@ -276,7 +285,7 @@ class _Planner:
             Input(base.source, names[base]) if base else None,
             numbers,
             self.recipe.seed,
-            copies=self.method.name == "passthrough" and dict(numbers).get("scale") is None and dtype == spec.dtype,
+            copies=dtype == spec.dtype and self.method.unchanged(dict(numbers)),
         )
 
     def _numbers(

@@ -21,7 +21,9 @@ BOOKKEEPING = frozenset((
     "bos_token_id", "eos_token_id", "pad_token_id", "unsloth_version", "unsloth_fixed", "_attn_implementation_autoset",
     "hidden_size", "n_embd", "quantization_config", "router_aux_loss_coef", "output_router_logits",
     "chunk_size_feed_forward",
-    "use_bidirectional_attention", "gradient_checkpointing", "problem_type", "is_decoder",
+    "use_bidirectional_attention", "gradient_checkpointing", "problem_type", "is_decoder", "model_type",
+    "tokenizer_class", "finetuning_task", "torchscript", "use_bfloat16", "do_sample", "temperature", "top_k", "top_p",
+    "max_length", "repetition_penalty", "prefix",
 ))  # fmt: skip
 BOOKKEEPING_ENDINGS = ("dropout", "pdrop", "dropout_prob", "_token_id")
 
@@ -66,6 +68,8 @@ def _reasons(recipe: Recipe, index: int, part: Part, theirs: Checkpoint, ours: C
     if theirs.width != ours.width:
         yield f"width {theirs.width} against {ours.width}"
         return
+    if theirs.anatomy.prefix != ours.anatomy.prefix:
+        yield f"names of layers begin with {theirs.anatomy.prefix!r} against {ours.anatomy.prefix!r}"
     yield from _shapes(part, theirs, ours)
     if index == 0:
         yield from _outside("before", theirs, ours)
@@ -105,6 +109,9 @@ def _modern(config: Mapping[str, Any]) -> dict[str, Any]:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if "rope_theta" in config:
         rope = {"rope_theta": config["rope_theta"], **rope}
+    if isinstance(rope, dict) and not any(isinstance(value, dict) for value in rope.values()):
+        # No scaling is a kind of rope as well. Its name was "type" before it was "rope_type".
+        rope = {"rope_type": rope.get("type", "default"), **{key: rope[key] for key in rope if key != "type"}}
     rest = {key: value for key, value in config.items() if key not in ("rope_theta", "rope_scaling", "rope_parameters")}
     return rest | {"rope_parameters": rope} if isinstance(rope, dict) else rest
 

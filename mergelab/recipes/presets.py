@@ -124,9 +124,9 @@ def stack(
         base: what is blended in, at the same source layers as the block; gives config and tokenizer.
         method: passthrough, linear, slerp, task_arithmetic or ties.
         coefficient: one number, or one for each output layer. 1 is the block's own layer, 0 the base's. It is the
-        weight
-            against ``1 - weight`` for linear, ``t`` for slerp, ``weight`` for task_arithmetic and ties. Embeddings
-            follow the first layer of the first block, norm and head the first layer of the last block, as in mergekit.
+            weight against ``1 - weight`` for linear, ``t`` for slerp, ``weight`` for task_arithmetic and ties.
+            Embeddings follow the first layer of the first block, norm and head the first layer of the last block, as
+            in mergekit.
         seed: of every random draw.
 
     Returns:

@@ -159,11 +159,11 @@ class Recipe:
 def _file_text(path: Path) -> str:
     from mergelab.errors import Problem, RecipeError
 
+    shown = str(path) if len(str(path)) < 200 else f"{str(path)[:60]} ..."
     try:
         return path.expanduser().read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise RecipeError(
-            Problem(str(path), "there is no such recipe file.", "Give the path of a YAML file.")
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(Problem(str(path), f"cannot be read ({error}).", "Give a text file in UTF-8.")) from None
+        raise RecipeError(Problem(shown, "there is no such recipe file.", "Give the path of a YAML file.")) from None
+    except (OSError, ValueError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise RecipeError(Problem(shown, f"cannot be read ({why}).", "Give a text file in UTF-8.")) from None

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any
 
 from mergelab.errors import Problem, SourceError
 
 LAYER_COUNT_KEYS: tuple[str, ...] = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
-_NUMBERED = re.compile(r"^(.*?)(?<![^.])(\d+)\.(.+)$")
+_NUMBERED = re.compile(r"^(.*?)(?<![^.])(0|[1-9][0-9]{0,8})\.(.+)$", re.DOTALL)
 _AFTER = re.compile(r"(^|\.)(lm_head|embed_out|head|output|ln_f|norm_f|norm|final_[a-z_]*norm)(\.|$)")
 
 
@@ -63,12 +64,14 @@ def anatomy(names: Iterable[str], where: str) -> Anatomy:
             Problem(where, f"has several runs of layers: {prefix!r} and {', '.join(map(repr, others))}.",
                     "Models of several modules (vision towers, encoders) are not supported yet.")
         )  # fmt: skip
-    missing = [index for index in range(max(run) + 1) if index not in run]
+    missing = list(islice((index for index in count() if index not in run), min(8, max(run) + 1 - len(run))))
     if missing:
+        more = max(run) + 1 - len(run) - len(missing)
+        listed = ", ".join(map(str, missing)) + (f" and {more} more" if more else "")
         raise SourceError(
             Problem(
                 where,
-                f"layers {missing} of {prefix!r} are missing.",
+                f"of {prefix!r}, layers {listed} are missing.",
                 "The checkpoint is incomplete: download it again.",
             )
         )
@@ -82,7 +85,7 @@ def anatomy(names: Iterable[str], where: str) -> Anatomy:
 
 def layer_count_key(config: Mapping[str, Any]) -> str | None:
     """The key under which a config holds its number of layers, or None."""
-    return next((key for key in LAYER_COUNT_KEYS if isinstance(config.get(key), int)), None)
+    return next((key for key in LAYER_COUNT_KEYS if type(config.get(key)) is int), None)
 
 
 def embedding_for_head(

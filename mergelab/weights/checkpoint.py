@@ -42,9 +42,11 @@ class _Folder:
         return read_header(path)
 
     def weights(self) -> str | None:
-        """Name of the single weight file when there is no index."""
+        """Name of the file that holds all weights, None where an index or nothing does."""
+        if self.file(WEIGHTS) or self.file(INDEX):
+            return WEIGHTS if self.file(WEIGHTS) else None
         names = sorted(path.name for path in self.path.glob("*.safetensors"))
-        return WEIGHTS if WEIGHTS in names else names[0] if len(names) == 1 else None
+        return names[0] if len(names) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -124,17 +126,21 @@ class _Mapped:
         self._lock = threading.Lock()
 
     def tensor(self, path: Path, name: str) -> torch.Tensor:
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
         with self._lock:
             stamp = _stamp(path)
             if self._stamps.setdefault(path, stamp) != stamp:
                 what = "changed after it was opened."
                 raise SourceError(Problem(str(path), what, "Open the model again to use what is there now."))
-            if path not in self._files:
-                self._files[path] = safe_open(path, framework="pt")
-            if (path, name) not in self._tensors:
-                self._tensors[path, name] = self._files[path].get_tensor(name)
+            try:
+                if path not in self._files:
+                    self._files[path] = safe_open(path, framework="pt")
+                if (path, name) not in self._tensors:
+                    self._tensors[path, name] = self._files[path].get_tensor(name)
+            except SafetensorError as error:
+                what = f"tensor {name!r} cannot be read ({error})."
+                raise SourceError(Problem(str(path), what, "Download or save it again.")) from error
             return self._tensors[path, name]
 
 
@@ -158,9 +164,13 @@ def open_checkpoint(source: Checkpoint | Source | str | os.PathLike[str]) -> Che
     source = Source.parse(source)
     folder = source.folder
     files = Repository(source) if folder is None else _Folder(folder)
-    stamps = {} if folder is None else {path: _stamp(path) for path in sorted(folder.glob("*.safetensors"))}
-    config, problems = _config(files, source)
-    specs, broken = _specs(files, source)
+    try:
+        stamps = {} if folder is None else {path: _stamp(path) for path in sorted(folder.glob("*.safetensors"))}
+        config, problems = _config(files, source)
+        specs, broken = _specs(files, source)
+    except OSError as error:
+        what = f"cannot be read ({error})."
+        raise SourceError(Problem(str(source), what, "Mend its files or their permissions.")) from error
     raise_all(SourceError, problems + broken)
     parts = anatomy(specs, str(source))
     key = layer_count_key(config)
@@ -185,7 +195,7 @@ def _config(files: _Folder | Repository, source: Source) -> tuple[dict[str, Any]
         ]
     try:
         config = json.loads(path.read_bytes())
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         return {}, [Problem(str(path), f"is not JSON ({error}).", "Download or save it again.")]
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         return {}, [
@@ -199,36 +209,39 @@ def _config(files: _Folder | Repository, source: Source) -> tuple[dict[str, Any]
 
 
 def _specs(files: _Folder | Repository, source: Source) -> tuple[dict[str, TensorSpec], list[Problem]]:
+    # One file before an index, as in transformers: an index beside it was left by an older save.
+    name = files.weights()
+    if name is not None:
+        return files.header(name)
     index = files.file(INDEX)
     if index is None:
-        name = files.weights()
-        if name is None:
-            what = "has no model.safetensors and no index of shards."
-            return {}, [
-                Problem(
-                    str(source),
-                    what,
-                    "Other formats (.bin, .gguf) are not read: convert it to safetensors first.",
-                )
-            ]
-        return files.header(name)
+        what = "has no model.safetensors and no index of shards."
+        hint = "Other formats (.bin, .gguf) are not read: convert it to safetensors first."
+        return {}, [Problem(str(source), what, hint)]
     try:
-        places: dict[str, str] = dict(json.loads(index.read_bytes())["weight_map"])
-    except (ValueError, KeyError, TypeError):
+        places = json.loads(index.read_bytes())["weight_map"]
+        if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
+            raise TypeError
+    except (ValueError, KeyError, TypeError, RecursionError):
         return {}, [Problem(str(index), "is not an index with a weight_map.", "Download or save it again.")]
     specs: dict[str, TensorSpec] = {}
     problems: list[Problem] = []
+    hint = "Index and shards are of different models: download it again."
     for shard in dict.fromkeys(places.values()):
-        if Path(shard).name != shard:
+        if Path(shard).name != shard or shard == "..":
             problems.append(
                 Problem(str(index), f"names a file outside the folder: {shard!r}.", "Do not use this checkpoint.")
             )
             continue
         found, broken = files.header(shard)
-        specs |= found
         problems += broken
+        twice = [name for name in found if name in specs]
+        if twice:
+            what = f"{twice[0]!r} lies in {specs[twice[0]].file!r} and in {shard!r} ({len(twice)} such)."
+            problems.append(Problem(str(index), what, hint))
+        specs |= found
         lost = [] if broken else [name for name, place in places.items() if place == shard and name not in found]
         if lost:
-            problems.append(Problem(str(index), f"says {shard!r} holds {lost[0]!r}, it does not ({len(lost)} such).",
-                                    "Index and shards are of different models: download it again."))  # fmt: skip
+            what = f"says {shard!r} holds {lost[0]!r}, it does not ({len(lost)} such)."
+            problems.append(Problem(str(index), what, hint))
     return specs, problems

@@ -17,8 +17,9 @@ from typing import Any
 from mergelab.errors import Problem
 
 ITEM_BITS: Mapping[str, int] = {
-    "BOOL": 8, "U8": 8, "I8": 8, "F8_E5M2": 8, "F8_E4M3": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
-    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64,
+    "BOOL": 8, "U8": 8, "I8": 8, "I16": 16, "U16": 16, "I32": 32, "U32": 32, "I64": 64, "U64": 64,
+    "F4": 4, "F6_E2M3": 6, "F6_E3M2": 6, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F8_E8M0": 8,
+    "F16": 16, "BF16": 16, "F32": 32, "F64": 64, "C64": 64,
 }  # fmt: skip
 FLOATS: tuple[str, ...] = ("F64", "F32", "F16", "BF16")
 MAX_HEADER = 100_000_000
@@ -64,10 +65,25 @@ def read_header(path: Path) -> tuple[dict[str, TensorSpec], list[Problem]]:
             return {}, [_broken(path, f"the file has {size:,} bytes, its header claims {length:,}.")]
         raw = file.read(length)
     try:
-        header = json.loads(raw)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        header = json.loads(raw.decode(), object_pairs_hook=_once, parse_constant=_refuse)
+    except RecursionError:
+        return {}, [_broken(path, "the header is nested too deeply.")]
+    except ValueError as error:  # not UTF-8, not JSON, a key written twice, a number of thousands of digits
         return {}, [_broken(path, f"the header is not JSON ({error}).")]
     return parse_header(header, path.name, size - 8 - length, path)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON whose keys differ: which of two tensors of one name is meant cannot be known."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"{next(key for key in table if keys.count(key) > 1)!r} is written twice")
+    return table
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no JSON")
 
 
 def parse_header(
@@ -80,6 +96,8 @@ def parse_header(
     problems: list[Problem] = []
     for name, entry in header.items():
         if name == "__metadata__":
+            if not _is_metadata(entry):
+                problems.append(_broken(path, "__metadata__ is not a table of texts."))
             continue
         spec = _spec(name, entry, file)
         if isinstance(spec, str):
@@ -103,20 +121,29 @@ def parse_header(
     return specs, problems
 
 
+def _is_metadata(entry: Any) -> bool:
+    return entry is None or (isinstance(entry, dict) and all(isinstance(value, str) for value in entry.values()))
+
+
 def _spec(name: str, entry: Any, file: str) -> TensorSpec | str:
     try:
         dtype, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
     except (TypeError, KeyError, ValueError):
         return "its entry lacks dtype, shape or data_offsets."
-    if dtype not in ITEM_BITS:
+    if not isinstance(dtype, str) or dtype not in ITEM_BITS:
         return f"unknown dtype {dtype!r}."
-    if not all(type(number) is int and number >= 0 for number in (*shape, begin, end)):
+    # 2^63: no file is larger, and numbers of thousands of digits cannot even be printed.
+    if not all(type(number) is int and 0 <= number < 2**63 for number in (*shape, begin, end)):
         return "its shape or offsets are not counts."
-    need = math.prod(shape) * ITEM_BITS[dtype] // 8
+    bits = math.prod(shape) * ITEM_BITS[dtype]
+    if bits % 8 or bits >= 2**66:
+        return f"{dtype} of shape {list(shape)} is not a possible number of bytes."
+    need = bits // 8
     if end - begin != need:
         return f"{dtype} of shape {list(shape)} needs {need:,} bytes, its offsets give {end - begin:,}."
     return TensorSpec(name, dtype, shape, file, begin, end)
 
 
 def _broken(path: Path | str, what: str) -> Problem:
+    what = what if len(what) < 500 else f"{what[:500]} ..."  # a lying header can hold megabytes of names
     return Problem(str(path), what, "The file is truncated or damaged: download or save it again.")

@@ -12,15 +12,14 @@ from mergelab.weights.source import Source
 class Repository:
     """The files of one hub repository, all from the same commit.
 
-    What is already in the hub cache is used without asking the network; ``HF_HUB_OFFLINE=1`` therefore works for models
-    downloaded before.
+    Where the hub cannot be reached, or must not be (``HF_HUB_OFFLINE=1``), models downloaded before still open.
     """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         self._commit = source.revision
         self._cached: dict[str, Path | None] = {}
-        self._reached = False
+        self._reached: bool | Exception = False
 
     def file(self, name: str) -> Path | None:
         """Local path of a file, downloaded if need be; None where the repository has none of that name.
@@ -40,6 +39,7 @@ class Repository:
         if isinstance(cached, str):
             return read_header(Path(cached))
         try:
+            self._reach()
             found = parse_safetensors_file_metadata(self.source.path, name, revision=self._commit)
         except Exception as error:
             raise self._explain(error) from error
@@ -51,13 +51,15 @@ class Repository:
         return parse_header(header, name, end, f"{self.source}/{name}")
 
     def weights(self) -> str | None:
-        """Name of the single weight file when there is no index."""
+        """Name of the file that holds all weights, None where an index or nothing does."""
         from huggingface_hub import file_exists, try_to_load_from_cache
 
         name = "model.safetensors"
-        if isinstance(try_to_load_from_cache(self.source.path, name, revision=self._commit), str):
-            return name
+        for known, answer in ((name, name), (f"{name}.index.json", None)):
+            if isinstance(try_to_load_from_cache(self.source.path, known, revision=self._commit), str):
+                return answer
         try:
+            self._reach()
             return name if file_exists(self.source.path, name, revision=self._commit) else None
         except Exception as error:
             raise self._explain(error) from error
@@ -67,9 +69,15 @@ class Repository:
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            if not isinstance(try_to_load_from_cache(self.source.path, name, revision=self._commit), str):
+            cached = try_to_load_from_cache(self.source.path, name, revision=self._commit)
+            try:
                 self._reach()
-            path = Path(hf_hub_download(self.source.path, name, revision=self._commit))
+            except Exception:
+                if not isinstance(cached, str):
+                    raise
+                path = Path(cached)
+            else:
+                path = Path(hf_hub_download(self.source.path, name, revision=self._commit))
         except Exception as error:
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 return None
@@ -82,30 +90,55 @@ class Repository:
         return path
 
     def _reach(self) -> None:
-        """Ask the hub once, briefly.
+        """Ask the hub once, briefly, whether it is there.
 
         Its client tries again for half a minute before it says that there is no network.
+
+        Raises:
+            Exception: whatever the client raised, the same again at every later call.
         """
         from huggingface_hub import constants, get_session
 
+        if isinstance(self._reached, Exception):
+            raise self._reached
         if not self._reached and not constants.is_offline_mode():
-            get_session().head(constants.ENDPOINT, timeout=5, follow_redirects=False)
+            try:
+                get_session().head(constants.ENDPOINT, timeout=5, follow_redirects=False)
+            except Exception as error:
+                self._reached = error
+                raise
             self._reached = True
 
     def _explain(self, error: Exception) -> SourceError:
-        from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+        from huggingface_hub import errors
 
-        where = f"source {str(self.source)!r}"
-        if isinstance(error, GatedRepoError):
-            return SourceError(Problem(where, "is gated.", "Accept its terms on its page, then log in: hf auth login."))
-        if isinstance(error, RevisionNotFoundError):
-            return SourceError(
-                Problem(where, f"has no revision {self.source.revision!r}.", "Name a branch, tag or commit of it.")
-            )
-        if isinstance(error, RepositoryNotFoundError):
-            hint = "Check the spelling; log in if it is private; a local folder must exist."
-            return SourceError(Problem(where, "there is no such folder here, and no such model on the hub.", hint))
-        return SourceError(
-            Problem(where, f"there is no such folder here, and the hub cannot be reached ({type(error).__name__}).",
-                    "Go online, or name a local folder, or a model downloaded before.")
+        here = "there is no such folder here, and"
+        known: tuple[tuple[type[Exception], str, str], ...] = (
+            (errors.GatedRepoError, "is gated.", "Accept its terms on its page, then log in: hf auth login."),
+            (errors.RevisionNotFoundError, f"has no revision {self.source.revision!r}.",
+             "Name a branch, tag or commit of it."),
+            (errors.RepositoryNotFoundError, f"{here} no such model on the hub.",
+             "Check the spelling; log in if it is private; a local folder must exist."),
+            (errors.HFValidationError, f"{here} no model on the hub can have this name.",
+             "Write a folder, or 'org/name' or 'org/name@revision'."),
+            (errors.SafetensorsParsingError, "the header of its weights cannot be read.",
+             "The file on the hub is damaged: tell its authors, or use another model."),
         )  # fmt: skip
+        what = f"{here} the hub cannot be reached ({type(error).__name__})."
+        hint = "Go online, or name a local folder, or a model downloaded before."
+        refused = _refused(error)
+        if refused:
+            what = f"the hub refuses it (HTTP {refused})."
+            hint = "Log in with an account that may read it: hf auth login."
+        what, hint = next(((said, todo) for kind, said, todo in known if isinstance(error, kind)), (what, hint))
+        return SourceError(Problem(f"source {str(self.source)!r}", what, hint))
+
+
+def _refused(error: BaseException | None) -> int | None:
+    """The status 401 or 403 behind an error: the client wraps it in one that speaks of the network."""
+    while error is not None:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        if status in (401, 403):
+            return int(status)
+        error = error.__cause__
+    return None

@@ -17,6 +17,14 @@ from mergelab.weights.header import ITEM_BITS, TensorSpec
 if TYPE_CHECKING:
     import torch
 
+# torch's name of a dtype -> safetensors'.
+_NAMES: Mapping[str, str] = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
+    "uint64": "U64", "int64": "I64", "float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2", "float8_e8m0fnu": "F8_E8M0",
+    "float8_e4m3fnuz": "F8_E4M3FNUZ", "float8_e5m2fnuz": "F8_E5M2FNUZ", "float16": "F16", "bfloat16": "BF16",
+    "float32": "F32", "float64": "F64", "complex64": "C64",
+}  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -91,8 +99,9 @@ class ShardWriter:
         import torch
 
         spec = self._left.pop(0) if self._left else None
-        if spec is None or spec.name != name or tuple(tensor.shape) != spec.shape or tensor.nbytes != spec.bytes:
-            what = f"tensor {name!r} {list(tensor.shape)} is not the one planned here ({spec})."
+        dtype = _NAMES.get(str(tensor.dtype).removeprefix("torch."))
+        if spec is None or (spec.name, spec.shape, spec.dtype) != (name, tuple(tensor.shape), dtype):
+            what = f"tensor {name!r} {list(tensor.shape)} of {tensor.dtype} is not the one planned here ({spec})."
             raise OutputError(Problem(str(self._path), what, "This is a fault of mergelab: report it with the recipe."))
         self._file.write(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 

@@ -31,9 +31,11 @@ class Source:
         if isinstance(text, Source):
             return text
         address = os.fspath(text)
-        if address and Path(address).expanduser().is_dir():
+        if address and os.path.isdir(os.path.expanduser(address)):
             return cls(address)
-        if "+" in Path(address).name:
+        # A hub id has one slash at most, and no plus: "org/model+org/adapter" is one with an adapter.
+        first, plus, _ = address.partition("+")
+        if plus and ("+" in Path(address).name or not _looks_like_path(first)):
             raise SourceError(
                 Problem(
                     f"source {address!r}",
@@ -54,22 +56,27 @@ class Source:
 
     def under(self, root: str | os.PathLike[str]) -> Source:
         """This address with a relative folder taken from ``root``; hub ids and absolute folders are left alone."""
-        folder = Path(root) / self.path
-        return Source(str(folder), self.revision) if not Path(self.path).is_absolute() and folder.is_dir() else self
+        folder = str(Path(root) / self.path)
+        return Source(folder, self.revision) if not os.path.isabs(self.path) and os.path.isdir(folder) else self
 
     @property
     def folder(self) -> Path | None:
         """The local folder, or None when this can only be a hub id.
 
         Raises:
-            SourceError: the address is written as a path, and there is no folder at it.
+            SourceError: the address is written as a path, and there is no folder at it; or there is one, and a revision
+                is named all the same.
         """
-        folder = Path(self.path).expanduser()
-        if folder.is_dir():
-            return folder
-        path_like = self.path.startswith((".", "~", os.sep)) or "\\" in self.path or self.path.count("/") > 1
-        if path_like or folder.exists():
-            what = "is a file, not a folder." if folder.exists() else "there is no such folder."
+        # os.path answers False where pathlib raises: names too long for the system, users that do not exist.
+        folder = os.path.expanduser(self.path)
+        if os.path.isdir(folder):
+            if self.revision:
+                what = f"is a folder, which has no revision {self.revision!r}."
+                raise SourceError(Problem(f"source {str(self)!r}", what, f"Write {self.path!r}."))
+            return Path(folder)
+        exists = os.path.exists(folder)
+        if exists or _looks_like_path(self.path):
+            what = "is a file, not a folder." if exists else "there is no such folder."
             raise SourceError(
                 Problem(f"source {self.path!r}", what, "Name the folder that holds config.json and *.safetensors.")
             )
@@ -82,3 +89,7 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.path}@{self.revision}" if self.revision else self.path
+
+
+def _looks_like_path(address: str) -> bool:
+    return address.startswith((".", "~", os.sep)) or "\\" in address or address.count("/") > 1

@@ -1,0 +1,196 @@
+"""Before anything heavy: sources that do not fit are refused with the figures that clash, and relatives are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mergelab.errors import FitError
+from mergelab.recipes import Recipe, graft, plan
+from tests.recipes.opened import Models, checkpoint, opened
+from tests.weights import folders
+
+SLERP = "merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: 0.5}\n"
+GRAFT = """merge_method: passthrough
+slices:
+  - sources: [{model: a, layer_range: [0, 2]}]
+  - sources: [{model: b, layer_range: [2, 3]}]
+  - sources: [{model: a, layer_range: [3, 4]}]
+"""
+
+
+def pair(config: dict[str, Any] | None = None, ours: dict[str, Any] | None = None, **dimensions: Any) -> Models:
+    """Host a, and b that differs from it."""
+    return opened(checkpoint("a", config=ours), checkpoint("b", config=config, **dimensions))
+
+
+def refusal(models: Models, text: str = GRAFT) -> str:
+    """The one reason why this is refused."""
+    with pytest.raises(FitError) as caught:
+        plan(Recipe.load(text), models)
+    (problem,) = caught.value.problems
+    assert problem.hint
+    return str(problem)
+
+
+@pytest.mark.parametrize("text", [GRAFT, SLERP], ids=["graft", "slerp"])
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ({"inner": 14}, "mlp.down_proj.weight [8, 14] against [8, 10]"),
+        ({"keys": 2}, "self_attn.k_proj.weight [2, 8] against [4, 8]"),
+        ({"width": 12}, "width 12 against 8"),
+        ({"config": {"rope_theta": 5e5}}, "rope_parameters.rope_theta 500000.0 against 10000.0"),
+        ({"config": {"rms_norm_eps": 1e-6}}, "rms_norm_eps 1e-06 against 1e-05"),
+        ({"config": {"num_attention_heads": 4}}, "num_attention_heads 4 against 2"),
+        ({"config": {"num_key_value_heads": 2}}, "num_key_value_heads 2 against 1"),
+        ({"config": {"hidden_act": "gelu"}, }, "hidden_act gelu against silu"),
+        ({"config": {"sliding_window": 128}}, "sliding_window 128 against None"),
+        ({"config": {"some_new_setting": 3}}, "some_new_setting 3 against 2"),
+        ({"prefix": ""}, "names of layers begin with 'layers.' against 'model.layers.'"),
+    ],
+)  # fmt: skip
+def test_a_stranger_is_refused_with_the_figures_that_clash(text: str, theirs: dict, said: str) -> None:
+    ours = {"hidden_act": "silu", "sliding_window": False, "some_new_setting": 2}
+    config = ours | theirs.get("config", {})
+    models = opened(checkpoint("a", config=ours), checkpoint("b", **(theirs | {"config": config})))
+    if "None" in said:
+        models[next(iter(models))].config["sliding_window"] = None  # type: ignore[index]
+    assert refusal(models, text).startswith(f"source 'b' does not fit 'a': {said}")
+
+
+def test_a_stranger_is_refused_with_all_that_clashes_at_once() -> None:
+    models = pair({"model_type": "qwen2", "rms_norm_eps": 1e-6}, inner=14, keys=2)
+    assert refusal(models) == (
+        "source 'b' does not fit 'a': model_type qwen2 against llama; self_attn.k_proj.weight [2, 8] against [4, 8]; "
+        "mlp.down_proj.weight [8, 14] against [8, 10]; rms_norm_eps 1e-06 against 1e-05. "
+        "A stack has one shape and one set of settings: leave them out, or use a relative of the host."
+    )
+
+
+def test_a_stranger_in_many_slices_is_told_of_once() -> None:
+    text = GRAFT + "  - sources: [{model: b, layer_range: [1, 2]}]\n  - sources: [{model: a, layer_range: [0, 1]}]\n"
+    assert refusal(pair(inner=14), text).count("mlp.down_proj.weight") == 1
+
+
+def test_each_stranger_is_told_of() -> None:
+    models = pair(inner=14) | opened(checkpoint("c", keys=2))
+    with pytest.raises(FitError) as caught:
+        plan(Recipe.load(GRAFT + "  - sources: [{model: c, layer_range: [0, 1]}]\n"), models)
+    assert [problem.where[:10] for problem in caught.value.problems] == ["source 'b'", "source 'c'"]
+
+
+def test_only_the_layers_that_are_used_must_fit() -> None:
+    shapes = folders.shapes(4) | {"model.layers.0.mlp.down_proj.weight": (8, 99)}
+    a, b = checkpoint("a"), checkpoint("b", shapes)
+    assert len(plan(graft(a, b, (1, 3)), opened(a, b)).layers) == 4
+    with pytest.raises(FitError, match=r"mlp.down_proj.weight \[8, 99\] against \[8, 10\]"):
+        plan(graft(a, b, (0, 2)), opened(a, b))
+
+
+def test_a_layer_with_a_tensor_that_the_host_has_not_is_refused() -> None:
+    shapes = folders.shapes(4) | {f"model.layers.{at}.self_attn.q_proj.bias": (8,) for at in range(4)}
+    models = opened(checkpoint("a"), checkpoint("b", shapes))
+    assert "self_attn.q_proj.bias [8] against none" in refusal(models)
+
+
+def test_another_vocabulary_matters_only_where_embeddings_or_head_are_taken() -> None:
+    a, b = checkpoint("a"), checkpoint("b", vocabulary=17)
+    models = opened(a, b)
+    assert len(plan(graft(a, b, (1, 3)), models).layers) == 4
+    with pytest.raises(FitError, match=r"model.embed_tokens.weight \[17, 8\] against \[13, 8\]"):
+        plan(graft(a, b, (0, 2)), models)
+    with pytest.raises(FitError, match=r"lm_head.weight \[17, 8\] against \[13, 8\]"):
+        plan(graft(a, b, (2, 4)), models)
+    said = refusal(models, SLERP)
+    assert "model.embed_tokens.weight [17, 8] against [13, 8]; lm_head.weight [17, 8] against [13, 8]" in said
+
+
+def test_whole_models_of_other_depth_are_refused_with_both_counts() -> None:
+    models = opened(checkpoint("a"), checkpoint("b", layers=5))
+    said = refusal(models, SLERP)
+    assert said.startswith("models: they differ in their number of layers: a has 4, b has 5. Choose runs of layers")
+    assert len(plan(Recipe.load(GRAFT), models).layers) == 4, "in a stack it does not matter"
+
+
+def test_layers_that_do_not_exist_are_refused() -> None:
+    text = GRAFT.replace("[2, 3]", "[4, 5]")
+    assert refusal(pair(), text) == (
+        "slices[1], source 'b': asks for layers [4, 5], it has 4. "
+        "Layers are 0 to 3; the end of a range is not included."
+    )
+
+
+OLD, NEW = {"rope_theta": 1e4}, {"rope_theta": None, "rope_parameters": {"rope_theta": 1e4, "rope_type": "default"}}
+LINEAR_OLD = {"rope_scaling": {"type": "linear", "factor": 2.0}}
+LINEAR_NEW = {
+    "rope_theta": None, "rope_parameters": {"rope_theta": 1e4, "rope_type": "linear", "factor": 2.0},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "clash"),
+    [
+        (OLD, NEW, ""), (NEW, OLD, ""), (OLD, {"rope_scaling": None}, ""), (NEW, {"rope_scaling": None}, ""),
+        (LINEAR_OLD, LINEAR_NEW, ""), (LINEAR_NEW, LINEAR_OLD, ""),
+        (OLD, {"rope_theta": 10000}, ""),
+        (NEW, {"rope_theta": 5e5}, "rope_parameters.rope_theta 500000.0 against 10000.0"),
+        ({"rope_theta": 5e5}, NEW, "rope_parameters.rope_theta 10000.0 against 500000.0"),
+        (OLD, LINEAR_OLD, "rope_parameters.rope_type linear against default"),
+        (LINEAR_NEW, OLD, "rope_parameters.rope_type default against linear"),
+        (NEW, LINEAR_NEW, "rope_parameters.rope_type linear against default"),
+        (LINEAR_OLD, {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
+            "rope_parameters.factor 4.0 against 2.0"),
+    ],
+)  # fmt: skip
+def test_rope_is_compared_in_old_and_new_spelling(ours: dict, theirs: dict, clash: str) -> None:
+    models = pair(theirs, ours)
+    if clash:
+        assert clash in refusal(models)
+    else:
+        assert len(plan(Recipe.load(GRAFT), models).layers) == 4
+
+
+def test_rope_that_differs_by_layer_type_is_compared_type_by_type() -> None:
+    def rope(theta: float) -> dict[str, Any]:
+        return {
+            "rope_theta": None,
+            "rope_parameters": {"full_attention": {"rope_theta": theta}, "sliding": {"rope_theta": 1e4}},
+        }
+
+    assert len(plan(Recipe.load(GRAFT), pair(rope(1e6), rope(1e6))).layers) == 4
+    assert "rope_parameters.full_attention.rope_theta 2000000.0 against 1000000.0" in refusal(
+        pair(rope(2e6), rope(1e6))
+    )
+
+
+BOOKKEEPING = {
+    "_name_or_path": ("x", "y"), "architectures": (["A"], ["B"]), "transformers_version": ("4.30.0", "5.1.0"),
+    "torch_dtype": ("float16", "bfloat16"), "dtype": ("float16", "float32"), "use_cache": (True, False),
+    "bos_token_id": (1, 2), "eos_token_id": (2, [2, 3]), "pad_token_id": (None, 0), "max_position_embeddings": (32, 64),
+    "attention_dropout": (0.0, 0.1), "hidden_dropout_prob": (0.1, 0.0), "resid_pdrop": (0.1, 0.0),
+    "initializer_range": (0.02, 0.01), "tie_word_embeddings": (True, False), "tokenizer_class": ("A", "AFast"),
+    "gradient_checkpointing": (True, False), "pretraining_tp": (1, 2), "temperature": (0.9, 0.5),
+    "unsloth_version": ("1", "2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", BOOKKEEPING)
+def test_relatives_that_differ_in_bookkeeping_fit(key: str) -> None:
+    one, other = BOOKKEEPING[key]
+    models = pair({key: other}, {key: one})
+    assert all(model.config.get(key) == value for model, value in zip(models.values(), (one, other), strict=True))
+    assert len(plan(Recipe.load(GRAFT), models).layers) == len(plan(Recipe.load(SLERP), models).layers) == 4
+
+
+def test_a_setting_that_only_one_of_two_states_is_no_clash() -> None:
+    assert len(plan(Recipe.load(GRAFT), pair({"attention_bias": False})).layers) == 4
+
+
+def test_a_setting_that_ties_layers_to_their_depth_is_refused_where_layers_move() -> None:
+    tied = {"scale_attn_by_inverse_layer_idx": True}
+    assert "ties each layer to its depth" in refusal(pair(tied, tied), SHIFTED)
+
+
+SHIFTED = "merge_method: passthrough\nslices:\n  - sources: [{model: a, layer_range: [1, 3]}]\n"
