@@ -1,0 +1,1 @@
+"""The roof: what is shown in a notebook. Nobody imports it."""

@@ -1,0 +1,105 @@
+"""The board: the answer to one request as far as it has come. Events go in, one payload for the browser comes out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mergelab.models.preview import Merged, NextTokens
+from mergelab.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked: the recipe, the prompt, and the dials they came from.
+
+    Attributes:
+        turn: the last edit of the browser it contains.
+        blocks: ``[source, start, end]`` of each slice.
+        coefficient: one number per output layer.
+    """
+
+    recipe: Recipe
+    prompt: str
+    turn: int
+    blocks: tuple[tuple[int, int, int], ...]
+    coefficient: tuple[float, ...]
+    method: str
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What the merged model weighs: layers, parameters, and bytes on disk."""
+
+    layers: int
+    parameters: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Board:
+    """The answer to one request, as far as it has come.
+
+    Attributes:
+        texts: what each speaker has written so far; None before its first word. The merged model comes first.
+        written: whether that is all of it.
+    """
+
+    request: Request
+    costs: Costs | None
+    merged: Merged | None
+    next_tokens: NextTokens | None
+    texts: tuple[str | None, ...]
+    written: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, request: Request, speakers: int, before: Board | None) -> Board:
+        """An empty board. What was written before for the same prompt stays until it is written anew."""
+        kept = before.texts if before is not None and before.request.prompt == request.prompt else (None,) * speakers
+        return cls(request, None, None, None, kept, (False,) * speakers)
+
+    def with_text(self, speaker: int, text: str, *, done: bool) -> Board:
+        """This board with the text so far of one speaker (0 is the merged model)."""
+        texts, written = list(self.texts), list(self.written)
+        texts[speaker], written[speaker] = text, done
+        return replace(self, texts=tuple(texts), written=tuple(written))
+
+    def finished(self) -> Board:
+        """This board with nothing more to come."""
+        return replace(self, written=(True,) * len(self.written))
+
+    def payload(self, names: Sequence[str]) -> dict[str, Any] | None:
+        """The `answer` trait: plain JSON. None until the next tokens are known."""
+        if self.merged is None or self.next_tokens is None or self.costs is None:
+            return None
+        request, merged, tokens = self.request, self.merged, self.next_tokens
+        return {
+            "generation": merged.generation,
+            "prompt": request.prompt,
+            "made": {
+                "blocks": [list(block) for block in request.blocks],
+                "coefficient": list(request.coefficient),
+                "method": request.method,
+            },
+            "redone": merged.redone,
+            "steps": merged.steps,
+            "seconds": merged.seconds,
+            "layers": self.costs.layers,
+            "parameters": self.costs.parameters,
+            "bytes": self.costs.bytes,
+            "speakers": ["merged", *names],
+            "candidates": [
+                {"token": each.token, "probabilities": list(each.probabilities)} for each in tokens.candidates
+            ],
+            "kl": [_finite(value) for value in tokens.kl],
+            "entropy": [_finite(value) for value in tokens.entropy],
+            "texts": list(self.texts),
+            "written": list(self.written),
+        }
+
+
+def _finite(value: float) -> float | None:
+    """JSON knows neither infinity nor NaN (which stands for vocabularies that cannot be compared)."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,161 @@
+"""The dials of a stack: slices, one coefficient per output layer, a method. Checked in words, turned into a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mergelab.errors import did_you_mean
+from mergelab.recipes.presets import stack
+from mergelab.recipes.recipe import Recipe
+from mergelab.weights import Checkpoint
+
+METHODS = ("linear", "slerp", "task_arithmetic", "ties", "passthrough")
+
+Block = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Guest:
+    """One source of a workbench: what it is called, its two-letter code, and the opened checkpoint."""
+
+    name: str
+    code: str
+    checkpoint: Checkpoint
+
+
+def depth(blocks: Sequence[Sequence[int]]) -> int:
+    """How many output layers the slices make."""
+    return sum(end - start for _, start, end in blocks)
+
+
+def homes(blocks: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
+    """(source, layer there) of every output layer."""
+    return [(source, layer) for source, start, end in blocks for layer in range(start, end)]
+
+
+def first_graft(depths: Sequence[int]) -> list[list[int]]:
+    """The stack to begin with: a run of a donor's inner layers set into a host, [3/5, 4/5) of its depth. There a graft
+    hurts least in the sample family, so that what happens when a border is moved can be seen in both directions.
+
+    With three sources or more the second is the host and the third the donor; with two, the base is the host. A donor
+    too shallow to reach that far leaves the host as it is.
+    """
+    host, donor = (1, 2) if len(depths) > 2 else (0, len(depths) - 1)
+    deep = depths[host]
+    start, end = 3 * deep // 5, min(max(4 * deep // 5, 3 * deep // 5 + 1), depths[donor])
+    if donor == host or not 0 < start < end < deep:
+        return [[host, 0, deep]]
+    return [[host, 0, start], [donor, start, end], [host, end, deep]]
+
+
+def check_blocks(value: object, guests: Sequence[Guest]) -> list[list[int]]:
+    """``value`` as a list of ``[source, start, end]``.
+
+    Raises:
+        ValueError: every block that cannot be meant, in words.
+    """
+    if not isinstance(value, list | tuple) or not value:
+        raise ValueError("blocks: is a list of [source, start, end], at least one.")
+    problems: list[str] = []
+    blocks: list[list[int]] = []
+    for index, block in enumerate(value):
+        where = f"blocks[{index}]"
+        if (
+            not isinstance(block, list | tuple)
+            or len(block) != 3
+            or not all(isinstance(number, int) and not isinstance(number, bool) for number in block)
+        ):
+            problems.append(f"{where}: {block!r} is not [source, start, end], three whole numbers.")
+            continue
+        source, start, end = block
+        if not 0 <= source < len(guests):
+            problems.append(f"{where}: there is no source {source}. Known: 0 to {len(guests) - 1}.")
+            continue
+        name, layers = guests[source].name, guests[source].checkpoint.layers
+        if not 0 <= start < end <= layers:
+            problems.append(
+                f"{where}: layers {start} to {end} are not a run of {name}, which has {layers}. "
+                f"Write start and end with 0 <= start < end <= {layers}."
+            )
+        blocks.append([source, start, end])
+    if problems:
+        raise ValueError(" ".join(problems))
+    return blocks
+
+
+def check_coefficient(value: object, layers: int) -> list[float]:
+    """``value`` as one number per output layer; a single number stands for all.
+
+    Raises:
+        ValueError: wrong length, or a number outside 0 to 1, in words.
+    """
+    values = list(value) if isinstance(value, list | tuple) else [value] * layers
+    if len(values) != layers:
+        raise ValueError(f"coefficient: has {len(values)} numbers, the stack has {layers} layers. Give one for each.")
+    found: list[float] = []
+    wrong: list[str] = []
+    for index, number in enumerate(values):
+        if isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1:
+            found.append(float(number))
+        else:
+            wrong.append(f"coefficient[{index}]: {number!r} is not a number from 0 to 1.")
+    if wrong:
+        raise ValueError(" ".join(wrong))
+    return found
+
+
+def check_method(value: object) -> str:
+    """``value`` as the name of a method.
+
+    Raises:
+        ValueError: it is none of `METHODS`; the closest one is named.
+    """
+    if isinstance(value, str) and value in METHODS:
+        return value
+    raise ValueError(f"method: there is no method {value!r} here. {did_you_mean(str(value), METHODS)}")
+
+
+def refit(coefficient: Sequence[float], before: Sequence[Sequence[int]], after: Sequence[Sequence[int]]) -> list[float]:
+    """Coefficients for ``after``: a layer that is still there keeps its number, a new one is 1."""
+    if depth(before) == depth(after):
+        return list(coefficient)
+    kept: dict[tuple[int, int], list[float]] = {}
+    for home, number in zip(homes(before), coefficient, strict=True):
+        kept.setdefault(home, []).append(number)
+    return [kept[home].pop(0) if kept.get(home) else 1.0 for home in homes(after)]
+
+
+def recipe_of(
+    guests: Sequence[Guest], blocks: Sequence[Sequence[int]], coefficient: Sequence[float], method: str
+) -> Recipe:
+    """The recipe the dials stand for. A layer of the base is the base, whatever its coefficient says.
+
+    Raises:
+        RecipeError: the dials cannot be meant as a recipe.
+    """
+    numbers = [
+        1.0 if source == 0 or method == "passthrough" else number
+        for (source, _), number in zip(homes(blocks), coefficient, strict=True)
+    ]
+    runs = [(guests[source].checkpoint, start, end) for source, start, end in blocks]
+    return stack(runs, base=guests[0].checkpoint, method=method, coefficient=numbers)
+
+
+def codes(names: Sequence[str]) -> list[str]:
+    """A different two-letter code for each name: ``["Ba", "Ar", "Sb", "Sp"]`` for base, arith, st-bible, st-python."""
+    found: list[str] = []
+    alike = [name[:2].lower() for name in names]
+    for name, start in zip(names, alike, strict=True):
+        letters = [letter for letter in name if letter.isalnum()] or ["?"]
+        words = [word for word in "".join(c if c.isalnum() else " " for c in name).split() if word]
+        initials = words[0][0] + words[1][0] if len(words) > 1 else ""
+        pairs = [name[:2], *([initials] if initials else [])]
+        if alike.count(start) > 1 and initials:
+            pairs.reverse()
+        pairs += [letters[0] + letter for letter in letters[1:]]
+        pairs += [letters[0] + str(digit) for digit in range(1, 10)]
+        tries = [pair[:1].upper() + pair[1:].lower() for pair in pairs if pair.isalnum()]
+        # Some letters become two when raised.
+        found.append(next((pair for pair in tries if len(pair) == 2 and pair not in found), f"{len(found)}?"))
+    return found

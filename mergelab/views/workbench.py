@@ -1,0 +1,344 @@
+"""Workbench: a stack of slices, one coefficient over depth, a prompt, and what every source and the merge answer."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from traitlets import Any as AnyTrait
+from traitlets import Dict, Int, List, TraitError, Unicode, observe, validate
+
+from mergelab import sample
+from mergelab.errors import MergelabError, Problem, SourceError
+from mergelab.models.preview import Done, Event, Failed, Merged, Next, Preview, Text
+from mergelab.recipes.plan import plan
+from mergelab.recipes.recipe import Recipe
+from mergelab.views._base import LabWidget, bundle, log
+from mergelab.views.board import Board, Costs, Request
+from mergelab.views.dials import (
+    METHODS,
+    Guest,
+    check_blocks,
+    check_coefficient,
+    check_method,
+    codes,
+    depth,
+    first_graft,
+    recipe_of,
+    refit,
+)
+from mergelab.views.still import still
+from mergelab.weights import Checkpoint, Source, open_checkpoint
+
+MOST_SOURCES = 5  # as many as have a look of their own
+PAUSE = 1 / 15  # seconds between two pieces of streamed text
+PROMPTS = ("Once upon a time", "The answer is", "In the beginning")
+DIALS = ("blocks", "coefficient", "method", "prompt")
+
+
+class Answerer(Protocol):
+    """What the workbench asks: `mergelab.models.preview.Preview`, or a stand-in in a test.
+
+    It calls its listener on a thread of its own, and holds nothing then that ``ask`` needs.
+    """
+
+    def ask(self, recipe: Recipe, prompt: str) -> int:
+        """Take a request and return its generation at once; the newest wins."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until idle; False when the time is over first."""
+
+    def stop(self) -> None:
+        """Drop what is being done."""
+
+    def close(self) -> None:
+        """End the worker."""
+
+
+Maker: TypeAlias = Callable[[Mapping[str, Source], Callable[[Event], None], str], Answerer]
+T = TypeVar("T")
+
+
+def _preview(sources: Mapping[str, Source], listener: Callable[[Event], None], device: str) -> Answerer:
+    return Preview(sources, listener, device=device)
+
+
+class Workbench(LabWidget):
+    """Merge by hand: move a slice border or bend the coefficient, and read at once what the merge says.
+
+    The first source is the base: the coefficient c(l) of output layer l says how much of a slice's own layer is blended
+    over the base's there (1: the slice's layer itself, 0: the base's). Setting a trait from Python does the same as
+    moving it by hand. Nothing is written to disk, and no cell is ever blocked.
+
+    Attributes:
+        blocks: the slices from first to last, each ``[source, start, end]``: layers start to end - 1 of that source.
+        coefficient: one number from 0 to 1 per output layer; a single number sets all.
+        method: how a slice is blended over the base, one of `METHODS`.
+        prompt: what is asked of every model.
+        answer: what they said last, as plain JSON: next-token table, texts, what was redone and how long it took.
+        status: "loading", "writing" (the table is there, texts are coming), "done", "failed", "stopped", or
+            "waiting" (for a prompt).
+        error: what is wrong, in words, or empty.
+    """
+
+    _esm = bundle("workbench.js")
+    _css = bundle("workbench.css")
+
+    blocks = AnyTrait(help="slices, [source, start, end] each").tag(sync=True, echo_update=False)
+    coefficient = AnyTrait(help="one number per output layer").tag(sync=True, echo_update=False)
+    method = AnyTrait("linear", help="how a slice is blended over the base").tag(sync=True, echo_update=False)
+    prompt = Unicode("", help="what is asked of every model").tag(sync=True, echo_update=False)
+    answer = Dict(default_value=None, allow_none=True, help="what they said last").tag(sync=True)
+    status = Unicode("loading", help="how far the answer is").tag(sync=True)
+    _turn = Int(0, help="edits the browser has made").tag(sync=True, echo_update=False)
+    _answered = Int(-1, help="the edit that answer, status and error are about").tag(sync=True)
+    _sources: Any = List(help="name, code and layers of each source").tag(sync=True)
+    _methods: Any = List(help="methods to choose from").tag(sync=True)
+    _prompts: Any = List(help="example prompts").tag(sync=True)
+
+    _answerer: Answerer | None = None
+    _request: Request | None = None  # the newest; events of older ones are dropped
+
+    def __init__(
+        self,
+        *sources: Checkpoint | Source | str | os.PathLike[str],
+        prompt: str | None = None,
+        names: Sequence[str] | None = None,
+        device: str = "cpu",
+        preview: Maker = _preview,
+    ) -> None:
+        """Open ``sources`` (1 to 5; the first is the base) and ask the first question.
+
+        Args:
+            prompt: the first prompt; by default one the sources can answer.
+            names: what to call the sources; by default the names of their folders.
+            device: where the models run, as torch names it.
+            preview: makes what answers; a test hands in its own.
+
+        Raises:
+            SourceError: a source cannot be opened, there are too few or too many, or names do not match them.
+        """
+        self._guests = _guests(sources, names)
+        self._checkpoints = {guest.checkpoint.source: guest.checkpoint for guest in self._guests}
+        self._generation = 0  # its number
+        self._asking = threading.Lock()
+        self._board: Board | None = None
+        self._sent = 0.0
+        super().__init__()
+        prompts = _prompts(guest.checkpoint.source for guest in self._guests)
+        with self.hold_sync():
+            self._sources = [
+                {"name": guest.name, "code": guest.code, "layers": guest.checkpoint.layers} for guest in self._guests
+            ]
+            self._methods, self._prompts = list(METHODS), list(prompts)
+            self.blocks = first_graft([guest.checkpoint.layers for guest in self._guests])
+            self.coefficient = 1.0
+            self.prompt = prompts[0] if prompt is None else prompt
+        self.on_msg(self._told)
+        self._answerer = preview({guest.name: guest.checkpoint.source for guest in self._guests}, self._hear, device)
+        self._ask()
+
+    # -- the dials -----------------------------------------------------------------------------------------------
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe the dials stand for now: check it, assemble it, merge it to disk, or print its YAML.
+
+        Raises:
+            RecipeError: the dials cannot be meant as a recipe.
+        """
+        return recipe_of(self._guests, self.blocks, self.coefficient, self.method)
+
+    @validate("blocks")
+    def _validate_blocks(self, proposal: dict[str, Any]) -> list[list[int]]:
+        return _in_words(check_blocks, proposal["value"], self._guests)
+
+    @validate("coefficient")
+    def _validate_coefficient(self, proposal: dict[str, Any]) -> list[float]:
+        return _in_words(check_coefficient, proposal["value"], depth(self.blocks))
+
+    @validate("method")
+    def _validate_method(self, proposal: dict[str, Any]) -> str:
+        return _in_words(check_method, proposal["value"])
+
+    @observe(*DIALS, "_turn")
+    def _moved(self, change: dict[str, Any]) -> None:
+        before = change["old"]
+        if change["name"] == "blocks" and before is not None and len(self.coefficient) != depth(self.blocks):
+            self.coefficient = refit(self.coefficient, before, self.blocks)
+        self._ask()
+
+    def _told(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+        if content.get("type") == "stop":
+            self.stop()
+
+    # -- asking and hearing --------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        """Ask for the dials as they are now, unless that is what was asked last. Returns at once."""
+        if self._answerer is None or self._closed:
+            return
+        blocks = tuple((source, start, end) for source, start, end in self.blocks)
+        turn = self._turn
+        if not self.prompt.strip():
+            self._drop(turn, "waiting", "")
+            return
+        try:
+            request = Request(self.recipe, self.prompt, turn, blocks, tuple(self.coefficient), self.method)
+        except MergelabError as error:
+            self._drop(turn, "failed", str(error))
+            return
+        with self._asking:  # the worker may answer before ask() returns
+            if request == self._request:
+                return
+            self._request = request
+            self._generation = self._answerer.ask(request.recipe, request.prompt)
+
+    def _drop(self, turn: int, status: str, error: str) -> None:
+        with self._asking:
+            self._request = None
+        if self._answerer is not None:
+            self._answerer.stop()
+        self.write(status=status, error=error, _answered=turn)
+
+    def _hear(self, event: Event) -> None:
+        """One event of the preview, on its worker's thread."""
+        with self._asking:
+            request = self._request
+            if request is None or event.generation != self._generation:
+                return
+        try:
+            self._take(request, event)
+        except Exception as error:  # noqa: BLE001 - whatever it is belongs on the screen as well as in the log
+            log.exception("showing an answer failed")
+            self.write(status="failed", error=f"Showing the answer failed: {error!r}", _answered=request.turn)
+
+    def _take(self, request: Request, event: Event) -> None:
+        board = self._board
+        if board is None or board.request is not request:
+            board = Board.of(request, len(self._guests) + 1, board)
+        match event:
+            case Merged():
+                planned = plan(request.recipe, self._checkpoints)
+                costs = Costs(len(planned.layers), planned.parameters, planned.bytes)
+                self._board = replace(board, merged=event, costs=costs)
+            case Next(next_tokens=tokens):
+                # Sent together with Merged: two small messages in a row wait for each other on the wire.
+                self._board = replace(board, next_tokens=tokens)
+                self._show("writing")
+            case Text(speaker=speaker, text=text, done=done):
+                self._board = board.with_text(self._speaker(speaker), text, done=done)
+                if done or time.monotonic() - self._sent >= PAUSE:
+                    self._show("writing")
+            case Done():
+                self._board = board.finished()
+                self._show("done")
+            case Failed(message=message):
+                self.write(status="failed", error=message, _answered=request.turn)
+
+    def _speaker(self, name: str) -> int:
+        return 0 if name == "merged" else 1 + [guest.name for guest in self._guests].index(name)
+
+    def _show(self, status: str) -> None:
+        board = self._board
+        if board is None:
+            return
+        self._sent = time.monotonic()
+        answer = board.payload([guest.name for guest in self._guests])
+        if answer is not None:
+            self.write(answer=answer, status=status, error="", _answered=board.request.turn)
+
+    # -- for people ----------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the answer is whole; False when ``timeout`` seconds were not enough. Interrupt cancels it."""
+        return self._answerer is None or self._answerer.wait(timeout)
+
+    def stop(self) -> None:
+        """Stop what is being computed; what is on screen stays."""
+        if self._answerer is not None and self.status not in ("done", "failed"):
+            request, board = self._request, self._board
+            self._request = None
+            self._answerer.stop()
+            if board is not None and board.request is request and board.next_tokens is not None:
+                self._board = board.finished()
+                self._show("done")
+            else:
+                self.write(status="stopped", _answered=self._turn)
+
+    def close(self) -> None:
+        """End the worker, let go of the models and close the widget."""
+        answerer, self._answerer = self._answerer, None
+        self._request = None
+        if answerer is not None:
+            answerer.close()
+        super().close()
+
+    def still(self) -> str:
+        """The stack and the last answer as HTML without scripts."""
+        return still(self._guests, self.blocks, self.coefficient, self.method, self.prompt, self.answer)
+
+    def __repr__(self) -> str:
+        names = ", ".join(guest.name for guest in self._guests)
+        return f"<Workbench of {names}: {depth(self.blocks)} layers in {len(self.blocks)} slices, {self.method}>"
+
+
+def _in_words(check: Callable[..., T], *values: object) -> T:
+    try:
+        return check(*values)
+    except ValueError as error:
+        raise TraitError(str(error)) from None
+
+
+def _guests(
+    sources: Sequence[Checkpoint | Source | str | os.PathLike[str]], names: Sequence[str] | None
+) -> tuple[Guest, ...]:
+    """Open the sources and name them, each differently."""
+    if not 1 <= len(sources) <= MOST_SOURCES:
+        raise SourceError(
+            Problem(
+                "Workbench", f"{len(sources)} sources were given.", f"Give 1 to {MOST_SOURCES}; the first is the base."
+            )
+        )
+    opened = [source if isinstance(source, Checkpoint) else open_checkpoint(source) for source in sources]
+    if names is None:
+        called: list[str] = []
+        for checkpoint in opened:
+            label = checkpoint.source.label
+            # Two folders of one name are told apart by a number.
+            alike = sum(name == label or name.startswith(f"{label} ") for name in called)
+            called.append(f"{label} {alike + 1}" if alike else label)
+    else:
+        called = [str(name).strip() for name in names]
+        if (
+            len(called) != len(opened)
+            or len(dict.fromkeys(called)) != len(called)
+            or "merged" in called
+            or "" in called
+        ):
+            raise SourceError(
+                Problem(
+                    "names",
+                    f"{list(names)!r} does not name {len(opened)} sources.",
+                    "Give one name for each, all different, none of them empty or 'merged'.",
+                )
+            )
+    return tuple(
+        Guest(name, code, checkpoint) for name, code, checkpoint in zip(called, codes(called), opened, strict=True)
+    )
+
+
+def _prompts(sources: Iterable[Source]) -> tuple[str, ...]:
+    """Prompts the sources can answer: the sample family's own, those of their skills first; else beginnings any model
+    can go on from.
+    """
+    members = [path.name for path in (Path(source.path) for source in sources) if path.parent == sample.FAMILY]
+    if not members:
+        return PROMPTS
+    skilled = [sample.SKILLS[name].prompts(1)[0] for name in members if name in sample.SKILLS]
+    return tuple(dict.fromkeys([*skilled, *sample.demo_prompts()]))

@@ -1,0 +1,184 @@
+"""The first lesson in JupyterLab: every cell is run, then a real pointer moves the workbench and the answer is read.
+
+With ``MERGELAB_SCREENSHOT`` set to a file's name, the picture of the README is taken as well (``make screenshot``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import Watched
+
+ROOT = Path(__file__).resolve().parents[2]
+LESSON = ROOT / "notebooks" / "01_first_graft.ipynb"
+TOKEN = "mergelab-test"
+SETTINGS = {
+    # All cells stay in the page, so that the widget is there before it is scrolled to.
+    "@jupyterlab/notebook-extension/tracker.jupyterlab-settings": {"windowingMode": "none"},
+    "@jupyterlab/apputils-extension/notification.jupyterlab-settings": {"fetchNews": "false", "checkForUpdates": False},
+}
+# Whether every cell has been run to its end.
+ALL_RUN = """
+window.jupyterapp.shell.currentWidget.content.widgets.filter((cell) => cell.model.type === "code")
+  .every((cell) => cell.model.executionCount && cell.model.executionState !== "running")
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[str]:
+    """A JupyterLab server on a copy of the lesson; yields its address."""
+    shutil.copy(LESSON, tmp_path / LESSON.name)
+    for name, values in SETTINGS.items():
+        place = tmp_path / "settings" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(json.dumps(values))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    own = {name: str(tmp_path / "home" / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--ServerApp.root_dir={tmp_path}",
+        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+        f"--IdentityProvider.token={TOKEN}", "--LabApp.expose_app_in_browser=True", "--LabApp.news_url=None",
+        f"--LabApp.user_settings_dir={tmp_path / 'settings'}", f"--LabApp.workspaces_dir={tmp_path / 'workspaces'}",
+    ]  # fmt: skip
+    environment = {**os.environ, **own, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    log = tmp_path / "lab.log"
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(f"{address}/api?token={TOKEN}", server, log)
+        yield address
+    finally:
+        server.terminate()
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(600):
+        assert server.poll() is None, log.read_text()
+        try:
+            with urllib.request.urlopen(address, timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.1)  # the server says nothing before it listens
+    raise AssertionError(log.read_text())
+
+
+def _open(page: Page, address: str) -> None:
+    """Open the lesson alone on the page and run all its cells."""
+    page.goto(f"{address}/doc/tree/{LESSON.name}?token={TOKEN}")
+    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel", timeout=90_000)
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.info.then(() => true)")
+    page.evaluate("void window.jupyterapp.commands.execute('notebook:run-all-cells')")
+
+
+def _until(page: Page, happened: Callable[[], bool], seconds: float = 400) -> None:
+    end = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < end, f"not within {seconds} s"
+        page.wait_for_timeout(200)
+
+
+def _exact(root: Locator) -> None:
+    expect(root).to_have_attribute("data-state", "exact", timeout=60_000)
+
+
+def _drag(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    page.mouse.move(*start)
+    page.mouse.down()
+    page.mouse.move(*end, steps=8)
+    page.mouse.up()
+
+
+def _box(target: Locator) -> dict[str, float]:
+    box = target.bounding_box()
+    assert box is not None
+    return {"x": box["x"], "y": box["y"], "width": box["width"], "height": box["height"]}
+
+
+def _place(root: Locator, layer: float, share: float) -> tuple[float, float]:
+    """Where the curve is ``share`` high at an output layer: the geometry of scale.js and curve_view.js."""
+    curve = _box(root.locator(".ml-curve"))
+    column = (curve["width"] - 54) / 10
+    return curve["x"] + 54 + (layer + 0.5) * column, curve["y"] + 14 + (1 - share) * 132
+
+
+def _border(page: Page, root: Locator, index: int, layer: int) -> None:
+    """Drag a slice border in front of an output layer."""
+    box = _box(root.locator(".ml-border").nth(index))
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    _drag(page, (x, y), (_place(root, layer - 0.5, 0)[0], y))
+
+
+@pytest.mark.slow
+def test_the_lesson_under_a_real_pointer(lab: str, watched: Watched) -> None:
+    page = watched.page
+    page.set_viewport_size({"width": 1330, "height": 960})
+    _open(page, lab)
+    root = page.locator(".ml-root")
+    wrong = page.locator(".jp-RenderedText[data-mime-type='application/vnd.jupyter.error']")
+    _until(page, lambda: wrong.count() > 0 or page.evaluate(ALL_RUN))
+    assert wrong.all_inner_texts() == []
+    expect(root).to_be_visible()
+    root.scroll_into_view_if_needed()
+    _exact(root)
+    # The lesson's stack: pirate, with arithmetic 2-3 inside.
+    table = root.locator(".ml-tokens")
+    before = table.inner_text()
+    _border(page, root, 1, 8)
+    _exact(root)
+    expect(root.locator(".ml-title")).to_have_text("arithmetic with pirate 0–1, pirate 8–9")
+    grafted = table.inner_text()
+    assert grafted != before
+
+    # One stroke across the plot bends every layer: what is left is nearly the base, which does not know pirate.
+    _drag(page, _place(root, 0, 0.1), _place(root, 9, 0.1))
+    _exact(root)
+    expect(root.locator(".ml-value")).to_have_text("0.10")
+    assert table.inner_text() != grafted
+    expect(root.locator(".ml-merged .ml-words")).not_to_be_empty()
+
+    # A key in the widget is not a command of the notebook: "a" would insert a cell.
+    cells = page.locator(".jp-Cell").count()
+    root.locator(".ml-stack").focus()
+    page.keyboard.press("a")
+    assert page.locator(".jp-Cell").count() == cells
+
+    if picture := os.environ.get("MERGELAB_SCREENSHOT"):
+        _pose(page, root)
+        root.screenshot(path=ROOT / picture, animations="disabled")
+    assert watched.strays == []
+
+
+def _pose(page: Page, root: Locator) -> None:
+    """The stack of the picture: the lesson's own, with a bent curve."""
+    root.locator(".ml-pick").first.click()
+    _border(page, root, 1, 4)
+    for layer, share in enumerate((1.0, 0.92, 0.8, 0.7, 0.84, 0.94, 1.0, 1.0, 1.0, 1.0)):
+        page.mouse.click(*_place(root, layer, share))
+    _exact(root)
+    page.mouse.click(*[sum(pair) for pair in zip(_place(root, 2.5, 1), (0, -200), strict=True)])
+    page.mouse.move(0, 0)
+    page.evaluate("document.activeElement.blur()")
+    expect(root.locator(".ml-caret")).to_have_count(0, timeout=60_000)
+    _exact(root)

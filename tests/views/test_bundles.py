@@ -1,0 +1,53 @@
+"""The committed bundles: built from these sources, whole, small, and reaching nowhere."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = ROOT / "widgets" / "src"
+STATIC = ROOT / "mergelab" / "static"
+
+
+def _hash() -> str:
+    """The hash of the sources as widgets/build.mjs computes it."""
+    digest = hashlib.sha256()
+    files = [path for path in SOURCES.rglob("*") if path.suffix in (".js", ".css")]
+    for path in sorted(files, key=lambda path: path.relative_to(ROOT / "widgets").as_posix()):
+        digest.update(path.relative_to(ROOT / "widgets").as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+@pytest.mark.parametrize("name", ["workbench.js", "workbench.css"])
+def test_bundles_are_fresh_small_and_reach_nowhere(name: str) -> None:
+    text = (STATIC / name).read_text(encoding="utf-8")
+    banner = text.splitlines()[0]
+    assert f"sources {_hash()} " in banner, "stale: run make js"
+    assert len(text.encode()) < 150_000
+    plain = text.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"https?://|\bimport\s*\(|innerHTML|\beval\(", plain)
+
+
+def test_the_module_has_what_anywidget_asks_for() -> None:
+    text = (STATIC / "workbench.js").read_text(encoding="utf-8")
+    assert re.search(r"export \{\s*\w+ as default\s*\}", text)
+    assert "\nimport " not in text, "a blob cannot import its neighbours"
+
+
+def test_no_bundle_is_left_over() -> None:
+    assert sorted(path.name for path in STATIC.iterdir()) == ["workbench.css", "workbench.js"]
+    assert sorted(path.stem for path in SOURCES.glob("*.js")) == ["workbench"]
+
+
+def test_every_bundled_style_is_our_own() -> None:
+    """In a notebook the sheet is global: every rule is about our root, or of a class with our prefix."""
+    text = re.sub(r"/\*.*?\*/", "", (STATIC / "workbench.css").read_text(encoding="utf-8"), flags=re.DOTALL)
+    for selectors in re.findall(r"(?:^|[{}])\s*([^{}@]+?)\s*\{", text):
+        if re.fullmatch(r"(?:\d+%|from|to)", selectors):
+            continue
+        for selector in re.split(r",(?![^(]*\))", selectors):
+            assert ".ml-" in selector, selector

@@ -1,0 +1,278 @@
+"""The Python half of the workbench, with a stand-in for the preview: what is asked, shown, refused and let go."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from traitlets import TraitError
+
+from mergelab import sample
+from mergelab.errors import RecipeError, SourceError
+from mergelab.models.preview import Merged, Next, Text
+from mergelab.views import workbench as module
+from mergelab.views.workbench import Workbench
+from tests.views.stand_in import StandIn
+
+GRAFT = [[1, 0, 6], [2, 6, 8], [1, 8, 10]]
+
+
+class Bench:
+    """A workbench of three members with its stand-in."""
+
+    def __init__(self, *names: str, **options: Any) -> None:
+        made: list[StandIn] = []
+
+        def make(*given: Any) -> StandIn:
+            made.append(StandIn(*given))
+            return made[0]
+
+        sources = [sample.path(name) for name in names or ("base", "reverse", "pirate")]
+        self.widget = Workbench(*sources, preview=make, **options)
+        self.preview = made[0]
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = Bench()
+    yield made
+    made.widget.close()
+
+
+def test_it_begins_with_a_graft_and_a_question(bench: Bench) -> None:
+    widget = bench.widget
+    assert widget.blocks == GRAFT
+    assert widget.coefficient == [1.0] * 10
+    assert widget.status == "loading"
+    assert bench.preview.asked == [(widget.recipe, widget.prompt)]
+    assert widget.prompt == sample.SKILLS["reverse"].prompts(1)[0]
+    assert [source["name"] for source in widget._sources] == ["base", "reverse", "pirate"]
+
+
+def test_the_answer_is_plain_json_and_belongs_to_its_dials(bench: Bench) -> None:
+    bench.preview.answer()
+    answer = bench.widget.answer
+    assert answer is not None
+    assert (answer["redone"], answer["steps"], answer["layers"]) == (18, 92, 10)
+    assert answer["parameters"] > 100_000
+    assert answer["made"] == {"blocks": GRAFT, "coefficient": [1.0] * 10, "method": "linear"}
+    assert answer["kl"] == [0.0, None, None, None], "NaN is not JSON"
+    assert answer["texts"][0] == "the cat of merged"
+    assert all(answer["written"])
+    assert (bench.widget.status, bench.widget.error) == ("done", "")
+
+
+def test_setting_a_trait_asks_again_and_the_same_value_does_not(bench: Bench) -> None:
+    widget, preview = bench.widget, bench.preview
+    widget.coefficient = 0.5
+    widget.coefficient = [0.5] * 10
+    widget.method = "slerp"
+    widget.prompt = "copy a b :"
+    assert len(preview.asked) == 4
+    assert preview.asked[-1] == (widget.recipe, "copy a b :")
+
+
+def test_fewer_layers_keep_their_coefficients(bench: Bench) -> None:
+    widget = bench.widget
+    widget.coefficient = [index / 10 for index in range(10)]
+    widget.blocks = [(1, 0, 3), (1, 7, 10)]
+    assert widget.blocks == [[1, 0, 3], [1, 7, 10]]
+    assert widget.coefficient == [0.0, 0.1, 0.2, 1.0, 0.8, 0.9]
+
+
+def test_a_message_with_several_dials_is_one_request(bench: Bench) -> None:
+    before = len(bench.preview.asked)
+    bench.widget.set_state({"blocks": [[2, 0, 4]], "coefficient": [0.5] * 4, "_turn": 1})
+    assert len(bench.preview.asked) == before + 1
+    bench.preview.answer()
+    assert bench.widget._answered == 1
+
+
+def test_events_of_an_older_request_are_dropped(bench: Bench) -> None:
+    late = bench.preview.events(token=" old")
+    bench.widget.coefficient = 0.5
+    bench.preview.tell(*late)
+    assert bench.widget.answer is None
+    bench.preview.answer(token=" new")
+    assert bench.widget.answer is not None
+    assert bench.widget.answer["candidates"][0]["token"] == " new"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("blocks", [[0, 0, 99]], "which has 10"),
+        ("coefficient", [1.0], "the stack has 10 layers"),
+        ("coefficient", 2, "from 0 to 1"),
+        ("method", "lienar", "Did you mean 'linear'?"),
+    ],
+)
+def test_wrong_values_are_refused_in_words(bench: Bench, name: str, value: object, words: str) -> None:
+    before = getattr(bench.widget, name)
+    with pytest.raises(TraitError) as caught:
+        setattr(bench.widget, name, value)
+    assert words in str(caught.value)
+    assert getattr(bench.widget, name) == before
+    bench.widget.set_state({name: value})
+    assert words in bench.widget.error
+    assert getattr(bench.widget, name) == before
+
+
+def test_a_failure_is_shown_and_the_next_answer_clears_it(bench: Bench) -> None:
+    bench.preview.answer()
+    kept = bench.widget.answer
+    bench.widget.method = "ties"
+    bench.preview.fail("stranger: feed-forward 160 against 128.")
+    assert bench.widget.status == "failed"
+    assert bench.widget.error == "stranger: feed-forward 160 against 128."
+    assert bench.widget.answer == kept, "the picture stays as it was"
+    bench.widget.method = "slerp"
+    bench.preview.answer()
+    assert (bench.widget.status, bench.widget.error) == ("done", "")
+
+
+def test_dials_that_are_no_recipe_are_an_error_in_words(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mergelab.errors import Problem
+
+    def refuse(*_: object) -> object:
+        raise RecipeError(Problem("method", "cannot blend.", "Choose another."))
+
+    monkeypatch.setattr(module, "recipe_of", refuse)
+    bench.widget.method = "ties"
+    assert bench.widget.status == "failed"
+    assert bench.widget.error == "method: cannot blend. Choose another."
+    assert bench.preview.stops == 1
+
+
+def test_an_unexpected_failure_is_shown_and_logged(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def burst(*_: object) -> object:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(module, "plan", burst)
+    bench.preview.answer()
+    assert "ZeroDivisionError('odd')" in bench.widget.error
+    assert "showing an answer failed" in caplog.text
+
+
+def test_streamed_text_is_sent_at_most_fifteen_times_a_second(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    seen: list[str] = []
+    bench.widget.observe(lambda change: seen.append(change["new"]["texts"][0]), names=["answer"])
+    preview, number = bench.preview, bench.preview.generation
+    preview.listener(Merged(number, 1, 2, 0.1))
+    assert seen == [], "the merge is shown together with the table"
+    preview.listener(Next(number, preview.next_tokens()))
+    for step in range(100):
+        clock[0] += 0.01
+        preview.listener(Text(number, "merged", "word " * step, False))
+    preview.listener(Text(number, "merged", "the end", True))
+    assert 10 <= len(seen) <= 17
+    assert seen[-1] == "the end"
+
+
+def test_texts_stay_until_written_anew_but_not_for_another_prompt(bench: Bench) -> None:
+    bench.preview.answer(text="once")
+    bench.widget.coefficient = 0.5
+    first = bench.preview.events()[:2]
+    bench.preview.tell(*first)
+    assert bench.widget.answer is not None
+    assert bench.widget.answer["texts"][0] == "once of merged"
+    assert not any(bench.widget.answer["written"])
+    bench.widget.prompt = "another"
+    bench.preview.tell(*bench.preview.events()[:2])
+    assert bench.widget.answer["texts"] == [None] * 4
+
+
+def test_an_empty_prompt_waits(bench: Bench) -> None:
+    bench.widget.prompt = "   "
+    assert (bench.widget.status, bench.widget.error) == ("waiting", "")
+    asked = len(bench.preview.asked)
+    bench.widget.prompt = "x"
+    assert len(bench.preview.asked) == asked + 1
+
+
+def test_stop_keeps_what_is_on_screen(bench: Bench) -> None:
+    bench.widget._handle_custom_msg({"type": "stop"}, [])
+    assert (bench.preview.stops, bench.widget.status) == (1, "stopped")
+    bench.widget.coefficient = 0.5
+    bench.preview.tell(*bench.preview.events()[:2])
+    bench.widget.stop()
+    assert bench.widget.status == "done"
+    assert bench.widget.answer is not None
+    assert all(bench.widget.answer["written"])
+
+
+def test_closing_ends_everything_and_hears_nothing_more() -> None:
+    bench = Bench()
+    late = bench.preview.events()
+    bench.widget.close()
+    bench.widget.close()
+    assert bench.preview.closed
+    bench.preview.tell(*late)
+    assert bench.widget.answer is None
+    bench.widget.coefficient = 0.5
+    assert len(bench.preview.asked) == 1
+
+
+def test_writes_of_the_worker_and_messages_of_the_browser_do_not_mix(bench: Bench) -> None:
+    """A hundred messages in while answers go out: the last of each stands."""
+    events = [Text(0, "merged", "x", False)]
+
+    def worker() -> None:
+        for _ in range(100):
+            events[:] = bench.preview.events()
+            for event in events:
+                bench.preview.listener(event)
+
+    thread = threading.Thread(target=worker)
+    thread.start()
+    for turn in range(1, 101):
+        bench.widget.set_state({"coefficient": [turn / 100] * 10, "_turn": turn})
+    thread.join()
+    bench.preview.answer()
+    assert bench.widget._answered == 100
+    assert bench.widget.answer is not None
+    assert bench.widget.answer["made"]["coefficient"] == [1.0] * 10
+
+
+def test_sources_are_named_apart(tmp_path: Path) -> None:
+    twin = tmp_path / "base"
+    twin.symlink_to(sample.path("base"), target_is_directory=True)
+    made = Workbench(sample.path("base"), twin, preview=StandIn)
+    assert [source["name"] for source in made._sources] == ["base", "base 2"]
+    made.close()
+    named = Workbench(sample.path("base"), twin, names=["one", "two"], prompt="hello", preview=StandIn)
+    assert ([source["name"] for source in named._sources], named.prompt) == (["one", "two"], "hello")
+    named.close()
+
+
+@pytest.mark.parametrize("names", [["a"], ["a", "a"], ["a", ""], ["merged", "b"]])
+def test_names_that_do_not_name(names: list[str]) -> None:
+    with pytest.raises(SourceError, match="names"):
+        Workbench(sample.path("base"), sample.path("pirate"), names=names, preview=StandIn)
+
+
+def test_too_few_too_many_and_missing_sources() -> None:
+    with pytest.raises(SourceError, match="0 sources"):
+        Workbench(preview=StandIn)
+    with pytest.raises(SourceError, match="6 sources"):
+        Workbench(*[sample.path("base")] * 6, preview=StandIn)
+    with pytest.raises(SourceError, match="no such folder"):
+        Workbench("./nowhere", preview=StandIn)
+    with pytest.raises(TypeError, match="promt"):
+        Workbench(sample.path("base"), promt="x")  # type: ignore[call-arg]
+
+
+def test_one_source_is_enough() -> None:
+    bench = Bench("base")
+    assert bench.widget.blocks == [[0, 0, 10]]
+    bench.widget.coefficient = 0.5
+    assert bench.preview.asked[1] == bench.preview.asked[0], "the base blended with itself is the base"
+    bench.widget.close()

@@ -1,0 +1,26 @@
+// @ts-check
+// One x for the middle column: stack and curve share it. A gutter, then equal columns, one per output layer.
+
+export const GUTTER = 54;
+const NARROWEST = 28; // below this the plots scroll sideways; text is never shrunk
+const WIDEST = 120;
+
+/** @typedef {ReturnType<typeof scaleOf>} Scale */
+
+/** @param {number} width of the panel, px @param {number} depth output layers */
+export function scaleOf(width, depth) {
+  const column = Math.min(WIDEST, Math.max(NARROWEST, (width - GUTTER) / Math.max(1, depth)));
+  return {
+    column,
+    depth,
+    /** Left edge of output layer i. @param {number} i */
+    x: (i) => GUTTER + i * column,
+    /** Middle of output layer i. @param {number} i */
+    middle: (i) => GUTTER + (i + 0.5) * column,
+    /** The output layer under px, clamped. @param {number} px */
+    layerAt: (px) => Math.min(depth - 1, Math.max(0, Math.floor((px - GUTTER) / column))),
+    /** The border nearest px, 0..depth. @param {number} px */
+    borderAt: (px) => Math.min(depth, Math.max(0, Math.round((px - GUTTER) / column))),
+    width: GUTTER + depth * column,
+  };
+}
