@@ -246,7 +246,7 @@ class Preview:
                 if overtaken():
                     raise Stopped
                 heads[name] = self._said(name, prompt).head
-            self._tell(Next(generation, _table(heads, self._vocabularies(), self._merged.tokenizer)))
+            self._tell(Next(generation, _table(heads, self._vocabularies(), self._merged.tokenizer, prompt)))
             for speaker in heads:
                 self._write(generation, speaker, prompt, overtaken)
         self._tell(Done(generation, time.perf_counter() - started))
@@ -305,7 +305,7 @@ class _Said:
 
 
 def _table(
-    heads: Mapping[str, torch.Tensor], vocabularies: Mapping[str, Mapping[str, int] | None], tokenizer: Any
+    heads: Mapping[str, torch.Tensor], vocabularies: Mapping[str, Mapping[str, int] | None], tokenizer: Any, prompt: str
 ) -> NextTokens:
     """The table of log-probabilities by speaker. A speaker of another vocabulary is looked up by the token's text."""
     merged = heads[MERGED]
@@ -320,12 +320,15 @@ def _table(
             own = (vocabularies[name] or {}).get(tokenizer.convert_ids_to_tokens(token))
         return float(heads[name][own].exp()) if own is not None and own < len(heads[name]) else 0.0
 
+    # Some tokenizers show the space before a word only where something stands before it.
+    before = tokenizer(prompt)["input_ids"][-1:]
+
+    def spelt(token: int) -> str:
+        return str(tokenizer.decode([*before, token]))[len(tokenizer.decode(before)) :]
+
     return NextTokens(
         tuple(heads),
-        tuple(
-            Candidate(token, tokenizer.decode([token]), tuple(probability(name, token) for name in heads))
-            for token in ids
-        ),
+        tuple(Candidate(token, spelt(token), tuple(probability(name, token) for name in heads)) for token in ids),
         tuple(_kl(merged, head) if alike[name] else float("nan") for name, head in heads.items()),
         tuple(float(-(head.exp() * head).nan_to_num().sum()) for head in heads.values()),
     )

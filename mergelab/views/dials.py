@@ -35,15 +35,15 @@ def homes(blocks: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
 
 
 def first_graft(depths: Sequence[int]) -> list[list[int]]:
-    """The stack to begin with: a run of a donor's inner layers set into a host, [3/5, 4/5) of its depth. There a graft
-    hurts least in the sample family, so that what happens when a border is moved can be seen in both directions.
+    """The stack to begin with: a run of a donor's inner layers set into a host, [1/5, 2/5) of its depth. There a graft
+    keeps the host working in the sample family while leaving the layers out does not, and both borders can move.
 
     With three sources or more the second is the host and the third the donor; with two, the base is the host. A donor
     too shallow to reach that far leaves the host as it is.
     """
     host, donor = (1, 2) if len(depths) > 2 else (0, len(depths) - 1)
     deep = depths[host]
-    start, end = 3 * deep // 5, min(max(4 * deep // 5, 3 * deep // 5 + 1), depths[donor])
+    start, end = deep // 5, min(max(2 * deep // 5, deep // 5 + 1), depths[donor])
     if donor == host or not 0 < start < end < deep:
         return [[host, 0, deep]]
     return [[host, 0, start], [donor, start, end], [host, end, deep]]
