@@ -36,9 +36,9 @@ def recipes() -> Mapping[str, Recipe]:
 
 
 def run() -> None:
-    """Print what each model says to one prompt per skill, then the scores of all of them."""
+    """Print what each model says to two prompts per skill and one beginning, then the scores of all of them."""
     skills = [sample.SKILLS[name] for name in (HOST, DONOR, "stories")]
-    prompts = [skill.prompts(1)[0] or "Once upon a time" for skill in skills]
+    prompts = [*skills[0].prompts(2), *skills[1].prompts(2), "Once upon a time"]
     scores: list[list[object]] = [["model", *(f"{skill.name} ({skill.unit})" for skill in skills)]]
     for name, recipe in recipes().items():
         with assemble(recipe) as merged:
