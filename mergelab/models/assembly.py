@@ -5,6 +5,7 @@ Fresh shells around shared tensors; nothing is written to disk.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from mergelab.models.tokenizer import load_tokenizer
 from mergelab.recipes.plan import Plan, Step, plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.weights import Source
+
+_CLOSED = Problem("assembly", "is closed.", "Assemble the recipe again.")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class Assembly:
     def __init__(
         self, planned: Plan, *, device: str | torch.device = "cpu", stop: Callable[[], bool] | None = None
     ) -> None:
-        self._device = torch.device(device)
+        self._device = _usable(device)
         self._tensors: dict[Step, torch.Tensor] = {}
         self._model: Any = None
         self._tokenizer: Any = None
@@ -76,7 +79,7 @@ class Assembly:
             AssemblyError: the assembly is closed.
         """
         if self._model is None:
-            raise AssemblyError(Problem("assembly", "is closed.", "Assemble the recipe again."))
+            raise AssemblyError(_CLOSED)
         return self._model
 
     @property
@@ -106,6 +109,8 @@ class Assembly:
             Stopped: ``stop`` said so.
             MergelabError: as ``plan``; the model stays as it was.
         """
+        if self._model is None:
+            raise AssemblyError(_CLOSED)
         return self._turn(plan(recipe, self.plan.checkpoints), stop or (lambda: False))
 
     def close(self) -> None:
@@ -145,20 +150,42 @@ class Assembly:
             for step in fresh:
                 for module, name in self._slots[step.name]:
                     module._parameters[name] = torch.nn.Parameter(made[step], requires_grad=False)
-        if self.plan.donor is not planned.donor:
+        if rebuild or self.plan.donor is not planned.donor:
             self._tokenizer = None
+            self._model.generation_config = _generation_config(planned, self._model.config)
         self.plan, self._tensors = planned, made
         seconds = time.perf_counter() - started
         size = sum(made[step].nbytes for step in fresh)
         return Changes(len(fresh), len(planned.steps), size, seconds, rebuild)
 
 
-def assemble(recipe: Recipe | Plan, *, device: str | torch.device = "cpu") -> Assembly:
+def _generation_config(planned: Plan, config: Any) -> Any:
+    """The donor's, as it will be written beside the weights; where it has none, what its config says."""
+    from transformers import GenerationConfig
+
+    settings = planned.donor.path("generation_config.json")
+    if settings is None:
+        return GenerationConfig.from_model_config(config)
+    return GenerationConfig.from_pretrained(settings.parent, local_files_only=True)
+
+
+def _usable(device: str | torch.device) -> torch.device:
+    """The device, if this machine has it."""
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        what = f"{str(device)!r} cannot be used here ({str(error).splitlines()[0]})."
+        raise AssemblyError(Problem("device", what, "Use 'cpu', or 'cuda' on a machine with a GPU.")) from None
+    return found
+
+
+def assemble(recipe: Recipe | Plan | str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Assembly:
     """Make a live model of a recipe, in memory. Sources are only mapped; layers that are merely moved share their
     memory.
 
     Args:
-        recipe: a recipe, or a plan of one.
+        recipe: a recipe, a plan of one, or what ``Recipe.load`` reads.
         device: where the arithmetic is done and the model lives.
 
     Raises:
@@ -180,8 +207,6 @@ def build(
     Raises:
         AssemblyError: transformers finds tensors missing, left over or of another shape.
     """
-    from transformers import GenerationConfig
-
     model, report = build_shell(
         written, {step.name: tensor for step, tensor in tensors.items()}, getattr(torch, NAMES[planned.dtype])
     )
@@ -196,9 +221,6 @@ def build(
     ]
     if problems:
         raise AssemblyError(*problems)
-    settings = planned.donor.path("generation_config.json")
-    if settings is not None:
-        model.generation_config = GenerationConfig.from_pretrained(settings.parent, local_files_only=True)
     return model.requires_grad_(requires_grad=False).eval(), _slots(model, tensors)
 
 
@@ -215,7 +237,10 @@ def _slots(model: Any, tensors: dict[Step, torch.Tensor]) -> dict[str, list[tupl
                 continue
             sharing = places.get((parameter.data_ptr(), parameter.dtype, parameter.shape), [])
             full = f"{path}.{name}"
-            owner = full if full in sharing else next((own for own in sharing if full not in names), None)
+            # A parameter under another name than on disk (a prefix, a tied head) is known by its memory, unless
+            # repeated layers share that memory: then it stays unknown, and a change of it builds the model anew.
+            alone = sharing[0] if len(sharing) == 1 and full not in names else None
+            owner = full if full in sharing else alone
             if owner is not None:
                 found.setdefault(owner, []).append((module, name))
     return found

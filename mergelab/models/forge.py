@@ -26,7 +26,7 @@ COPIED: tuple[str, ...] = ("generation_config.json", *FILES)
 
 
 def merge(
-    recipe: Recipe | Plan,
+    recipe: Recipe | Plan | str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
     force: bool = False,
@@ -40,9 +40,9 @@ def merge(
     is as it was. Every tensor equals that of ``assemble(recipe)`` bit for bit on the same device.
 
     Args:
-        recipe: a recipe, or a plan of one.
+        recipe: a recipe, a plan of one, or what ``Recipe.load`` reads.
         out: a folder that does not exist yet.
-        force: replace ``out`` if it exists.
+        force: replace ``out`` if it is an earlier merge; everything in it is deleted.
         device: where the arithmetic is done.
         shard_bytes: most bytes of one weight file.
         progress: called with (steps done, steps) after every tensor.
@@ -78,19 +78,21 @@ def merge(
 def _check_place(planned: Plan, folder: Path, *, force: bool) -> None:
     if folder.exists() and not force:
         raise OutputError(
-            Problem(str(folder), "exists already.", "Choose another folder, or replace it with force (--force).")
+            Problem(str(folder), "exists already.", "Choose another folder, or replace it: force=True (--force).")
         )
     if folder.exists() and not folder.is_dir():
         raise OutputError(Problem(str(folder), "is a file.", "Choose another place: only folders are replaced."))
-    inside = [
-        source
-        for source, checkpoint in planned.checkpoints.items()
-        if source.folder and source.folder.resolve() == folder.resolve()
-    ]
-    if inside:
-        raise OutputError(
-            Problem(str(folder), "is one of the sources.", "A source is never changed: choose another folder.")
-        )
+    for source in planned.checkpoints:
+        home = source.folder.resolve() if source.folder else None
+        if home and (folder.resolve() in (home, *home.parents) or home in folder.resolve().parents):
+            what = f"holds, or lies in, the source {str(source)!r}."
+            raise OutputError(Problem(str(folder), what, "A source is never changed: choose another folder."))
+    if folder.exists() and not (folder / RECIPE_FILE).is_file() and any(folder.iterdir()):
+        found = min(path.name for path in folder.iterdir())
+        what = f"was not written by mergelab (it holds {found!r})."
+        raise OutputError(Problem(str(folder), what, "Only an earlier merge is replaced: choose another folder."))
+    if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
+        raise OutputError(Problem(str(folder), "is the current folder, or holds it.", "Choose another folder."))
     parent = next(parent for parent in folder.parents if parent.exists())
     free = shutil.disk_usage(parent).free
     if planned.bytes > free:

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError
+from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError, raise_all
 from mergelab.models.assembly import Assembly
 from mergelab.models.speak import Stopped, next_token, write
 from mergelab.recipes.plan import plan
@@ -30,7 +30,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Candidate:
-    """One row of the next-token table: a token and the probability each speaker gives it, 0 to 1."""
+    """One row of the next-token table: a token and the probability each speaker gives it, 0 to 1.
+
+    NaN for a speaker whose vocabulary does not have the token.
+    """
 
     id: int
     token: str
@@ -43,7 +46,8 @@ class NextTokens:
 
     Attributes:
         speakers: the merged model, then the sources.
-        candidates: the merged model's likeliest tokens and every source's first choice, likeliest in the merge first.
+        candidates: the merged model's likeliest tokens and the first choice of every source of its vocabulary,
+            likeliest in the merge first.
         kl: for each speaker, KL(merged || speaker) over the whole vocabulary, in nats; NaN where vocabularies differ.
         entropy: for each speaker, in nats.
     """
@@ -246,6 +250,7 @@ class Preview:
                 if overtaken():
                     raise Stopped
                 heads[name] = self._said(name, prompt).head
+            _only_numbers(heads)
             self._tell(Next(generation, _table(heads, self._vocabularies(), self._merged.tokenizer, prompt)))
             for speaker in heads:
                 self._write(generation, speaker, prompt, overtaken)
@@ -304,6 +309,20 @@ class _Said:
     text: str | None = None
 
 
+def _only_numbers(heads: Mapping[str, torch.Tensor]) -> None:
+    """Raise where a speaker's figures are not numbers: shown as they are they would read as agreement."""
+    raise_all(
+        AssemblyError,
+        (
+            Problem(
+                name, "gives values that are not numbers (NaN).", "A weight of it, or of a source, is NaN or too large."
+            )
+            for name, head in heads.items()
+            if bool(head.isnan().any())
+        ),
+    )
+
+
 def _table(
     heads: Mapping[str, torch.Tensor], vocabularies: Mapping[str, Mapping[str, int] | None], tokenizer: Any, prompt: str
 ) -> NextTokens:
@@ -318,7 +337,7 @@ def _table(
         own: int | None = token
         if not alike[name]:
             own = (vocabularies[name] or {}).get(tokenizer.convert_ids_to_tokens(token))
-        return float(heads[name][own].exp()) if own is not None and own < len(heads[name]) else 0.0
+        return float(heads[name][own].exp()) if own is not None and own < len(heads[name]) else float("nan")
 
     # Some tokenizers show the space before a word only where something stands before it.
     before = tokenizer(prompt)["input_ids"][-1:]
@@ -330,11 +349,17 @@ def _table(
         tuple(heads),
         tuple(Candidate(token, spelt(token), tuple(probability(name, token) for name in heads)) for token in ids),
         tuple(_kl(merged, head) if alike[name] else float("nan") for name, head in heads.items()),
-        tuple(float(-(head.exp() * head).nan_to_num().sum()) for head in heads.values()),
+        tuple(float(-_expected(head, head)) for head in heads.values()),
     )
 
 
 def _kl(p: torch.Tensor, q: torch.Tensor) -> float:
     """KL(p || q) of two vectors of log-probabilities, in nats: sum p (log p - log q), in float64."""
     log_p, log_q = p.double(), q.double()
-    return max(0.0, float((log_p.exp() * (log_p - log_q)).nan_to_num(posinf=float("inf")).sum()))
+    return max(0.0, _expected(log_p, log_p - log_q))
+
+
+def _expected(log_p: torch.Tensor, values: torch.Tensor) -> float:
+    """Mean of the values under p; where p is 0 a value counts nothing, whatever it is."""
+    p = log_p.exp()
+    return float(torch.where(p > 0, p * values, 0.0).sum())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -95,7 +96,7 @@ class Step:
         return self.elements * ITEM_BITS[self.dtype] // 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """A recipe worked out.
 
@@ -110,6 +111,12 @@ class Plan:
     checkpoints: Mapping[Source, Checkpoint]
     layers: tuple[Layer, ...]
     steps: tuple[Step, ...]
+
+    def __repr__(self) -> str:
+        return (
+            f"<Plan of {', '.join(source.label for source in self.checkpoints)}: {self.recipe.method}, "
+            f"{len(self.layers)} layers, {len(self.steps)} tensors, {self.parameters:,} parameters>"
+        )
 
     @property
     def donor(self) -> Checkpoint:
@@ -132,11 +139,11 @@ class Plan:
         return promote(step.dtype for step in self.steps if step.dtype in FLOATS)
 
 
-def plan(recipe: Recipe, checkpoints: Mapping[Source, Checkpoint] | None = None) -> Plan:
+def plan(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, Checkpoint] | None = None) -> Plan:
     """Work a recipe out.
 
     Args:
-        recipe: what to merge.
+        recipe: what to merge: a recipe, or what ``Recipe.load`` reads.
         checkpoints: sources that are open already; the others are opened, from headers alone.
 
     Raises:
@@ -144,6 +151,11 @@ def plan(recipe: Recipe, checkpoints: Mapping[Source, Checkpoint] | None = None)
         SourceError: sources cannot be opened.
         FitError: the sources do not fit together, with the shapes and settings that clash.
     """
+    if isinstance(recipe, str | os.PathLike):
+        recipe = Recipe.load(recipe)
+    if type(recipe) is not Recipe:
+        hint = "Give a Recipe (Recipe.load, graft, stack ...) or the path of a YAML file."
+        raise RecipeError(Problem("plan", f"a {type(recipe).__name__} is no recipe.", hint))
     raise_all(RecipeError, check(recipe))
     opened: dict[Source, Checkpoint] = {}
     problems: list[Problem] = []

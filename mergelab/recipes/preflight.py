@@ -43,7 +43,6 @@ def preflight(recipe: Recipe, method: Method, checkpoints: Mapping[Source, Check
                 f"they differ in their number of layers: {listed}.",
                 "Choose runs of layers with slices:.",
             )
-            continue
         for part in parts:
             checkpoint = checkpoints[part.source]
             if part.layers and part.layers[1] > checkpoint.layers:
@@ -54,9 +53,10 @@ def preflight(recipe: Recipe, method: Method, checkpoints: Mapping[Source, Check
             reasons = list(_reasons(recipe, index, part, checkpoint, donor))
             if reasons and (str(part.source), "; ".join(reasons)) not in said:
                 said[str(part.source), "; ".join(reasons)] = None
+                each = "".join(f"\n    {reason}" for reason in reasons)
                 yield Problem(
                     f"source {str(part.source)!r} does not fit {str(recipe.donor)!r}",
-                    f"{'; '.join(reasons)}.",
+                    f"{reasons[0]}." if len(reasons) == 1 else f"{each}\n   ",
                     "A stack has one shape and one set of settings: leave them out, or use a relative of the host.",
                 )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Sequence
-from typing import TypeAlias
+from numbers import Real
+from typing import TypeAlias, cast
 
 from mergelab import methods
 from mergelab.errors import FitError, Problem, RecipeError
@@ -12,6 +14,8 @@ from mergelab.recipes.recipe import Numbers, Part, Recipe, Setting, Slice
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 Model: TypeAlias = Checkpoint | Source | str | os.PathLike[str]
+
+BLENDS: tuple[str, ...] = ("linear", "slerp", "task_arithmetic", "ties")
 
 # Goliath-120B as its model card gives it: Xwin and Euryale in turn, 137 layers of 80-layer models. Every seam
 # jumps back.
@@ -23,8 +27,11 @@ GOLIATH: tuple[tuple[int, int], ...] = (
 def graft(host: Model, donor: Model, layers: tuple[int, int], *, at: int | None = None) -> Recipe:
     """The host with a run of its layers replaced by the donor's.
 
+    As in mergekit, embeddings come with the first layer of a stack, final norm and head with the last: a run that
+    takes the host's first or last layer brings the donor's along.
+
     Args:
-        host: keeps its embeddings, head, config, tokenizer and every other layer.
+        host: keeps every other layer, and gives config and tokenizer.
         donor: gives ``layers``, [start, end).
         at: host layer where the donor's run begins; None: the depth it has at home.
 
@@ -33,8 +40,8 @@ def graft(host: Model, donor: Model, layers: tuple[int, int], *, at: int | None 
         FitError: the run does not lie within the donor, or not within the host.
     """
     ours, theirs = open_checkpoint(host), open_checkpoint(donor)
-    start, end = layers
-    place = start if at is None else at
+    start, end = _run(layers, "layers")
+    place = start if at is None else _whole(at, "at")
     _within(theirs, start, end, "layers")
     _within(ours, place, place + end - start, "at")
     runs = [(ours, 0, place), (theirs, start, end), (ours, place + end - start, ours.layers)]
@@ -51,6 +58,7 @@ def upscale(model: Model, drop: int) -> Recipe:
         FitError: ``drop`` leaves no layer, or drops none below zero.
     """
     whole = open_checkpoint(model)
+    drop = _whole(drop, "drop")
     if not 0 <= drop < whole.layers:
         hint = f"It has {whole.layers} layers: drop 0 to {whole.layers - 1}."
         raise FitError(Problem("upscale", f"cannot drop {drop} layers of {str(whole.source)!r}.", hint))
@@ -92,6 +100,9 @@ def interleave(
     runs = [(opened[turn % len(opened)], start, end) for turn, (start, end) in enumerate(ranges)]
     for model, start, end in runs:
         _within(model, start, end, "ranges")
+    if len(runs) < 2:
+        what = f"blocks of {size} layers leave one block of {depth} layers."
+        raise FitError(Problem("interleave", what, f"Give size and step below {depth}."))
     return _passthrough(runs, base=opened[0])
 
 
@@ -102,8 +113,9 @@ def repeat(model: Model, layers: tuple[int, int], *, times: int = 2) -> Recipe:
         FitError: the run does not lie within the model, or ``times`` is below 1.
     """
     whole = open_checkpoint(model)
-    start, end = layers
+    start, end = _run(layers, "layers")
     _within(whole, start, end, "layers")
+    times = _whole(times, "times")
     if times < 1:
         raise FitError(Problem("repeat", f"times = {times}.", "Give 1 or more; leave layers out with stack()."))
     return _passthrough([(whole, 0, end), *[(whole, start, end)] * (times - 1), (whole, end, whole.layers)], base=whole)
@@ -124,7 +136,8 @@ def stack(
         base: what is blended in, at the same source layers as the block; gives config and tokenizer.
         method: passthrough, linear, slerp, task_arithmetic or ties.
         coefficient: one number, or one for each output layer. 1 is the block's own layer, 0 the base's. It is the
-            weight against ``1 - weight`` for linear, ``t`` for slerp, ``weight`` for task_arithmetic and ties.
+            weight against ``1 - weight`` for linear, ``t`` for slerp, ``weight`` for task_arithmetic, and for ties the
+            ``density``: the share of the block's changes against the base, largest first, that is kept.
             Embeddings follow the first layer of the first block, norm and head the first layer of the last block, as
             in mergekit.
         seed: of every random draw.
@@ -136,49 +149,82 @@ def stack(
         RecipeError: the method has no such coefficient, or passthrough was asked to blend.
         FitError: as many coefficients as output layers are needed.
     """
+    if method not in BLENDS and method != "passthrough":
+        methods.get(method)
+        hint = f"Choose {', '.join(BLENDS)} or passthrough."
+        raise RecipeError(Problem("method", f"{method} has no single coefficient.", hint))
     ground = open_checkpoint(base)
-    runs = [(open_checkpoint(model), start, end) for model, start, end in blocks]
-    depth = sum(end - start for _, start, end in runs)
-    values = (
-        [float(coefficient)] * depth
-        if isinstance(coefficient, (int, float))
-        else [float(value) for value in coefficient]
-    )
-    if len(values) != depth:
-        raise FitError(
-            Problem(
-                "coefficient",
-                f"has {len(values)} values for {depth} output layers.",
-                "Give one for each layer.",
-            )
-        )
+    runs = [_block(block) for block in blocks]
     for model, start, end in runs:
         _within(model, start, end, "blocks")
-    if all(value == 1.0 for value in values):
+    values = _coefficients(coefficient, sum(end - start for _, start, end in runs))
+    others = [model for model, _, _ in runs if model.source != ground.source]
+    if all(value == 1.0 for value in values) or not others:
         return _passthrough(runs, base=ground, seed=seed)
-    if method not in ("linear", "slerp", "task_arithmetic", "ties"):
-        methods.get(method)
-        raise RecipeError(
-            Problem(
-                "method",
-                f"{method} cannot blend: its coefficient must be 1.",
-                "Choose linear, slerp or task_arithmetic.",
-            )
-        )
-    other = next((model for model, _, _ in runs if model.source != ground.source), None)
-    if other is None:
-        return _passthrough(runs, base=ground, seed=seed)
+    if method == "passthrough":
+        what = "passthrough cannot blend: its coefficient must be 1."
+        raise RecipeError(Problem("method", what, f"Choose {', '.join(BLENDS)}."))
     slices, reached = [], 0
     for model, start, end in runs:
         curve = values[reached : reached + end - start]
         reached += end - start
         if model.source == ground.source:
-            # Only the base: any relative at weight 0, so that the whole recipe stays of one method.
-            _within(other, start, end, "blocks")
-            slices.append(_blend(method, ground, other, (start, end), [0.0] * (end - start)))
+            # Only the base: any relative with nothing of it, so that the whole recipe stays of one method.
+            relative = next((other for other in others if other.layers >= end), None)
+            if relative is None:
+                what = f"layers [{start}, {end}) of the base have no counterpart in the shallower models of the stack."
+                raise FitError(
+                    Problem("blocks", what, "Leave every coefficient at 1, or add a model as deep as the base.")
+                )
+            slices.append(_blend(method, ground, relative, (start, end), [0.0] * (end - start)))
         else:
             slices.append(_blend(method, ground, model, (start, end), curve))
     return Recipe(method, tuple(slices), ground.source, seed=seed)
+
+
+def _block(block: tuple[Model, int, int]) -> tuple[Checkpoint, int, int]:
+    try:
+        model, start, end = block
+    except (TypeError, ValueError):
+        raise RecipeError(Problem("blocks", f"{block!r} is no block.", "Write (model, start, end).")) from None
+    return open_checkpoint(model), *_run((start, end), "blocks")
+
+
+def _run(layers: tuple[int, int], where: str) -> tuple[int, int]:
+    """Two whole numbers."""
+    try:
+        start, end = (operator.index(bound) for bound in layers)
+    except (TypeError, ValueError):
+        hint = "Write (start, end), two whole numbers; the end is not included."
+        raise RecipeError(Problem(where, f"{layers!r} is no run of layers.", hint)) from None
+    return start, end
+
+
+def _whole(number: int, where: str) -> int:
+    try:
+        return operator.index(number)
+    except TypeError:
+        raise RecipeError(Problem(where, f"{number!r} is not a whole number.", "Write a whole number.")) from None
+
+
+def _coefficients(given: float | Sequence[float], depth: int) -> list[float]:
+    """One number for each output layer; anything that counts as a number, of numpy too."""
+    one = given if isinstance(given, Real) else None
+    try:
+        values = [float(one)] * depth if one is not None else [_real(value) for value in cast("Sequence[float]", given)]
+    except TypeError:
+        what = f"{given!r} is not a number, nor a list of numbers."
+        raise RecipeError(Problem("coefficient", what, "Give one, or one for each output layer.")) from None
+    if len(values) != depth:
+        what = f"has {len(values)} values for {depth} output layers."
+        raise FitError(Problem("coefficient", what, "Give one for each layer."))
+    return values
+
+
+def _real(value: object) -> float:
+    if not isinstance(value, Real):
+        raise TypeError(value)
+    return float(value)
 
 
 def _blend(method: str, base: Checkpoint, model: Checkpoint, layers: tuple[int, int], curve: list[float]) -> Slice:
@@ -190,12 +236,11 @@ def _blend(method: str, base: Checkpoint, model: Checkpoint, layers: tuple[int, 
             Part(model.source, layers, (("weight", amount),)),
         )
         return Slice(parts, numbers=(("normalize", Setting.of(value=False)),))
-    own: Numbers = () if method == "slerp" else (("weight", amount),)
-    shared: Numbers = (("t", amount),) if method == "slerp" else ()
-    if method == "ties":
-        own = (*own, ("density", Setting.of(0.5)))
-        shared = (("normalize", Setting.of(value=False)),)
-    return Slice((Part(base.source, layers), Part(model.source, layers, own)), numbers=shared)
+    if method == "slerp":
+        return Slice((Part(base.source, layers), Part(model.source, layers)), numbers=(("t", amount),))
+    # TIES with one model: what the coefficient can say is how much of the task vector outlives the trim.
+    own: Numbers = (("weight", Setting.of(1.0)), ("density", amount)) if method == "ties" else (("weight", amount),)
+    return Slice((Part(base.source, layers), Part(model.source, layers, own)))
 
 
 def _plain(values: list[float]) -> float | list[float]:

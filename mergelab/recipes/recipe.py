@@ -125,9 +125,12 @@ class Recipe:
 
     def to_yaml(self) -> str:
         """The recipe in mergekit's YAML. ``Recipe.load`` of it gives the same recipe."""
-        from mergelab.recipes.dialect import write
+        from mergelab.recipes.writing import write
 
         return write(self)
+
+    def __str__(self) -> str:
+        return self.to_yaml()
 
     def under(self, root: str | os.PathLike[str]) -> Recipe:
         """The same recipe with relative model folders taken from ``root``."""

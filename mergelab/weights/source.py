@@ -76,7 +76,8 @@ class Source:
             return Path(folder)
         exists = os.path.exists(folder)
         if exists or _looks_like_path(self.path):
-            what = "is a file, not a folder." if exists else "there is no such folder."
+            place = os.path.abspath(folder)
+            what = "is a file, not a folder." if exists else f"there is no such folder ({place})."
             raise SourceError(
                 Problem(f"source {self.path!r}", what, "Name the folder that holds config.json and *.safetensors.")
             )

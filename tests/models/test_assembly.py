@@ -98,6 +98,83 @@ def test_sources_are_never_changed(llamas: Trio) -> None:
     assert before == [path.read_bytes() for folder in llamas for path in sorted(folder.iterdir())]
 
 
+@pytest.mark.parametrize("kind", ["gpt2", "llama"])
+def test_turns_of_a_checkpoint_saved_without_the_models_prefix(kind: str, family, tmp_path: Path) -> None:
+    """Older folders name their tensors without "transformer." or "model.": repeated layers must not be mixed up."""
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    folders = []
+    for seed in (1, 2):
+        folder = tmp_path / f"{kind}-{seed}"
+        shutil.copytree(family(kind, seed), folder)
+        tensors = load_file(folder / "model.safetensors")
+        prefix = {"gpt2": "transformer.", "llama": "model."}[kind]
+        save_file({name.removeprefix(prefix): value for name, value in tensors.items()}, folder / "model.safetensors")
+        folders.append(folder)
+    a, b = folders
+    turns = [
+        stack([(a, 0, 2), (a, 1, 4)], base=a),
+        stack([(a, 0, 1), (b, 1, 2), (a, 1, 4)], base=a),
+        stack([(a, 0, 1), (b, 1, 2), (a, 1, 4)], base=a, method="linear", coefficient=[1, 0.5, 1, 1, 0.25]),
+        stack([(a, 0, 2), (a, 1, 4)], base=a),
+    ]
+    with assemble(turns[0]) as assembly:
+        for recipe in turns[1:]:
+            assembly.turn(recipe)
+            with assemble(recipe) as fresh:
+                assert same(state(assembly.model), state(fresh.model))
+
+
+def test_a_turn_of_a_tied_model_turns_its_head_too(tmp_path: Path) -> None:
+    a, b = (save("llama", tmp_path / f"tied-{seed}", seed=seed, tie_word_embeddings=True) for seed in (5, 6))
+    with assemble(stack([(b, 0, DEPTH)], base=a, method="linear", coefficient=0.25)) as assembly:
+        changed = stack([(b, 0, DEPTH)], base=a, method="linear", coefficient=0.75)
+        assert not assembly.turn(changed).rebuilt
+        with assemble(changed) as fresh:
+            assert same(state(assembly.model), state(fresh.model))
+            ids = torch.tensor([[1, 7, 40]])
+            assert torch.equal(assembly.model(ids).logits, fresh.model(ids).logits)
+
+
+def test_settings_of_generation_and_the_tokenizer_follow_the_donor(llamas: Trio, tmp_path: Path) -> None:
+    import json
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(llamas[1], other)
+    settings = json.loads((other / "generation_config.json").read_text())
+    (other / "generation_config.json").write_text(json.dumps(settings | {"max_length": 17}))
+    tokenizer = json.loads((other / "tokenizer_config.json").read_text())
+    (other / "tokenizer_config.json").write_text(json.dumps(tokenizer | {"model_max_length": 23}))
+    with assemble(graft(llamas[0], other, (2, 4))) as assembly:
+        assert assembly.model.generation_config.max_length != 17
+        assert assembly.tokenizer.model_max_length != 23
+        assembly.turn(graft(other, llamas[0], (2, 4)))
+        assert assembly.tokenizer.model_max_length == 23
+        assert assembly.model.generation_config.max_length == 17
+
+
+def test_a_merge_of_dtypes_loads_in_the_widest(llamas: Trio, tmp_path: Path) -> None:
+    narrow = save("llama", tmp_path / "narrow", seed=7)
+    from safetensors.torch import load_file, save_file
+
+    tensors = load_file(narrow / "model.safetensors")
+    save_file({name: value.bfloat16() for name, value in tensors.items()}, narrow / "model.safetensors")
+    planned = plan(stack([(narrow, 0, 2), (llamas[0], 2, DEPTH)], base=llamas[0]))
+    assert [planned.steps[0].dtype, planned.steps[-1].dtype] == ["BF16", "F32"]
+    assert planned.dtype == "F32"
+    with assemble(planned) as assembly:
+        assert assembly.model.dtype == torch.float32
+
+
+def test_a_device_that_is_not_there_is_refused_in_words(llamas: Trio) -> None:
+    for device in ("warp", "cuda:99"):
+        with pytest.raises(AssemblyError, match=f"device: '{device}' cannot be used here"):
+            assemble(graft(llamas[0], llamas[1], (2, 4)), device=device)
+
+
 def test_a_refused_turn_leaves_the_model_as_it_was(llamas: Trio, tmp_path: Path) -> None:
     wide = save("llama", tmp_path / "wide", seed=4, intermediate_size=56)
     with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
@@ -174,8 +251,9 @@ def test_close_gives_everything_back(llamas: Trio) -> None:
     assembly.close()
     gc.collect()
     assert model() is None
-    with pytest.raises(AssemblyError, match="closed"):
-        assembly.say("hello")
+    for use in (lambda: assembly.say("hello"), lambda: assembly.turn(graft(llamas[0], llamas[1], (1, 4)))):
+        with pytest.raises(AssemblyError, match="closed"):
+            use()
 
 
 def test_an_unknown_model_type_is_refused_before_any_weight_is_read(llamas: Trio, tmp_path: Path) -> None:

@@ -86,26 +86,46 @@ def tensors_of(path: Path) -> dict[str, torch.Tensor]:
         return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
 
 
-def test_an_existing_folder_is_kept_unless_forced(llamas: Trio, tmp_path: Path) -> None:
+def test_an_existing_folder_is_kept_unless_it_is_an_earlier_merge_and_forced(llamas: Trio, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "precious.txt").write_text("mine")
     with pytest.raises(OutputError, match=r"exists already\. .*force"):
         merge(graft(llamas[0], llamas[1], (2, 4)), out)
+    with pytest.raises(OutputError, match=r"was not written by mergelab \(it holds 'precious.txt'\)"):
+        merge(graft(llamas[0], llamas[1], (2, 4)), out, force=True)
     assert files(out) == {"precious.txt": b"mine"}
-    merge(graft(llamas[0], llamas[1], (2, 4)), out, force=True)
-    assert "precious.txt" not in files(out)
-    assert "model.safetensors" in files(out)
+    (out / "precious.txt").unlink()
+    merge(graft(llamas[0], llamas[1], (2, 4)), out, force=True)  # an empty folder
+    before = files(out)
+    merge(graft(llamas[0], llamas[2], (2, 4)), out, force=True)  # an earlier merge
+    after = files(out)
+    assert before.keys() == after.keys()
+    assert before["model.safetensors"] != after["model.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
 
 
-def test_a_source_is_never_the_place_to_write(llamas: Trio, tmp_path: Path) -> None:
-    copy = tmp_path / "model"
-    shutil.copytree(llamas[0], copy)
-    before = files(copy)
-    with pytest.raises(OutputError, match="is one of the sources"):
-        merge(graft(copy, llamas[1], (2, 4)), copy, force=True)
-    assert files(copy) == before
+@pytest.mark.parametrize("place", ["model", ".", "model/inside"])
+def test_a_place_that_holds_a_source_or_lies_in_one_is_never_written_to(
+    place: str, llamas: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(llamas[0], tmp_path / "model")
+    (tmp_path / RECIPE_FILE).write_text("as if it were an earlier merge")
+    before = files(tmp_path)
+    with pytest.raises(OutputError, match="holds, or lies in, the source"):
+        merge(graft(tmp_path / "model", llamas[1], (2, 4)), place, force=True)
+    assert files(tmp_path) == before
+
+
+def test_the_current_folder_is_never_replaced(llamas: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path / "deep")
+    (tmp_path / RECIPE_FILE).write_text("as if it were an earlier merge")
+    for place in (".", ".."):
+        with pytest.raises(OutputError, match=r"is the current folder|was not written|holds, or lies"):
+            merge(graft(llamas[0], llamas[1], (2, 4)), place, force=True)
+    assert (tmp_path / "deep").is_dir()
 
 
 def test_what_does_not_fit_writes_nothing(llamas: Trio, tmp_path: Path) -> None:
@@ -119,8 +139,8 @@ def test_what_does_not_fit_writes_nothing(llamas: Trio, tmp_path: Path) -> None:
 def test_an_interrupt_midway_leaves_things_as_they_were(force: bool, llamas: Trio, tmp_path: Path) -> None:
     out = tmp_path / "out"
     if force:
-        out.mkdir()
-        (out / "precious.txt").write_text("mine")
+        merge(graft(llamas[0], llamas[2], (1, 2)), out)
+    before = files(out)
 
     def interrupt(done: int, steps: int) -> None:
         if done == steps // 2:
@@ -129,7 +149,7 @@ def test_an_interrupt_midway_leaves_things_as_they_were(force: bool, llamas: Tri
     with pytest.raises(KeyboardInterrupt):
         merge(graft(llamas[0], llamas[1], (2, 4)), out, force=force, progress=interrupt)
     assert sorted(path.name for path in tmp_path.iterdir()) == (["out"] if force else [])
-    assert not force or files(out) == {"precious.txt": b"mine"}
+    assert files(out) == before
 
 
 def test_a_source_that_changes_midway_leaves_nothing(llamas: Trio, tmp_path: Path) -> None:

@@ -104,6 +104,84 @@ def test_the_text_is_what_the_model_says(llamas: Trio, preview: Preview, listene
         assert after.text.startswith(before.text)
 
 
+def test_steps_redone_are_those_that_changed(llamas: Trio, preview: Preview, listener: Listener) -> None:
+    preview.ask(blend(llamas, 0.5), "hello")
+    assert preview.wait(60)
+    curve = [0.5] * 5 + [0.25]
+    preview.ask(stack([(llamas[1], 0, 6)], base=llamas[0], method="slerp", coefficient=curve), "hello")
+    assert preview.wait(60)
+    first, second = listener.of(Merged)
+    assert first.redone == first.steps
+    assert (second.redone, second.steps) == (9, first.steps)
+
+
+def test_another_prompt_gets_another_answer_of_every_source(llamas: Trio, preview: Preview, listener: Listener) -> None:
+    for prompt in ("hello", "what?", "hello"):
+        preview.ask(blend(llamas, 0.5), prompt)
+        assert preview.wait(60)
+    texts = [{e.speaker: e.text for e in listener.of(Text, generation) if e.done} for generation in (1, 2, 3)]
+    assert texts[0] == texts[2]
+    for name, path in zip(("base", "a", "b"), llamas, strict=True):
+        with assemble(graft(path, path, (0, 6))) as assembly:
+            for said, prompt in zip(texts, ("hello", "what?"), strict=False):
+                assert said[name] == assembly.say(prompt, max_new_tokens=6)
+    assert texts[0] != texts[1]
+
+
+def test_a_source_of_another_vocabulary_is_compared_by_the_words(
+    llamas: Trio, listener: Listener, tmp_path: Path
+) -> None:
+    """Tokens are looked up by their text; what the other does not have is unknown, not zero; no KL is made up."""
+    import json
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(llamas[1], other)
+    tokenizer = json.loads((other / "tokenizer.json").read_text())
+    words = list(tokenizer["model"]["vocab"])
+    special, letters = words[:4], words[4:]
+    turned = [*special, *letters[::-1][:-20]]  # the other way round, and twenty letters fewer
+    tokenizer["model"]["vocab"] = {word: number for number, word in enumerate(turned)}
+    (other / "tokenizer.json").write_text(json.dumps(tokenizer))
+    preview = Preview({"base": llamas[0], "other": other}, listener)
+    preview.ask(graft(llamas[0], llamas[0], (0, 6)), "zoo")
+    assert preview.wait(60)
+    preview.close()
+    (event,) = listener.of(Next)
+    table = event.next_tokens
+    assert table.kl[:2] == (0, 0)
+    assert math.isnan(table.kl[2])
+    with assemble(graft(other, other, (0, 6))) as assembly, torch.inference_mode():
+        head = assembly.model(assembly.tokenizer("zoo", return_tensors="pt")["input_ids"]).logits[0, -1].softmax(-1)
+    known = [row for row in table.candidates if row.token in turned]
+    assert known
+    for row in table.candidates:
+        if row in known:
+            assert row.probabilities[2] == pytest.approx(float(head[turned.index(row.token)]), rel=1e-5)
+        else:
+            assert math.isnan(row.probabilities[2])
+
+
+def test_a_merge_that_is_not_a_number_fails_in_words(llamas: Trio, listener: Listener, tmp_path: Path) -> None:
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    broken = tmp_path / "broken"
+    shutil.copytree(llamas[1], broken)
+    tensors = load_file(broken / "model.safetensors")
+    tensors["model.layers.3.mlp.up_proj.weight"][0, 0] = float("nan")
+    save_file(tensors, broken / "model.safetensors")
+    preview = Preview({"base": llamas[0], "broken": broken}, listener)
+    preview.ask(graft(llamas[0], broken, (3, 4)), "hello")
+    assert preview.wait(60)
+    preview.close()
+    assert not listener.of(Next)
+    (event,) = listener.of(Failed)
+    assert "merged: gives values that are not numbers" in event.message
+    assert "broken: gives values that are not numbers" in event.message
+
+
 def test_a_flood_ends_in_the_last(llamas: Trio, preview: Preview, listener: Listener) -> None:
     preview.ask(blend(llamas, 0.0), "hello")
     assert preview.wait(60)

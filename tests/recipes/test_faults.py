@@ -291,9 +291,9 @@ models:
 {right}  - {{model: z}}
 """)
     assert [problem.where for problem in found] == [
+        "recipe line 4, models[0].parameters.wieght",
         "recipe line 5, models[1]",
         "recipe line 7, models[2].parameters.weight",
-        "recipe line 4, models[0].parameters.wieght",
         "recipe line 15, models[10]",
     ]
 

@@ -63,9 +63,10 @@ def test_a_stranger_is_refused_with_the_figures_that_clash(text: str, theirs: di
 def test_a_stranger_is_refused_with_all_that_clashes_at_once() -> None:
     models = pair({"model_type": "qwen2", "rms_norm_eps": 1e-6}, inner=14, keys=2)
     assert refusal(models) == (
-        "source 'b' does not fit 'a': model_type qwen2 against llama; self_attn.k_proj.weight [2, 8] against [4, 8]; "
-        "mlp.down_proj.weight [8, 14] against [8, 10]; rms_norm_eps 1e-06 against 1e-05. "
-        "A stack has one shape and one set of settings: leave them out, or use a relative of the host."
+        "source 'b' does not fit 'a': \n    model_type qwen2 against llama\n"
+        "    self_attn.k_proj.weight [2, 8] against [4, 8]\n    mlp.down_proj.weight [8, 14] against [8, 10]\n"
+        "    rms_norm_eps 1e-06 against 1e-05\n"
+        "    A stack has one shape and one set of settings: leave them out, or use a relative of the host."
     )
 
 
@@ -104,7 +105,7 @@ def test_another_vocabulary_matters_only_where_embeddings_or_head_are_taken() ->
     with pytest.raises(FitError, match=r"lm_head.weight \[17, 8\] against \[13, 8\]"):
         plan(graft(a, b, (2, 4)), models)
     said = refusal(models, SLERP)
-    assert "model.embed_tokens.weight [17, 8] against [13, 8]; lm_head.weight [17, 8] against [13, 8]" in said
+    assert "model.embed_tokens.weight [17, 8] against [13, 8]\n    lm_head.weight [17, 8] against [13, 8]\n" in said
 
 
 def test_whole_models_of_other_depth_are_refused_with_both_counts() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mergelab.errors import FitError, MethodError, RecipeError
+from mergelab.errors import FitError, MergelabError, MethodError, RecipeError
 from mergelab.recipes import GOLIATH, Recipe, Setting, graft, interleave, plan, repeat, stack, upscale
 from mergelab.recipes.presets import Model
 from tests.recipes.opened import checkpoint, opened
@@ -115,7 +116,7 @@ def test_size_one_alternates_strictly() -> None:
     assert runs(interleave(A, B, C, size=1, step=1)) == [("abc"[at % 3], at, at + 1) for at in range(6)]
 
 
-@given(size=st.integers(1, 9), step=st.integers(1, 9))
+@given(size=st.integers(1, 5), step=st.integers(1, 9))
 def test_interleaving_covers_every_depth_in_blocks_that_overlap(size: int, step: int) -> None:
     if step > size:
         with pytest.raises(RecipeError, match="0 < step <= size"):
@@ -127,6 +128,12 @@ def test_interleaving_covers_every_depth_in_blocks_that_overlap(size: int, step:
     assert all(end - start == size for _, start, end in found[:-1])
     assert {layer for _, start, end in found for layer in range(start, end)} == set(range(6))
     assert found[-1][2] == 6
+
+
+@pytest.mark.parametrize("size", [6, 7, 16])
+def test_one_block_is_no_interleaving(size: int) -> None:
+    with pytest.raises(FitError, match="one block of 6 layers"):
+        interleave(A, B, size=size, step=1)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +187,7 @@ def test_a_stack_without_blending_is_a_plain_stack() -> None:
     [
         ("slerp", {"t": 0.25}, {}),
         ("task_arithmetic", {}, {"weight": 0.25}),
-        ("ties", {"normalize": False}, {"weight": 0.25, "density": 0.5}),
+        ("ties", {}, {"weight": 1.0, "density": 0.25}),
         ("linear", {"normalize": False}, {"weight": 0.25}),
     ],
 )
@@ -221,3 +228,49 @@ def test_stacks_that_cannot_be_are_refused() -> None:
         stack([(B, 0, 3)], base=A, method="slrp", coefficient=0.5)
     with pytest.raises(FitError, match=r"blocks: \[3, 7\) is no run of layers of 'b'"):
         stack([(B, 3, 7)], base=A, method="slerp")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: graft(A, B, 3),
+        lambda: graft(A, B, (2.0, 4)),
+        lambda: graft(A, B, ("2", "4")),
+        lambda: graft(A, B, (2, 4, 6)),
+        lambda: graft(A, B, (2, 4), at=1.5),
+        lambda: upscale(A, 2.5),
+        lambda: repeat(A, (1, 3), times=2.5),
+        lambda: stack([(A, 0)], base=A),
+        lambda: stack([(A, 0, 2)], base=A, coefficient="0.5"),
+        lambda: stack([(A, 0, 2)], base=A, coefficient=["x", 1]),
+        lambda: stack([(A, 0, 2)], base=A, method="lineer"),
+        lambda: stack([(B, 0, 2)], base=A, coefficient=0.5),  # passthrough cannot blend
+        lambda: plan(None),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error_of_ours(wrong) -> None:
+    with pytest.raises(MergelabError):
+        wrong()
+
+
+def test_a_run_is_looked_at_before_its_coefficients() -> None:
+    with pytest.raises(FitError, match=r"\[5, 2\) is no run of layers"):
+        stack([(A, 5, 2)], base=A, coefficient=[1, 2])
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    curve = np.linspace(0, 1, 6, dtype=np.float32)
+    ours = stack([(B, np.int64(0), 6)], base=A, method="linear", coefficient=curve)
+    assert ours == stack([(B, 0, 6)], base=A, method="linear", coefficient=[float(value) for value in curve])
+    assert stack([(B, 0, 6)], base=A, method="linear", coefficient=np.float32(0.5)) == stack(
+        [(B, 0, 6)], base=A, method="linear", coefficient=0.5
+    )
+
+
+def test_ties_at_one_is_the_blocks_own_layer_and_at_zero_the_bases() -> None:
+    recipe = stack([(B, 0, 6)], base=A, method="ties", coefficient=[1, 1, 0.5, 0.25, 0, 0])
+    numbers = [
+        dict(step.numbers) for step in plan(recipe, opened(A, B)).steps if step.name.endswith("down_proj.weight")
+    ]
+    assert [each["density"] for each in numbers] == [(1,), (1,), (0.5,), (0.25,), (0,), (0,)]
+    assert {each["weight"] for each in numbers} == {(1,)}

@@ -53,6 +53,25 @@ def table() -> dict[tuple[str, str], dict[str, float]]:
     }
 
 
+def with_hosts_embeddings(host: str, donor: str) -> Recipe:
+    """The graft of the first layers with nothing else of the donor: passthrough brings the donor's embeddings along."""
+    ours, theirs, (start, end) = sample.path(host), sample.path(donor), FIRST
+    return Recipe.load(f"""
+merge_method: linear
+base_model: {ours}
+slices:
+  - sources:
+      - model: {ours}
+        layer_range: [{start}, {end}]
+        parameters: {{weight: [{{filter: embed_tokens, value: 1}}, {{value: 0}}]}}
+      - model: {theirs}
+        layer_range: [{start}, {end}]
+        parameters: {{weight: [{{filter: embed_tokens, value: 0}}, {{value: 1}}]}}
+  - sources:
+      - {{model: {ours}, layer_range: [{end}, {DEPTH}], parameters: {{weight: 1}}}}
+""")
+
+
 def mean(table: dict[tuple[str, str], dict[str, float]], what: str) -> float:
     return sum(row[what] for row in table.values()) / len(table)
 
@@ -77,6 +96,11 @@ def test_a_graft_of_the_first_layers_hurts_more(table) -> None:
     for (host, donor), row in table.items():
         assert row["first"] < row["middle"] - 3 * NOISE, (host, donor, row)
     assert mean(table, "first") < 15
+
+
+@pytest.mark.parametrize(("host", "donor"), list(permutations(SPECIALISTS, 2))[::2])
+def test_the_first_layers_hurt_more_with_the_hosts_own_embeddings_too(table, host: str, donor: str) -> None:
+    assert exact(with_hosts_embeddings(host, donor), host) < table[host, donor]["middle"] - 2 * NOISE
 
 
 def test_it_holds_on_other_prompts_too(table) -> None:
