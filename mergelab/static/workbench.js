@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources c7ab86d21fca818b */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 56e771c10ccd495d */
 
 // src/lib/blocks.js
 function layersOf(blocks) {
@@ -47,11 +47,14 @@ function refit(coefficient, before, after) {
   });
   return now.map(({ source, home }) => kept.get(`${source}:${home}`)?.shift() ?? 1);
 }
-function sharesOf(blocks, coefficient, sources) {
+function ownShare(source, coefficient, method) {
+  return source === 0 || method === "passthrough" ? 1 : Math.min(1, Math.max(0, coefficient ?? 1));
+}
+function sharesOf(blocks, coefficient, method, sources) {
   const shares = new Array(sources).fill(0);
   const layers = layersOf(blocks);
   layers.forEach(({ source }, i) => {
-    const own = source === 0 ? 1 : Math.min(1, Math.max(0, coefficient[i] ?? 1));
+    const own = ownShare(source, coefficient[i], method);
     shares[source] += own / layers.length;
     shares[0] += (1 - own) / layers.length;
   });
@@ -119,43 +122,33 @@ function icon(name) {
 // src/lib/figures.js
 var THIN = " ";
 function plain(value, figures = 3) {
-  const text = value >= 1e3 ? value.toFixed(0) : value.toPrecision(figures);
-  return text.includes(".") ? text.replace(/0+$/, "").replace(/\.$/, "") : text;
+  return value >= 1e3 ? value.toFixed(0) : `${Number(value.toPrecision(figures))}`;
+}
+function inUnits(value, units) {
+  const [size, unit] = units.find(([each]) => Number((value / each).toPrecision(3)) >= 1) ?? [1, ""];
+  return size === 1 ? null : `${plain(value / size)}${THIN}${unit}`;
 }
 function count(value) {
-  for (
-    const [size, unit] of
-    /** @type {const} */
-    [[1e9, "B"], [1e6, "M"], [1e3, "k"]]
-  ) {
-    if (value >= size) return `${plain(value / size)}${THIN}${unit}`;
-  }
-  return `${value}`;
+  return inUnits(value, [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) ?? `${value}`;
 }
 function bytes(value) {
-  for (
-    const [size, unit] of
-    /** @type {const} */
-    [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]
-  ) {
-    if (value >= size) return `${plain(value / size)}${THIN}${unit}`;
-  }
-  return `${value}${THIN}B`;
+  return inUnits(value, [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]) ?? `${value}${THIN}B`;
 }
 function seconds(value) {
-  if (value < 1) return `${plain(value * 1e3, value < 0.01 ? 2 : 3)}${THIN}ms`;
-  return `${value.toFixed(1)}${THIN}s`;
+  const ms = Number((value * 1e3).toPrecision(value < 0.01 ? 2 : 3));
+  if (ms >= 1e3) return `${value.toFixed(1)}${THIN}s`;
+  return `${ms > 0 && ms < 1e-3 ? "<0.001" : ms}${THIN}ms`;
 }
 function percent(value) {
+  if (value === null || !Number.isFinite(value)) return "–";
   const of100 = value * 100;
-  if (!Number.isFinite(of100)) return "–";
   if (of100 >= 9.95) return of100.toFixed(0);
   if (of100 >= 0.05) return of100.toFixed(1);
   return of100 > 0 ? "<0.1" : "0";
 }
 function nats(value) {
   if (value === null || !Number.isFinite(value)) return "–";
-  return Math.abs(value) < 5e-3 ? "0.00" : value.toFixed(value < 10 ? 2 : 1).replace("-", "−");
+  return Math.abs(value) < 5e-3 ? "0.00" : value.toFixed(value < 9.995 ? 2 : 1).replace("-", "−");
 }
 function tokenLabel(token) {
   if (token === "") return "∅";
@@ -243,6 +236,13 @@ function runsOf(text, reference) {
 
 // src/lib/answers_view.js
 var PAUSE = 250;
+function put(cell, figure, why) {
+  say(cell, figure);
+  for (const name of ["title", "aria-label"]) {
+    if (why === null) cell.removeAttribute(name);
+    else cell.setAttribute(name, why);
+  }
+}
 function answersView(draft, examples, id, signal) {
   const field = h("input", { class: "ml-field", type: "text", "aria-label": "Prompt", spellcheck: "false", autocomplete: "off" });
   const run = h("button", { class: "ml-button ml-square", type: "button", "aria-label": "Ask now" }, icon("play"));
@@ -323,10 +323,12 @@ function answersView(draft, examples, id, signal) {
         bar.style.background = colour(i);
         bar.style.width = `${(100 * (probabilities[i] || 0)).toFixed(2)}%`;
       });
-      for (let i = 0; i < speakers; i += 1) say(row.children[2 + i], percent(probabilities[i] ?? Number.NaN));
+      probabilities.forEach((value, i) => put(row.children[2 + i], percent(value), value === null ? "not in its vocabulary" : null));
     });
     pool(foot, speakers + 1, (i) => i ? h("td") : h("th", { scope: "row", colspan: 2, class: "ml-left" }, "KL from merged, nats")).forEach((cell, i) => {
-      if (i > 1) say(cell, answer ? nats(answer.kl[i - 1] ?? null) : "–");
+      if (i < 2) return;
+      const value = answer?.kl[i - 1] ?? null;
+      put(cell, nats(value), answer && value === null ? "no figure: its vocabulary differs" : null);
     });
     table.hidden = !rows.length;
   }
@@ -850,7 +852,7 @@ function sourcesView(draft, id) {
       }
     });
     columns.replaceChildren(svg);
-    const shares = sharesOf(dials.blocks, dials.coefficient, sources.length);
+    const shares = sharesOf(dials.blocks, dials.coefficient, dials.method, sources.length);
     const bar = s("svg", { width: WIDE, height: 14, "aria-hidden": "true" });
     const list = h("div", { class: "ml-shares" });
     let x = 0;
@@ -1101,7 +1103,7 @@ function stackView({ draft, cursor, id, redraw, scale, announce, signal }) {
     layers.forEach(({ source, home }, i) => {
       const left = x(i) + 1.5;
       const wide = column - 3;
-      const own = source === 0 || method === "passthrough" ? 1 : Math.min(1, Math.max(0, coefficient[i]));
+      const own = ownShare(source, coefficient[i], method);
       const parts = own === 1 ? [[source, 1]] : [[0, 1 - own], [source, own]];
       let y = TOP2;
       for (const [whose, share] of parts) {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -70,13 +69,16 @@ class Board:
         """This board with nothing more to come."""
         return replace(self, written=(True,) * len(self.written))
 
-    def payload(self, names: Sequence[str]) -> dict[str, Any] | None:
-        """The `answer` trait: plain JSON. None until the next tokens are known."""
+    def payload(self) -> dict[str, Any] | None:
+        """The `answer` trait: plain JSON. None until the next tokens are known.
+
+        Lists of one entry per speaker begin with the merged model; a probability is None for a speaker whose
+        vocabulary does not have the token, a KL (nats) where vocabularies cannot be compared.
+        """
         if self.merged is None or self.next_tokens is None or self.costs is None:
             return None
         request, merged, tokens = self.request, self.merged, self.next_tokens
         return {
-            "generation": merged.generation,
             "prompt": request.prompt,
             "made": {
                 "blocks": [list(block) for block in request.blocks],
@@ -89,17 +91,16 @@ class Board:
             "layers": self.costs.layers,
             "parameters": self.costs.parameters,
             "bytes": self.costs.bytes,
-            "speakers": ["merged", *names],
             "candidates": [
-                {"token": each.token, "probabilities": list(each.probabilities)} for each in tokens.candidates
+                {"token": each.token, "probabilities": [_finite(value) for value in each.probabilities]}
+                for each in tokens.candidates
             ],
             "kl": [_finite(value) for value in tokens.kl],
-            "entropy": [_finite(value) for value in tokens.entropy],
             "texts": list(self.texts),
             "written": list(self.written),
         }
 
 
 def _finite(value: float) -> float | None:
-    """JSON knows neither infinity nor NaN (which stands for vocabularies that cannot be compared)."""
+    """JSON knows neither infinity nor NaN, which stands for what is not known."""
     return value if math.isfinite(value) else None

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 from mergelab.errors import did_you_mean
 from mergelab.recipes.presets import stack
@@ -11,6 +13,7 @@ from mergelab.recipes.recipe import Recipe
 from mergelab.weights import Checkpoint
 
 METHODS = ("linear", "slerp", "task_arithmetic", "ties", "passthrough")
+NAMED = 4  # wrong numbers that are named; the others are counted
 
 Block = tuple[int, int, int]
 
@@ -50,25 +53,24 @@ def first_graft(depths: Sequence[int]) -> list[list[int]]:
 
 
 def check_blocks(value: object, guests: Sequence[Guest]) -> list[list[int]]:
-    """``value`` as a list of ``[source, start, end]``.
+    """``value``, nested sequences or an array of whole numbers, as a list of ``[source, start, end]``.
 
     Raises:
         ValueError: every block that cannot be meant, in words.
     """
-    if not isinstance(value, list | tuple) or not value:
+    given = _listed(value)
+    if not given:
         raise ValueError("blocks: is a list of [source, start, end], at least one.")
     problems: list[str] = []
     blocks: list[list[int]] = []
-    for index, block in enumerate(value):
-        where = f"blocks[{index}]"
-        if (
-            not isinstance(block, list | tuple)
-            or len(block) != 3
-            or not all(isinstance(number, int) and not isinstance(number, bool) for number in block)
-        ):
-            problems.append(f"{where}: {block!r} is not [source, start, end], three whole numbers.")
+    for index, each in enumerate(given):
+        where, block = f"blocks[{index}]", _listed(each)
+        plain = [_plain(number) for number in block or ()]
+        numbers = [int(number) for number in plain if not isinstance(number, bool) and isinstance(number, Integral)]
+        if block is None or not len(block) == len(numbers) == 3:
+            problems.append(f"{where}: {reprlib.repr(each)} is not [source, start, end], three whole numbers.")
             continue
-        source, start, end = block
+        source, start, end = numbers
         if not 0 <= source < len(guests):
             problems.append(f"{where}: there is no source {source}. Known: 0 to {len(guests) - 1}.")
             continue
@@ -85,24 +87,55 @@ def check_blocks(value: object, guests: Sequence[Guest]) -> list[list[int]]:
 
 
 def check_coefficient(value: object, layers: int) -> list[float]:
-    """``value`` as one number per output layer; a single number stands for all.
+    """``value``, a sequence or a 1-D array, as one number per output layer; a single number stands for all.
 
     Raises:
         ValueError: wrong length, or a number outside 0 to 1, in words.
     """
-    values = list(value) if isinstance(value, list | tuple) else [value] * layers
+    values = _listed(value)
+    if values is None:
+        one = _share(value)
+        if one is None:
+            what = f"{reprlib.repr(_plain(value))} is not a number from 0 to 1."
+            raise ValueError(f"coefficient: {what} Give one, or a list of {layers}: one for each layer.")
+        return [one] * layers
     if len(values) != layers:
         raise ValueError(f"coefficient: has {len(values)} numbers, the stack has {layers} layers. Give one for each.")
-    found: list[float] = []
-    wrong: list[str] = []
-    for index, number in enumerate(values):
-        if isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number <= 1:
-            found.append(float(number))
-        else:
-            wrong.append(f"coefficient[{index}]: {number!r} is not a number from 0 to 1.")
+    shares = [_share(number) for number in values]
+    wrong = [
+        f"coefficient[{index}]: {reprlib.repr(values[index])} is not a number from 0 to 1."
+        for index, share in enumerate(shares)
+        if share is None
+    ]
+    if len(wrong) > NAMED:
+        wrong[NAMED:] = [f"And {len(wrong) - NAMED} more."]
     if wrong:
         raise ValueError(" ".join(wrong))
-    return found
+    return [share for share in shares if share is not None]
+
+
+def _plain(value: object) -> object:
+    """An array or number of numpy's kind (anything with ``tolist``) in plain Python; else ``value`` itself."""
+    to_list = getattr(value, "tolist", None)
+    return to_list() if callable(to_list) else value
+
+
+def _listed(value: object) -> list[object] | None:
+    """The entries of a sequence or an array; None for anything else."""
+    plain = _plain(value)
+    return list(plain) if isinstance(plain, Sequence) and not isinstance(plain, str | bytes) else None
+
+
+def _share(value: object) -> float | None:
+    """A number from 0 to 1, or None. A truth value is not a number."""
+    number = _plain(value)
+    if isinstance(number, bool) or not isinstance(number, Real):
+        return None
+    try:
+        share = float(number)
+    except OverflowError:  # of a whole number
+        return None
+    return share if 0 <= share <= 1 else None
 
 
 def check_method(value: object) -> str:
@@ -130,6 +163,9 @@ def recipe_of(
     guests: Sequence[Guest], blocks: Sequence[Sequence[int]], coefficient: Sequence[float], method: str
 ) -> Recipe:
     """The recipe the dials stand for. A layer of the base is the base, whatever its coefficient says.
+
+    A coefficient is what `stack` makes of it: for ties the density, the share of a slice's changes that is kept,
+    largest first.
 
     Raises:
         RecipeError: the dials cannot be meant as a recipe.

@@ -111,7 +111,7 @@ def _answers(guests: Sequence[Guest], answer: Mapping[str, Any]) -> str:
     head = "".join(f'<th style="text-align:right">{html.escape(name)}</th>' for name in names)
     rows = "".join(
         f"<tr><th style='text-align:left'><code>{html.escape(repr(row['token']))}</code></th>"
-        + "".join(f"<td style='text-align:right'>{value:.1%}</td>" for value in row["probabilities"])
+        + "".join(_probability(value) for value in row["probabilities"])
         + "</tr>"
         for row in answer["candidates"]
     )
@@ -124,3 +124,9 @@ def _answers(guests: Sequence[Guest], answer: Mapping[str, Any]) -> str:
         f"<table><thead><tr><th>next token</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"<table><thead><tr><th></th><th style='text-align:left'>writes</th></tr></thead><tbody>{texts}</tbody></table>"
     )
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return '<td style="text-align:right" title="not in its vocabulary" aria-label="not in its vocabulary">–</td>'
+    return f'<td style="text-align:right">{value:.1%}</td>'

@@ -72,15 +72,18 @@ class Workbench(LabWidget):
     """Merge by hand: move a slice border or bend the coefficient, and read at once what the merge says.
 
     The first source is the base: the coefficient c(l) of output layer l says how much of a slice's own layer is blended
-    over the base's there (1: the slice's layer itself, 0: the base's). Setting a trait from Python does the same as
+    over the base's there (1: the slice's layer itself, 0: the base's). For the method ties it is the density: the share
+    of the slice's changes against the base, largest first, that is kept. Setting a trait from Python does the same as
     moving it by hand. Nothing is written to disk, and no cell is ever blocked.
 
     Attributes:
         blocks: the slices from first to last, each ``[source, start, end]``: layers start to end - 1 of that source.
-        coefficient: one number from 0 to 1 per output layer; a single number sets all.
+        coefficient: one number from 0 to 1 per output layer; a single number sets all. Lists and numpy arrays are
+            taken. Without effect on layers of the base, and with passthrough, which blends nothing.
         method: how a slice is blended over the base, one of `METHODS`.
         prompt: what is asked of every model.
         answer: what they said last, as plain JSON: next-token table, texts, what was redone and how long it took.
+            A probability is None for a source whose vocabulary does not have the token.
         status: "loading", "writing" (the table is there, texts are coming), "done", "failed", "stopped", or
             "waiting" (for a prompt).
         error: what is wrong, in words, or empty.
@@ -249,7 +252,7 @@ class Workbench(LabWidget):
         if board is None:
             return
         self._sent = time.monotonic()
-        answer = board.payload([guest.name for guest in self._guests])
+        answer = board.payload()
         if answer is not None:
             self.write(answer=answer, status=status, error="", _answered=board.request.turn)
 

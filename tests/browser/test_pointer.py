@@ -60,6 +60,8 @@ def stage(watched: Watched) -> Iterator[Stage]:
 
 def exact(stage: Stage) -> None:
     """Until the screen shows the answer to what the hand did last."""
+    # What a key does is drawn in the next frame; until then the screen still says "exact" of the state before.
+    stage.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     expect(stage.root).to_have_attribute("data-state", "exact")
 
 

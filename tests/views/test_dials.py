@@ -6,14 +6,18 @@ import json
 import re
 import shutil
 import subprocess
+from collections import deque
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mergelab import sample
 from mergelab.recipes.plan import plan
+from mergelab.recipes.recipe import Numbers, Part, Recipe, Setting, Slice
 from mergelab.views.dials import (
     METHODS,
     Guest,
@@ -27,7 +31,8 @@ from mergelab.views.dials import (
     recipe_of,
     refit,
 )
-from mergelab.weights import open_checkpoint
+from mergelab.weights import Source, open_checkpoint
+from tests.recipes.opened import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,8 +89,22 @@ def test_all_problems_of_blocks_at_once(guests: list[Guest]) -> None:
         check_blocks([[9, 0, 1], [0, 5, 2]], guests)
 
 
+def test_blocks_of_numpy_numbers_are_plain_ones(guests: list[Guest]) -> None:
+    expected = [[1, 0, 3], [2, 3, 7]]
+    table = np.array(expected)
+    for value in (table, list(table), [tuple(row) for row in table], table.astype(np.int16)):
+        blocks = check_blocks(value, guests)
+        assert blocks == expected
+        assert all(type(number) is int for block in blocks for number in block)
+    with pytest.raises(ValueError, match="three whole numbers"):
+        check_blocks(table.astype(float), guests)
+    with pytest.raises(ValueError, match="three whole numbers"):
+        check_blocks([[np.int64(0), np.int64(0), np.bool_(True)]], guests)
+
+
 @pytest.mark.parametrize(
-    "value", [[0.5, 1.2, 1.0], [0.5, float("nan"), 1.0], [0.5, True, 1.0], [1.0], "half", True, -0.1]
+    "value",
+    [[0.5, 1.2, 1.0], [0.5, float("nan"), 1.0], [0.5, True, 1.0], [1.0], "half", True, -0.1, None, 10**400, {0: 1.0}],
 )
 def test_coefficients_that_cannot_be_meant(value: object) -> None:
     with pytest.raises(ValueError, match="coefficient"):
@@ -95,6 +114,48 @@ def test_coefficients_that_cannot_be_meant(value: object) -> None:
 def test_one_number_stands_for_all_layers() -> None:
     assert check_coefficient(0.25, 3) == [0.25] * 3
     assert check_coefficient([0, 0.5, 1], 3) == [0.0, 0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (np.linspace(0, 1, 3), [0.0, 0.5, 1.0]),
+        (np.array([0, 1, 1]), [0.0, 1.0, 1.0]),
+        ([np.float32(0.5), np.int64(1), 0], [0.5, 1.0, 0.0]),
+        (np.float32(0.5), [0.5] * 3),
+        (np.array(0.25), [0.25] * 3),
+        (np.int64(1), [1.0] * 3),
+        (deque([0, 0.5, Fraction(1, 4)]), [0.0, 0.5, 0.25]),
+    ],
+)
+def test_numbers_of_any_kind_are_numbers(value: object, expected: list[float]) -> None:
+    found = check_coefficient(value, 3)
+    assert found == expected
+    assert all(type(number) is float for number in found)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("half", "coefficient: 'half' is not a number from 0 to 1. Give one, or a list of 80: one for each layer."),
+        (np.array(2.0), "coefficient: 2.0 is not a number from 0 to 1. Give one, or a list of 80: one for each layer."),
+        (np.linspace(0, 1, 79), "coefficient: has 79 numbers, the stack has 80 layers. Give one for each."),
+        (
+            np.where(np.arange(80) < 2, 1.5, 0.5),
+            "coefficient[0]: 1.5 is not a number from 0 to 1. coefficient[1]: 1.5 is not a number from 0 to 1.",
+        ),
+    ],
+)
+def test_a_wrong_coefficient_is_said_once(value: object, words: str) -> None:
+    with pytest.raises(ValueError, match="coefficient") as caught:
+        check_coefficient(value, 80)
+    assert str(caught.value) == words
+
+
+def test_many_wrong_coefficients_are_a_short_message() -> None:
+    with pytest.raises(ValueError, match=r"coefficient\[3\].*number from 0 to 1\. And 76 more\.$") as caught:
+        check_coefficient(np.ones((80, 80)), 80)
+    assert len(str(caught.value)) < 400
 
 
 def test_a_misspelt_method_is_named() -> None:
@@ -151,11 +212,66 @@ def test_javascript_and_python_refit_alike() -> None:
     assert json.loads(done.stdout) == expected
 
 
+GROUND, HOST, DONOR = (Source(name) for name in ("ground", "host", "donor"))
+
+
+def _mixed(
+    layers: tuple[int, int], other: Source, numbers: Numbers, ground: Numbers = (), shared: Numbers = ()
+) -> Slice:
+    return Slice((Part(GROUND, layers, ground), Part(other, layers, numbers)), numbers=shared)
+
+
+def _numbers(**values: float | list[float]) -> Numbers:
+    return tuple((name, Setting.of(value)) for name, value in values.items())
+
+
+def _recipe(method: str, *slices: Slice) -> Recipe:
+    return Recipe(method, slices, GROUND)
+
+
+KEEP: Numbers = (("normalize", Setting.of(value=False)),)
+RECIPES = {
+    "linear": _recipe(
+        "linear",
+        _mixed((0, 2), HOST, _numbers(weight=[0.5, 0.25]), _numbers(weight=[0.5, 0.75]), KEEP),
+        _mixed((2, 3), HOST, _numbers(weight=0.0), _numbers(weight=1.0), KEEP),
+        _mixed((1, 4), DONOR, _numbers(weight=[1.0, 0.0, 0.75]), _numbers(weight=[0.0, 1.0, 0.25]), KEEP),
+    ),
+    "slerp": _recipe(
+        "slerp",
+        _mixed((0, 2), HOST, (), shared=_numbers(t=[0.5, 0.25])),
+        _mixed((2, 3), HOST, (), shared=_numbers(t=0.0)),
+        _mixed((1, 4), DONOR, (), shared=_numbers(t=[1.0, 0.0, 0.75])),
+    ),
+    "task_arithmetic": _recipe(
+        "task_arithmetic",
+        _mixed((0, 2), HOST, _numbers(weight=[0.5, 0.25])),
+        _mixed((2, 3), HOST, _numbers(weight=0.0)),
+        _mixed((1, 4), DONOR, _numbers(weight=[1.0, 0.0, 0.75])),
+    ),
+    "ties": _recipe(
+        "ties",
+        _mixed((0, 2), HOST, _numbers(weight=1.0, density=[0.5, 0.25])),
+        _mixed((2, 3), HOST, _numbers(weight=1.0, density=0.0)),
+        _mixed((1, 4), DONOR, _numbers(weight=1.0, density=[1.0, 0.0, 0.75])),
+    ),
+    "passthrough": _recipe(
+        "passthrough",
+        Slice((Part(HOST, (0, 2)),)),
+        Slice((Part(GROUND, (2, 3)),)),
+        Slice((Part(DONOR, (1, 4)),)),
+    ),
+}
+
+
 @pytest.mark.parametrize("method", METHODS)
-def test_the_dials_are_a_recipe_that_fits(guests: list[Guest], method: str) -> None:
-    blocks = [[1, 0, 3], [2, 3, 7], [0, 7, 10]]
-    planned = plan(recipe_of(guests, blocks, [0.5] * 10, method))
-    assert len(planned.layers) == 10
+def test_the_dials_are_exactly_this_recipe(method: str) -> None:
+    family = [Guest(name, name[:2], checkpoint(name, layers=6)) for name in ("ground", "host", "donor")]
+    blocks, curve = [[1, 0, 2], [0, 2, 3], [2, 1, 4]], [0.5, 0.25, 0.9, 1.0, 0.0, 0.75]
+    recipe = recipe_of(family, blocks, curve, method)
+    assert recipe == RECIPES[method]
+    planned = plan(recipe, {guest.checkpoint.source: guest.checkpoint for guest in family})
+    assert len(planned.layers) == 6
 
 
 def test_the_base_is_the_base_whatever_its_coefficient(guests: list[Guest]) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from traitlets import TraitError
 
 from mergelab import sample
 from mergelab.errors import RecipeError, SourceError
-from mergelab.models.preview import Merged, Next, Text
+from mergelab.models.preview import Candidate, Done, Merged, Next, NextTokens, Text
 from mergelab.views import workbench as module
 from mergelab.views.workbench import Workbench
+from mergelab.weights import open_checkpoint
 from tests.views.stand_in import StandIn
 
 GRAFT = [[1, 0, 2], [2, 2, 4], [1, 4, 10]]
@@ -53,17 +56,86 @@ def test_it_begins_with_a_graft_and_a_question(bench: Bench) -> None:
     assert [source["name"] for source in widget._sources] == ["base", "reverse", "pirate"]
 
 
-def test_the_answer_is_plain_json_and_belongs_to_its_dials(bench: Bench) -> None:
-    bench.preview.answer()
-    answer = bench.widget.answer
-    assert answer is not None
-    assert (answer["redone"], answer["steps"], answer["layers"]) == (18, 92, 10)
-    assert answer["parameters"] > 100_000
-    assert answer["made"] == {"blocks": GRAFT, "coefficient": [1.0] * 10, "method": "linear"}
-    assert answer["kl"] == [0.0, None, None, None], "NaN is not JSON"
-    assert answer["texts"][0] == "the cat of merged"
-    assert all(answer["written"])
-    assert (bench.widget.status, bench.widget.error) == ("done", "")
+def test_the_answer_is_exactly_this(bench: Bench) -> None:
+    """Every field, no more: figures and texts under their own speakers, costs of the merge, and nothing but JSON."""
+    widget, preview = bench.widget, bench.preview
+    blocks = [[1, 0, 7], [2, 2, 7]]
+    curve = [index / 20 for index in range(12)]
+    widget.set_state({"blocks": blocks, "coefficient": curve, "method": "ties", "prompt": "sort: d b", "_turn": 3})
+    number, unknown, endless = preview.generation, float("nan"), float("inf")
+    table = NextTokens(
+        ("merged", "base", "reverse", "pirate"),
+        (
+            Candidate(5, " b", (0.5, 0.25, unknown, 0.125)),
+            Candidate(9, " d", (0.375, 0.0625, 0.75, 1.0)),
+        ),
+        (0.0, 0.1, unknown, endless),
+        (1.1, 1.2, 1.3, 1.4),
+    )
+    preview.tell(
+        Merged(number, 17, 93, 0.25),
+        Next(number, table),
+        Text(number, "pirate", " arr", done=True),
+        Text(number, "merged", " b d", done=True),
+        Text(number, "base", " once", done=False),
+        Text(number, "base", " once more", done=True),
+        Text(number, "reverse", " d b", done=False),
+    )
+    texts = [" b d", " once more", None, " arr"]
+    expected = {
+        "prompt": "sort: d b",
+        "made": {"blocks": blocks, "coefficient": curve, "method": "ties"},
+        "redone": 17,
+        "steps": 93,
+        "seconds": 0.25,
+        # Twelve layers, embeddings that are the head as well, and a norm; 4 bytes each. Every source has ten layers.
+        "layers": 12,
+        "parameters": 12 * 36_992 + 528 * 64 + 64,
+        "bytes": 4 * (12 * 36_992 + 528 * 64 + 64),
+        "candidates": [
+            {"token": " b", "probabilities": [0.5, 0.25, None, 0.125]},
+            {"token": " d", "probabilities": [0.375, 0.0625, 0.75, 1.0]},
+        ],
+        "kl": [0.0, 0.1, None, None],
+        "texts": texts,
+        "written": [True, True, False, True],
+    }
+    assert widget.answer == expected
+    assert json.loads(json.dumps(widget.answer, allow_nan=False)) == expected
+    assert (widget.status, widget._answered) == ("writing", 3)
+    preview.tell(Text(number, "reverse", " d b !", done=True), Done(number, 0.5))
+    texts[2] = " d b !"
+    assert widget.answer == {**expected, "texts": texts, "written": [True] * 4}
+    assert (widget.status, widget.error, widget._answered) == ("done", "", 3)
+
+
+def test_the_costs_are_those_of_the_merge(bench: Bench) -> None:
+    """A stack deeper than every source, a shallower one, and one as deep."""
+    layer, rest = 36_992, 528 * 64 + 64
+    donor = open_checkpoint(sample.path("pirate"))
+    assert (donor.layers, donor.parameters, donor.bytes) == (10, 10 * layer + rest, 4 * (10 * layer + rest))
+    for blocks in ([[2, 0, 10], [1, 0, 9]], [[2, 4, 7]], [[0, 0, 10]]):
+        bench.widget.blocks = blocks
+        bench.preview.answer()
+        answer, deep = bench.widget.answer, sum(end - start for _, start, end in blocks)
+        assert answer is not None
+        assert (answer["layers"], answer["parameters"], answer["bytes"]) == (
+            deep,
+            deep * layer + rest,
+            4 * (deep * layer + rest),
+        )
+
+
+def test_numpy_is_taken_for_curve_and_slices(bench: Bench) -> None:
+    widget, asked = bench.widget, len(bench.preview.asked)
+    widget.coefficient = np.linspace(0, 1, 10)
+    assert widget.coefficient == np.linspace(0, 1, 10).tolist()
+    widget.coefficient = np.float32(0.5)
+    assert widget.coefficient == [0.5] * 10
+    widget.blocks = [[np.int64(1), np.int64(5), np.int64(9)]]
+    assert (widget.blocks, widget.coefficient) == ([[1, 5, 9]], [0.5] * 4)
+    assert len(bench.preview.asked) == asked + 3
+    json.dumps(widget.get_state(), allow_nan=False)
 
 
 def test_setting_a_trait_asks_again_and_the_same_value_does_not(bench: Bench) -> None:

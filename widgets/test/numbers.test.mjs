@@ -65,9 +65,14 @@ test("a layer that stays keeps its coefficient, a repeated one in order", () => 
 });
 
 test("shares of the stack sum to 1 and give the base what the coefficient leaves", () => {
-  const shares = sharesOf(graft, new Array(10).fill(0.5), 3);
+  const shares = sharesOf(graft, new Array(10).fill(0.5), "linear", 3);
   assert.ok(Math.abs(shares.reduce((a, b) => a + b) - 1) < 1e-12);
   assert.deepEqual(shares.map((share) => Math.round(100 * share)), [50, 30, 20]);
+});
+
+test("passthrough blends nothing, so each source has its layers whole", () => {
+  const shares = sharesOf(graft, [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "passthrough", 3);
+  assert.deepEqual(shares.map((share) => Math.round(100 * share)), [0, 60, 40]);
 });
 
 test("the title names the host and what was put into it", () => {
@@ -127,7 +132,19 @@ test("figures: three at most, a unit, marks for what cannot be seen", () => {
   assert.equal(seconds(0.153), "153 ms");
   assert.equal(seconds(2.34), "2.3 s");
   assert.deepEqual([0.584, 0.0412, 0.0004, 0, Number.NaN].map(percent), ["58", "4.1", "<0.1", "0", "–"]);
-  assert.equal(nats(Number.NaN), "–");
+  assert.deepEqual([percent(null), nats(null), nats(Number.NaN)], ["–", "–", "–"]);
+  assert.equal(nats(9.996), "10.0");
   assert.equal(nats(0.001), "0.00");
   assert.deepEqual([" cat", "\n", "", "a b"].map(tokenLabel), ["·cat", "↵", "∅", "a b"]);
+});
+
+test("a figure that rounds up to a thousand goes into the next unit", () => {
+  const thin = count(408_896)[3];
+  const plain = (words) => words.replace(thin, " ");
+  assert.deepEqual([999, 1000, 999_499, 999_600, 999_600_000, 999_600_000_000, 1_234_500_000_000].map((n) => plain(count(n))), ["999", "1 k", "999 k", "1 M", "1 B", "1000 B", "1235 B"]);
+  assert.deepEqual([999, 999_600, 999_400_000, 999_600_000].map((n) => plain(bytes(n))), ["999 B", "1 MB", "999 MB", "1 GB"]);
+  assert.deepEqual([0, 1e-8, 0.00996, 0.9994, 0.9996, 1, 61.26].map((n) => plain(seconds(n))), ["0 ms", "<0.001 ms", "10 ms", "999 ms", "1.0 s", "1.0 s", "61.3 s"]);
+  for (let power = 0; power < 13; power += 0.01) {
+    for (const words of [count(Math.round(10 ** power)), bytes(Math.round(10 ** power)), seconds(10 ** (power - 9))]) assert.doesNotMatch(words, /e[+-]/);
+  }
 });

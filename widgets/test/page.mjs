@@ -28,7 +28,6 @@ export function answerFor(state, more = {}) {
     layers: state.coefficient.length,
     parameters: 408_896,
     bytes: 1_635_584,
-    speakers,
     candidates: [{ token: " cat", probabilities: speakers.map((_, i) => 0.5 / (i + 1)) }],
     kl: speakers.map((_, i) => 0.31 * i),
     texts: speakers.map((name) => `the cat of ${name}`),

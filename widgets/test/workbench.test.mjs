@@ -233,3 +233,31 @@ test("stop asks Python to stop", async () => {
   find(".ml-top .ml-button").click();
   assert.deepEqual(model.messages, [{ type: "stop" }]);
 });
+
+test("the share of the stack counts layers whole where passthrough blends nothing", async () => {
+  model.state.coefficient = new Array(10).fill(0.5);
+  await show();
+  const shares = () => [...root.querySelectorAll(".ml-shares > div")].map((line) => line.textContent);
+  assert.deepEqual(shares(), ["base50 %", "reverse30 %", "pirate20 %"]);
+  model.hear({ method: "passthrough" });
+  await frame();
+  assert.deepEqual(shares(), ["reverse60 %", "pirate40 %"]);
+});
+
+test("what a vocabulary does not have is a dash that says so, not a nought; a later figure takes its place", async () => {
+  await show();
+  model.answerNow({ candidates: [{ token: " cat", probabilities: [0.5, 0, null, 0.25] }], kl: [0, 0.31, null, 1.5] });
+  await frame();
+  const cells = () => [...root.querySelectorAll(".ml-tokens tbody td:not(.ml-bars)")];
+  const below = () => [...root.querySelectorAll(".ml-tokens tfoot td")].slice(1);
+  const read = (list) => list.map((cell) => [cell.textContent, cell.getAttribute("title"), cell.getAttribute("aria-label")]);
+  const missing = "not in its vocabulary";
+  const differs = "no figure: its vocabulary differs";
+  assert.deepEqual(read(cells()), [["50", null, null], ["0", null, null], ["–", missing, missing], ["25", null, null]]);
+  assert.deepEqual(read(below()), [["0.31", null, null], ["–", differs, differs], ["1.50", null, null]]);
+  assert.deepEqual([...root.querySelectorAll(".ml-bar")].map((bar) => bar.style.width), ["50%", "0%", "0%", "25%"]);
+  model.answerNow({ candidates: [{ token: " cat", probabilities: [0.5, 0.1, 0.2, 0.25] }], kl: [0, 0.31, 0.2, 1.5] });
+  await frame();
+  assert.deepEqual(read(cells())[2], ["20", null, null]);
+  assert.deepEqual(read(below())[1], ["0.20", null, null]);
+});

@@ -11,6 +11,16 @@ import { runsOf } from "./words.js";
 
 const PAUSE = 250; // ms of no typing before a prompt is asked by itself
 
+/** A figure in its cell; where there is none, a dash that says why.
+ * @param {Element} cell @param {string} figure @param {string | null} why */
+function put(cell, figure, why) {
+  say(cell, figure);
+  for (const name of ["title", "aria-label"]) {
+    if (why === null) cell.removeAttribute(name);
+    else cell.setAttribute(name, why);
+  }
+}
+
 /** @param {Draft} draft @param {readonly string[]} examples @param {string} id @param {AbortSignal} signal */
 export function answersView(draft, examples, id, signal) {
   const field = h("input", { class: "ml-field", type: "text", "aria-label": "Prompt", spellcheck: "false", autocomplete: "off" });
@@ -97,10 +107,12 @@ export function answersView(draft, examples, id, signal) {
         bar.style.background = colour(i);
         bar.style.width = `${(100 * (probabilities[i] || 0)).toFixed(2)}%`;
       });
-      for (let i = 0; i < speakers; i += 1) say(row.children[2 + i], percent(probabilities[i] ?? Number.NaN));
+      probabilities.forEach((value, i) => put(row.children[2 + i], percent(value), value === null ? "not in its vocabulary" : null));
     });
     pool(foot, speakers + 1, (i) => (i ? h("td") : h("th", { scope: "row", colspan: 2, class: "ml-left" }, "KL from merged, nats"))).forEach((cell, i) => {
-      if (i > 1) say(cell, answer ? nats(answer.kl[i - 1] ?? null) : "–");
+      if (i < 2) return;
+      const value = answer?.kl[i - 1] ?? null;
+      put(cell, nats(value), answer && value === null ? "no figure: its vocabulary differs" : null);
     });
     table.hidden = !rows.length;
   }

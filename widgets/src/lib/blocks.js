@@ -80,13 +80,20 @@ export function refit(coefficient, before, after) {
   return now.map(({ source, home }) => kept.get(`${source}:${home}`)?.shift() ?? 1);
 }
 
+/** How much of an output layer is its source's own, the rest being the base's: passthrough blends nothing, and the base
+ * is the base. @param {number} source @param {number | undefined} coefficient @param {string} method */
+export function ownShare(source, coefficient, method) {
+  return source === 0 || method === "passthrough" ? 1 : Math.min(1, Math.max(0, coefficient ?? 1));
+}
+
 /** How many of the stack's layers each source holds, counting how much of a layer is blended in over the base.
- * @param {readonly Block[]} blocks @param {readonly number[]} coefficient @param {number} sources @returns {number[]} shares, sum 1 */
-export function sharesOf(blocks, coefficient, sources) {
+ * @param {readonly Block[]} blocks @param {readonly number[]} coefficient @param {string} method @param {number} sources
+ * @returns {number[]} shares, sum 1 */
+export function sharesOf(blocks, coefficient, method, sources) {
   const shares = new Array(sources).fill(0);
   const layers = layersOf(blocks);
   layers.forEach(({ source }, i) => {
-    const own = source === 0 ? 1 : Math.min(1, Math.max(0, coefficient[i] ?? 1));
+    const own = ownShare(source, coefficient[i], method);
     shares[source] += own / layers.length;
     shares[0] += (1 - own) / layers.length;
   });

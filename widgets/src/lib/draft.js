@@ -7,15 +7,14 @@ import { outbox } from "./outbox.js";
 /** @typedef {import("./blocks.js").Block} Block */
 /** @typedef {{ blocks: Block[], coefficient: number[], method: string, prompt: string }} Dials */
 /** @typedef {{ name: string, code: string, layers: number }} Source */
-/** @typedef {{ token: string, probabilities: number[] }} Candidate */
+/** @typedef {{ token: string, probabilities: (number | null)[] }} Candidate  null: not in the speaker's vocabulary */
 /**
  * @typedef {object} Answer  what Python says; null until the first answer
  * @property {Omit<Dials, "prompt">} made  the dials it was made with
  * @property {number} redone @property {number} steps @property {number} seconds
  * @property {number} layers @property {number} parameters @property {number} bytes
- * @property {string[]} speakers  "merged" first, then the sources
- * @property {Candidate[]} candidates @property {(number | null)[]} kl
- * @property {(string | null)[]} texts @property {boolean[]} written
+ * @property {Candidate[]} candidates @property {(number | null)[]} kl  of each speaker: merged first, then the sources
+ * @property {(string | null)[]} texts @property {boolean[]} written  of each speaker
  */
 /**
  * @typedef {Dials & {

@@ -3,38 +3,40 @@
 
 const THIN = " ";
 
-/** @param {number} value @param {number} [figures] */
+/** To so many figures, never with an exponent. @param {number} value @param {number} [figures] */
 function plain(value, figures = 3) {
-  const text = value >= 1000 ? value.toFixed(0) : value.toPrecision(figures);
-  return text.includes(".") ? text.replace(/0+$/, "").replace(/\.$/, "") : text;
+  return value >= 1000 ? value.toFixed(0) : `${Number(value.toPrecision(figures))}`;
+}
+
+/** In the largest unit of which there is one, as rounded: 999,600 is "1 M", not a thousand k.
+ * @param {number} value @param {readonly (readonly [size: number, unit: string])[]} units largest first */
+function inUnits(value, units) {
+  const [size, unit] = units.find(([each]) => Number((value / each).toPrecision(3)) >= 1) ?? [1, ""];
+  return size === 1 ? null : `${plain(value / size)}${THIN}${unit}`;
 }
 
 /** 408,896 as "409 k". @param {number} value */
 export function count(value) {
-  for (const [size, unit] of /** @type {const} */ ([[1e9, "B"], [1e6, "M"], [1e3, "k"]])) {
-    if (value >= size) return `${plain(value / size)}${THIN}${unit}`;
-  }
-  return `${value}`;
+  return inUnits(value, [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) ?? `${value}`;
 }
 
 /** Decimal megabytes, as disks count. @param {number} value bytes */
 export function bytes(value) {
-  for (const [size, unit] of /** @type {const} */ ([[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]])) {
-    if (value >= size) return `${plain(value / size)}${THIN}${unit}`;
-  }
-  return `${value}${THIN}B`;
+  return inUnits(value, [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]) ?? `${value}${THIN}B`;
 }
 
 /** @param {number} value */
 export function seconds(value) {
-  if (value < 1) return `${plain(value * 1000, value < 0.01 ? 2 : 3)}${THIN}ms`;
-  return `${value.toFixed(1)}${THIN}s`;
+  const ms = Number((value * 1000).toPrecision(value < 0.01 ? 2 : 3));
+  if (ms >= 1000) return `${value.toFixed(1)}${THIN}s`;
+  return `${ms > 0 && ms < 0.001 ? "<0.001" : ms}${THIN}ms`;
 }
 
-/** A probability as a percentage without its sign: 58, 4.1, 0.3, "<0.1". @param {number} value */
+/** A probability as a percentage without its sign: 58, 4.1, 0.3, "<0.1"; a dash where there is none.
+ * @param {number | null} value */
 export function percent(value) {
+  if (value === null || !Number.isFinite(value)) return "–";
   const of100 = value * 100;
-  if (!Number.isFinite(of100)) return "–";
   if (of100 >= 9.95) return of100.toFixed(0);
   if (of100 >= 0.05) return of100.toFixed(1);
   return of100 > 0 ? "<0.1" : "0";
@@ -43,7 +45,7 @@ export function percent(value) {
 /** @param {number | null} value nats */
 export function nats(value) {
   if (value === null || !Number.isFinite(value)) return "–";
-  return Math.abs(value) < 0.005 ? "0.00" : value.toFixed(value < 10 ? 2 : 1).replace("-", "−");
+  return Math.abs(value) < 0.005 ? "0.00" : value.toFixed(value < 9.995 ? 2 : 1).replace("-", "−");
 }
 
 /** A token as a person can see it: the space in front, line ends and tabs get a mark. @param {string} token */

@@ -54,7 +54,7 @@ export function sourcesView(draft, id) {
     });
     columns.replaceChildren(svg);
 
-    const shares = sharesOf(dials.blocks, dials.coefficient, sources.length);
+    const shares = sharesOf(dials.blocks, dials.coefficient, dials.method, sources.length);
     const bar = s("svg", { width: WIDE, height: 14, "aria-hidden": "true" });
     const list = h("div", { class: "ml-shares" });
     let x = 0;

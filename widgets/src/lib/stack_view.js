@@ -1,7 +1,7 @@
 // @ts-check
 // The stack: output layers as columns, coloured by source, cut into slices whose borders can be moved.
 
-import { bordersOf, giveTo, layersOf, moveBorder, rangeOf, refit, splitAt, without } from "./blocks.js";
+import { bordersOf, giveTo, layersOf, moveBorder, ownShare, rangeOf, refit, splitAt, without } from "./blocks.js";
 import { h, label, pool, s, say } from "./dom.js";
 import { onDrag } from "./drag.js";
 import { onKeys } from "./keys.js";
@@ -267,7 +267,7 @@ export function stackView({ draft, cursor, id, redraw, scale, announce, signal }
     layers.forEach(({ source, home }, i) => {
       const left = x(i) + 1.5;
       const wide = column - 3;
-      const own = source === 0 || method === "passthrough" ? 1 : Math.min(1, Math.max(0, coefficient[i]));
+      const own = ownShare(source, coefficient[i], method);
       /** @type {[number, number][]} */
       const parts = own === 1 ? [[source, 1]] : [[0, 1 - own], [source, own]];
       let y = TOP;
