@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 56e771c10ccd495d */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 621d5cb7098baaed */
 
 // src/lib/blocks.js
 function layersOf(blocks) {
