@@ -10,9 +10,9 @@ import argparse
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,8 @@ def parser() -> argparse.ArgumentParser:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB")
 
     def verb(name: str, what: str, example: str) -> argparse.ArgumentParser:
         return verbs.add_parser(
@@ -85,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
     for one in (check, show, merge):
         one.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file")
     merge.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it appears whole or not at all")
-    merge.add_argument("--force", action="store_true", help="replace OUT where it already exists")
+    merge.add_argument(
+        "--force", action="store_true", help="replace OUT where it is an earlier merge; everything in it is deleted"
+    )
 
     verb(
         "demo",
@@ -99,17 +102,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; ``arguments`` defaults to the process's own.
 
     Returns:
-        The exit code: 0, or 2 where something given was wrong, or 130 after Ctrl-C.
+        The exit code: 0, or 2 where something given was wrong or no verb was given, or 130 after Ctrl-C.
+        ``lab`` does not return: JupyterLab takes the place of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     cut = words.index("--") if "--" in words else len(words)
     given, passed = parser().parse_args(words[:cut]), words[cut + 1 :]
+    if given.version:
+        print(f"mergelab {metadata.version('mergelab')}")
+        return 0
+    if given.verb is None:
+        parser().print_help(sys.stderr)
+        return 2
     if passed and given.verb != "lab":
         parser().error(f"'{given.verb}' passes nothing on: leave '-- {' '.join(passed)}' out")
     try:
         match given.verb:
             case "lab":
-                return _lab(given.notebook, passed)
+                _lab(given.notebook, passed)
             case "check":
                 _check(given.recipe)
             case "show":
@@ -169,7 +179,7 @@ def _demo() -> None:
     run()
 
 
-def _lab(notebook: Path | None, options: Sequence[str]) -> int:
+def _lab(notebook: Path | None, options: Sequence[str]) -> None:
     if importlib.util.find_spec("jupyterlab") is None:
         raise OutputError(
             Problem("mergelab lab", "JupyterLab is not installed.", "Install it with: pip install 'mergelab[lab]'")
@@ -182,12 +192,9 @@ def _lab(notebook: Path | None, options: Sequence[str]) -> int:
     command = [sys.executable, "-m", "jupyterlab", str(chosen), *options]
     if hasattr(os, "geteuid") and os.geteuid() == 0:  # in a container one often is; Jupyter asks to be told
         command.append("--allow-root")
-    with subprocess.Popen(command) as server:
-        while True:
-            try:
-                return server.wait()
-            except KeyboardInterrupt:  # reaches Jupyter too, which asks whether it is meant and ends its kernels
-                continue
+    # Jupyter takes the place of this process, so that Ctrl-C and every other signal reach it, and nothing outlives it.
+    sys.stdout.flush()
+    os.execv(sys.executable, command)  # noqa: S606 - no shell is meant: the words are Jupyter's as they are
 
 
 def _lesson(here: Path) -> Path:

@@ -1,12 +1,12 @@
 """The main job without a browser: a graft and a blend, what each model says, and their scores.
 
 Every figure stands beside its controls: both parents, the base, the host with the same layers left out, and
-the same graft at the bottom of the stack, where it hurts.
+the same graft at the bottom of the stack (where, as in mergekit, the donor's embeddings come along).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mergelab import sample
 from mergelab.columns import columns
@@ -19,6 +19,11 @@ HOST, DONOR = "pirate", "arithmetic"
 MIDDLE = (2, 4)
 PROMPTS = 100
 
+GRAFT = f"graft: {DONOR} {MIDDLE[0]}-{MIDDLE[1] - 1} in {HOST}"
+SKIP = f"control: {HOST} without {MIDDLE[0]}-{MIDDLE[1] - 1}"
+BOTTOM = f"control: {DONOR} 0-{MIDDLE[1] - MIDDLE[0] - 1} in {HOST}, with its embeddings"
+BLEND = f"blend: base + {HOST} + {DONOR}"
+
 
 def recipes() -> Mapping[str, Recipe]:
     """What the demo runs, by the name it is shown under."""
@@ -28,26 +33,40 @@ def recipes() -> Mapping[str, Recipe]:
         "base": stack([(base, 0, base.layers)], base=base),
         HOST: stack([(host, 0, host.layers)], base=host),
         DONOR: stack([(donor, 0, donor.layers)], base=donor),
-        f"graft: {DONOR} {start}-{end - 1} in {HOST}": graft(host, donor, MIDDLE),
-        f"control: {HOST} without {start}-{end - 1}": stack([(host, 0, start), (host, end, host.layers)], base=host),
-        f"control: {DONOR} 0-{end - start - 1} in {HOST}": graft(host, donor, (0, end - start)),
-        f"blend: base + {HOST} + {DONOR}": _arithmetic(base.source, host.source, donor.source),
+        GRAFT: graft(host, donor, MIDDLE),
+        SKIP: stack([(host, 0, start), (host, end, host.layers)], base=host),
+        BOTTOM: graft(host, donor, (0, end - start)),
+        BLEND: _arithmetic(base.source, host.source, donor.source),
     }
 
 
 def run() -> None:
-    """Print what each model says to two prompts per skill and one beginning, then the scores of all of them."""
+    """Print what each model says to two prompts per skill and one beginning, then the scores of all of them, and
+    one line of what these show.
+    """
     skills = [sample.SKILLS[name] for name in (HOST, DONOR, "stories")]
     prompts = [*skills[0].prompts(2), *skills[1].prompts(2), "Once upon a time"]
-    scores: list[list[object]] = [["model", *(f"{skill.name} ({skill.unit})" for skill in skills)]]
+    scores: dict[str, list[sample.Score]] = {}
     for name, recipe in recipes().items():
         with assemble(recipe) as merged:
             print(f"{name}")
             for prompt in prompts:
                 print(f"    {prompt!r} -> {merged.say(prompt, max_new_tokens=24)!r}")
-            scores.append([name, *(sample.score(merged.model, merged.tokenizer, skill, PROMPTS) for skill in skills)])
+            scores[name] = [sample.score(merged.model, merged.tokenizer, skill, PROMPTS) for skill in skills]
     print(f"\nScores on {PROMPTS} held-out prompts each. % exact: more is better. nats per token: less.\n")
-    print(columns(scores))
+    heading = ["model", *(f"{skill.name} ({skill.unit})" for skill in skills)]
+    print(columns([heading, *([name, *found] for name, found in scores.items())]))
+    print(f"\n{_closing(scores)}")
+
+
+def _closing(scores: Mapping[str, Sequence[sample.Score]]) -> str:
+    """What the table shows, from its own figures; the order of the skills is host's, donor's."""
+    host, donor = 0, 1
+    return (
+        f"In short: with the graft {HOST} answers {scores[GRAFT][host]} of its prompts exactly, with those layers left "
+        f"out {scores[SKIP][host]}; of {DONOR} the graft answers {scores[GRAFT][donor]}. "
+        f"The blend answers {scores[BLEND][host]} and {scores[BLEND][donor]}."
+    )
 
 
 def _arithmetic(base: Source, *models: Source) -> Recipe:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import ClassVar, Self
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import mergelab
 from mergelab import cli
 
 LAYERS, WIDTH, INNER, VOCABULARY = 3, 8, 12, 17
@@ -176,39 +178,76 @@ def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     assert capsys.readouterr().err == "mergelab demo: stopped.\n"
 
 
-class FakeJupyter:
-    """A server that is interrupted once, asks whether that was meant, and then ends."""
-
-    opened: ClassVar[list[list[str]]] = []
-
-    def __init__(self, command: list[str]) -> None:
-        self.opened.append(command)
-        self.interrupts = 1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def wait(self) -> int:
-        self.interrupts -= 1
-        if self.interrupts == 0:
-            raise KeyboardInterrupt
-        return 0
+class Replaced(Exception):  # noqa: N818 - an end, not an error
+    """Stands for the end of this program: another one runs in its place."""
 
 
 def test_lab_opens_the_lesson_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(FakeJupyter, "opened", [])
-    monkeypatch.setattr(cli.subprocess, "Popen", FakeJupyter)
-    assert cli.main(["lab"]) == 0
-    assert cli.main(["lab", str(cli._lesson(Path.cwd())), "--", "--no-browser"]) == 0
-    assert cli.main(["lab", "--", "--no-browser", "--port", "9000"]) == 0
-    opened = FakeJupyter.opened
+    opened: list[list[str]] = []
+
+    def execv(path: str, command: list[str]) -> None:
+        assert path == command[0] == sys.executable
+        opened.append(command)
+        raise Replaced
+
+    monkeypatch.setattr(cli.os, "execv", execv)
+    for words in ([], [str(cli._lesson(Path.cwd())), "--", "--no-browser"], ["--", "--no-browser", "--port", "9000"]):
+        with pytest.raises(Replaced):
+            cli.main(["lab", *words])
     assert [Path(command[3]).name for command in opened] == [cli.LESSON] * 3
     assert Path(opened[0][3]).is_file()
     assert "--no-browser" not in opened[0]
     assert opened[1][4:5] == ["--no-browser"]
     assert opened[2][4:7] == ["--no-browser", "--port", "9000"]
+
+
+FAKE_JUPYTER = """
+import os, signal, sys, time
+
+def ended(*_):
+    print("ended in order", flush=True)
+    sys.exit(3)
+
+signal.signal(signal.SIGTERM, ended)
+print(os.getpid(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_signal_to_lab_reaches_jupyter_and_nothing_outlives_it(tmp_path: Path) -> None:
+    fake = tmp_path / "jupyterlab"
+    fake.mkdir()
+    (fake / "__init__.py").touch()
+    (fake / "__main__.py").write_text(FAKE_JUPYTER)
+    paths = os.pathsep.join([str(tmp_path), str(Path(cli.__file__).parents[1])])
+    command = [sys.executable, "-m", "mergelab", "lab"]
+    with subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": paths}, stdout=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            assert running.stdout is not None
+            assert int(running.stdout.readline()) == running.pid, "Jupyter runs in the place of the command"
+            running.terminate()
+            assert running.wait(20) == 3
+            assert running.stdout.read() == "ended in order\n"
+        finally:
+            running.kill()
+
+
+def test_without_a_verb_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    printed = capsys.readouterr()
+    assert printed.err == cli.parser().format_help()
+    assert printed.out == ""
+
+
+def test_the_version_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"mergelab {mergelab.__version__}\n"
+
+
+def test_the_front_shows_its_names_and_nothing_else() -> None:
+    assert [name for name in dir(mergelab) if not name.startswith("__")] == mergelab.__all__
 
 
 def test_only_lab_passes_words_on(capsys: pytest.CaptureFixture[str]) -> None:
@@ -256,5 +295,8 @@ def test_demo_prints_what_each_model_says_and_its_scores(
     for name in demo.recipes():
         assert f"{name}\n" in said
         assert f"\n{name} " in scores
-    rows = {line.split("  ")[0]: line.split("  ")[1:] for line in scores.splitlines() if " %" in line}
+    table, closing = scores.split("\n\nIn short: ")
+    rows = {row[0]: row[1:] for line in table.splitlines() if len(row := re.split(r"  +", line)) == 4}
     assert rows[demo.HOST] != rows["base"]
+    (kept, carried), skip, blend = rows[demo.GRAFT][:2], rows[demo.SKIP][0], rows[demo.BLEND][:2]
+    assert re.findall(r"[\d.]+ %", closing) == [kept, skip, carried, *blend], "the closing line is read off the table"

@@ -10,6 +10,8 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from mergelab import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 MINUTES = 8  # far above what a lesson takes; only a hang is stopped
@@ -79,6 +81,41 @@ def test_the_first_lesson_merges_models_that_are_not_ours(lesson: NotebookNode, 
     assert float(skip[stories]) > float(donor[stories]), "leaving the layers out is worse than either parent"
 
 
+@pytest.mark.slow
+@pytest.mark.real
+def test_nats_come_before_exact_sums(lesson: NotebookNode, shared: Path) -> None:
+    """Section 9: half of the vector brings most of the nats, and hardly a right answer."""
+    assert (shared / "models").is_dir()
+    table = text_of(lesson).split("share of st-arith")[1]
+    rows = [row for line in table.splitlines() if len(row := re.findall(r"[\d.]+", line)) == 3]
+    nats, exact = ({float(row[0]): float(row[column]) for row in rows} for column in (1, 2))
+    assert (nats[0.0] - nats[0.5]) / (nats[0.0] - nats[1.0]) > 0.75
+    assert exact[0.5] < 10
+    assert exact[1.0] - exact[0.8] > exact[0.8] - exact[0.0], "most answers come with the last fifth"
+
+
+@pytest.mark.slow
+def test_the_first_lesson_reads_its_figures_right(lesson: NotebookNode) -> None:
+    """What sections 5 and 7 say in words about the tables above them; 7 points: the noise of a difference."""
+    lines = text_of(lesson).splitlines()
+    cut = lines.index(next(line for line in lines if line.startswith("coefficient on 4-5")))
+    bent = {row[0]: float(row[1]) for line in lines[cut + 2 : cut + 7] if (row := re.findall(r"[\d.]+", line))}
+    assert bent["0.0"] - bent["0.25"] < 7
+    assert 10 < bent["0.0"] - bent["0.5"] < 20
+    assert bent["0.75"] < bent["0.5"] - 20
+    rows = [
+        found.groups()
+        for line in lines
+        if (found := re.match(r"(\d-\d)  +([\d.]+) %[ #]+([\d.]+) % +([\d.]+) %", line))
+    ]
+    depth = {where: tuple(map(float, values)) for where, *values in rows}
+    assert len(depth) == 5
+    for where, (graft, plain, skip) in depth.items():
+        assert (plain - graft > 7) == (where == "6-7"), "only there do the donor's layers cost more than the base's"
+        assert (skip > 50) == (where == "6-7"), "the host needs these least"
+        assert (graft < 20) == (where in ("0-1", "4-5"))
+
+
 def test_there_are_lessons() -> None:
     assert [path.stem for path in LESSONS][:1] == ["01_first_graft"]
 
@@ -99,6 +136,25 @@ def test_the_first_five_lines_of_the_readme(tmp_path: Path) -> None:
     assert printed(cell).strip() == expected.group(1).strip()
     assert "application/vnd.jupyter.widget-view+json" in cell["outputs"][-1]["data"]
     assert list(tmp_path.iterdir()) == [], "nothing is written to disk"
+
+
+WRONG = """\
+merge_method: ties
+base_model: org/base
+models:
+  - model: org/model-a
+    parameters: {wieght: 1, density: 50}
+"""
+
+
+def test_the_readme_shows_the_errors_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [shown] = re.findall(r"\$ mergelab check recipe.yml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    Path("recipe.yml").write_text(WRONG)
+    assert cli.main(["check", "recipe.yml"]) == 2
+    assert capsys.readouterr().err == shown
 
 
 def test_the_readme_shows_a_picture_that_exists() -> None:
