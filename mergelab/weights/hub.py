@@ -72,7 +72,7 @@ class Repository:
             cached = try_to_load_from_cache(self.source.path, name, revision=self._commit)
             try:
                 self._reach()
-            except Exception:
+            except Exception:  # proxy, name server, TLS ...: the cache will do, or it is told below
                 if not isinstance(cached, str):
                     raise
                 path = Path(cached)

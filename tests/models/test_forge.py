@@ -123,7 +123,7 @@ def test_the_current_folder_is_never_replaced(llamas: Trio, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path / "deep")
     (tmp_path / RECIPE_FILE).write_text("as if it were an earlier merge")
     for place in (".", ".."):
-        with pytest.raises(OutputError, match=r"is the current folder|was not written|holds, or lies"):
+        with pytest.raises(OutputError, match="is the current folder, or holds it"):
             merge(graft(llamas[0], llamas[1], (2, 4)), place, force=True)
     assert (tmp_path / "deep").is_dir()
 
