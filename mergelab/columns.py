@@ -1,8 +1,10 @@
-"""Rows of words as columns of equal width, for a terminal or a notebook. Imports nothing."""
+"""Tables of words, for a terminal and for a notebook. Imports nothing of ours."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 def columns(rows: Sequence[Sequence[object]]) -> str:
@@ -22,3 +24,36 @@ def columns(rows: Sequence[Sequence[object]]) -> str:
         for row in zip(*kept, strict=True)
     ]
     return "\n".join([head, "  ".join("-" * width for width in widths), *body])
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under a heading; ``str`` gives text, a notebook shows HTML with every cell escaped.
+
+    Attributes:
+        heading: a word for each column.
+        rows: cells, as many in each row as in the heading; shown with ``str``.
+        title: a line above it, or nothing.
+    """
+
+    heading: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    title: str = ""
+
+    def __str__(self) -> str:
+        text = columns([self.heading, *self.rows])
+        return f"{self.title}\n\n{text}" if self.title else text
+
+    def _repr_html_(self) -> str:
+        def line(cells: Sequence[object], kind: str) -> str:
+            cell = "".join(
+                f'<{kind} style="text-align:left;white-space:pre-wrap">{html.escape(str(one))}</{kind}>'
+                for one in cells
+            )
+            return f"<tr>{cell}</tr>"
+
+        kept = [place for place in range(len(self.heading)) if any(str(row[place]) for row in self.rows)]
+        head = line([self.heading[place] for place in kept], "th")
+        body = "".join(line([row[place] for place in kept], "td") for row in self.rows)
+        caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
+        return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from dataclasses import replace
 from typing import Any, overload
 
@@ -13,6 +13,9 @@ from torch import Tensor
 from mergelab.errors import MethodError, Problem, raise_all
 from mergelab.methods.chain import Chain, Stage
 from mergelab.methods.registry import Method, Numbers
+
+Counts = MutableMapping[int, Tensor]
+"""Place of a model -> counts of the magnitudes of its task vector."""
 
 
 @torch.no_grad()
@@ -25,6 +28,9 @@ def apply(
     dtype: torch.dtype,
     seed: int = 0,
     name: str = "",
+    depth: float = 0.0,
+    counts: Counts | None = None,
+    cutoffs: Sequence[float] | None = None,
 ) -> Tensor:
     """The tensor that ``method`` makes of ``models`` and ``base``.
 
@@ -44,6 +50,11 @@ def apply(
         dtype: of the result; a floating one, for floating inputs.
         seed, name: the recipe's seed and the name of the output tensor. Random numbers depend on these two
             only.
+        depth: of the layer in the merged model, from 0 to 1; 0 outside the layers.
+        counts: a dict that keeps counts of magnitudes for the next call with the same tensors and other numbers: it
+            saves a pass, and changes no bit.
+        cutoffs: for each model the magnitude from which elements of its task vector are kept, for methods told to trim
+            whole models.
 
     Raises:
         MethodError: inputs or numbers are wrong; all problems at once.
@@ -56,7 +67,8 @@ def apply(
         return first
     if first.numel() == 0 or first.is_meta:
         return torch.empty_like(first, dtype=dtype, memory_format=torch.contiguous_format)
-    outcome = _call(method, models, base, values=values, seed=seed, name=name)
+    extras = {"generator": _generator(seed, name), "depth": depth, "counts": counts, "cutoffs": cutoffs}
+    outcome = _call(method, models, base, values=values, extras=extras)
     result = outcome.result() if isinstance(outcome, Chain) else outcome
     if result.shape != first.shape:
         what = f"returned {_shape(result)} for inputs of {_shape(first)}."
@@ -76,6 +88,8 @@ def stages(
     *,
     seed: int = 0,
     name: str = "",
+    depth: float = 0.0,
+    cutoffs: Sequence[float] | None = None,
 ) -> tuple[Stage, ...]:
     """What stands after each step of ``method``, in the working precision, the unrounded result last.
 
@@ -86,7 +100,8 @@ def stages(
     if not models[0].is_floating_point() or models[0].is_meta:
         what = f"cannot show steps on a {models[0].device.type} tensor of {models[0].dtype}."
         raise MethodError(Problem(_place(method, name), what, "Give floating tensors that hold values."))
-    outcome = _call(method, models, base, values=values, seed=seed, name=name)
+    extras = {"generator": _generator(seed, name), "depth": depth, "counts": None, "cutoffs": cutoffs}
+    outcome = _call(method, models, base, values=values, extras=extras)
     if isinstance(outcome, Chain):
         return tuple(outcome.stages())
     return (Stage(method.name, (outcome.clone(),)),)
@@ -98,16 +113,14 @@ def _call(
     base: Tensor | None,
     *,
     values: dict[str, Any],
-    seed: int,
-    name: str,
+    extras: dict[str, Any],
 ) -> Tensor | Chain:
     inputs = [*models, *([] if base is None else [base])]
     working = torch.float64 if any(one.dtype == torch.float64 for one in inputs) else torch.float32
     arguments = {argument: values[number] for number, argument in method.arguments.items()}
     if method.base != "none":
         arguments["base"] = None if base is None else base.to(working)
-    if method.seeded:
-        arguments["generator"] = _generator(seed, name)
+    arguments |= {extra: extras[extra] for extra in method.extras}
     return method.function(_Cast(models, working), **arguments)
 
 

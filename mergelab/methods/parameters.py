@@ -1,6 +1,7 @@
 """The numbers a method takes, read off its signature.
 
-A shared number is a plain argument, a number per model is a sequence marked ``PerModel``::
+A shared number is a plain argument, a number per model is a sequence marked ``PerModel``, a choice among words
+is a ``Literal``::
 
     def ties(models, base, weight: Annotated[Sequence[float], PerModel(dial=(0, 1))], normalize: bool = True)
 
@@ -25,12 +26,14 @@ from typing import Annotated, Any, Final, Literal
 
 from mergelab.errors import Problem
 
-Value = float | int | bool
+Value = float | int | bool | str
 Setting = Value | Sequence[Value | None] | None
 """What a caller hands over for one parameter: one value (for all models), one per model, or nothing."""
 
 Base = Literal["none", "optional", "required"]
 
+EXTRAS: Final = ("generator", "depth", "counts", "cutoffs")
+"""Arguments that are no numbers of the recipe: ``apply`` hands them to the functions that name them."""
 
 _LARGEST: Final = 3.4028234663852886e38  # of float32, in which methods work
 
@@ -79,30 +82,34 @@ class Parameter:
     Attributes:
         name: as in recipes.
         per_model: one value for each non-base model, or one for the whole tensor.
-        kind: ``float``, ``int`` or ``bool``.
+        kind: ``float``, ``int`` or ``bool``; ``str`` for a choice among words.
         default: its value when absent; ``REQUIRED`` when it must be given; ``None`` when absence itself means
             something.
         low, high: values outside are wrong, both ends allowed.
         dial: the range worth turning by hand or searching; ``None`` where there is none.
         doc: one sentence.
         effect: False for numbers that are accepted so that mergekit's recipes load, and change nothing.
+        choices: the words to choose from.
     """
 
     name: str
     per_model: bool
-    kind: type[float | int | bool]
+    kind: type[float | int | bool | str]
     default: Value | Required | None
     low: float = -math.inf
     high: float = math.inf
     dial: tuple[float, float] | None = None
     doc: str = ""
     effect: bool = True
+    choices: tuple[str, ...] = ()
 
     @property
     def expects(self) -> str:
         """What to give instead, as an instruction."""
         if self.kind is bool:
             return "Give true or false."
+        if self.choices:
+            return f"Give {' or '.join(self.choices)}."
         noun = "a whole number" if self.kind is int else "a number"
         if math.isfinite(self.low) and math.isfinite(self.high):
             return f"Give {noun} from {self.low:g} to {self.high:g}."
@@ -118,6 +125,8 @@ class Parameter:
             return f"{self.name} is missing" if self.default is REQUIRED else None
         if self.kind is bool:
             return None if isinstance(value, bool) else f"{self.name} {value!r} is neither true nor false"
+        if self.choices:
+            return None if value in self.choices else f"{self.name} {value!r} is no choice"
         if isinstance(value, bool) or not isinstance(value, numbers.Real):
             return f"{self.name} {value!r} is not a number"
         try:
@@ -152,7 +161,7 @@ class Signature:
     """What a function's signature says about the method it is."""
 
     base: Base
-    seeded: bool
+    extras: tuple[str, ...]
     parameters: Mapping[str, Parameter]
     arguments: Mapping[str, str]
     """Recipe name -> argument name."""
@@ -172,14 +181,14 @@ def read_signature(function: Callable[..., Any]) -> Signature:
         raise TypeError(f"{function.__name__}: the first argument of a method is 'models'")
     parameters, names = {}, {}
     for argument in arguments.values():
-        if argument.name in ("models", "base", "generator"):
+        if argument.name in ("models", "base", *EXTRAS):
             continue
         name = argument.name.rstrip("_") if keyword.iskeyword(argument.name.rstrip("_")) else argument.name
         if argument.name not in texts:
             raise TypeError(f"{function.__name__}: {argument.name} has no entry under 'Args:' in the docstring")
         parameters[name] = _parameter(name, hints[argument.name], argument, texts[argument.name])
         names[name] = argument.name
-    return Signature(_base(hints), "generator" in arguments, parameters, names)
+    return Signature(_base(hints), tuple(name for name in EXTRAS if name in arguments), parameters, names)
 
 
 def _base(hints: Mapping[str, Any]) -> Base:
@@ -195,13 +204,17 @@ def _parameter(name: str, hint: Any, argument: inspect.Parameter, doc: str) -> P
         mark = next(one for one in marks if isinstance(one, PerModel | Shared))
     per_model = isinstance(mark, PerModel)
     kind = typing.get_args(hint)[0] if per_model else hint
-    if kind not in (float, int, bool):
-        raise TypeError(f"{name}: {hint} is neither float, int, bool nor a marked sequence of one of them")
+    choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+    kind = str if choices and all(isinstance(word, str) for word in choices) else kind
+    optional = NoneType in typing.get_args(kind)
+    kind = next(one for one in typing.get_args(kind) if one is not NoneType) if optional else kind
+    if kind not in (float, int, bool) and not choices:
+        raise TypeError(f"{name}: {hint} is neither float, int, bool, a choice nor a marked sequence of one of them")
     given = argument.default is not inspect.Parameter.empty
     if per_model and given:
         raise TypeError(f"{name}: the default of a number per model stands in PerModel(default=...)")
     default = mark.default if isinstance(mark, PerModel) else argument.default if given else REQUIRED
-    return Parameter(name, per_model, kind, default, mark.low, mark.high, mark.dial, doc)
+    return Parameter(name, per_model, kind, default, mark.low, mark.high, mark.dial, doc, choices=choices)
 
 
 def _argument_texts(docstring: str) -> Iterator[tuple[str, str]]:

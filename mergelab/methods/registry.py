@@ -2,8 +2,10 @@
 
 A method is one function under ``@method``. Its signature declares it: ``models`` are the tensors in the order
 of the recipe; an argument ``base`` means that it needs a base model (``Array | None``: may have one); every
-other argument is a number of the recipe (see ``parameters``), except ``generator``, a random generator that
-``apply`` seeds. The function receives float32 (float64 where a source is float64) and never casts; it must
+other argument is a number of the recipe (see ``parameters``), except those that ``apply`` hands over: a
+``generator``, random and seeded; ``depth``, the place of the layer in the merged model, 0 for the first and 1 for
+the last; ``counts``, where counts of magnitudes are kept between calls; ``cutoffs``, magnitudes that were found by
+looking at whole models. The function receives float32 (float64 where a source is float64) and never casts; it must
 not write to what it receives. It returns a tensor, or a ``Chain`` that makes one.
 """
 
@@ -39,7 +41,7 @@ class Method:
         base: whether a base model is "required", "optional", or "none": there a base is one more input.
         inputs: fewest and most models, base excluded; None: any number.
         parameters: recipe name -> Parameter, in the order of the signature, then those without effect.
-        seeded: whether it draws random numbers.
+        extras: what it asks ``apply`` for: ``"generator"``, ``"depth"``, ``"counts"``, ``"cutoffs"``.
         function: the function itself.
         arguments: recipe name -> argument name.
         rule: what is wrong with numbers that are each right, or None.
@@ -52,11 +54,16 @@ class Method:
     base: Base
     inputs: tuple[int, int | None]
     parameters: Mapping[str, Parameter]
-    seeded: bool
+    extras: tuple[str, ...]
     function: Callable[..., Tensor | Chain]
     arguments: Mapping[str, str]
     rule: Callable[[Resolved], Problem | None] | None = None
     is_unchanged: Callable[[Resolved], bool] | None = None
+
+    @property
+    def seeded(self) -> bool:
+        """Whether it draws random numbers."""
+        return "generator" in self.extras
 
     def check(self, numbers: Numbers, models: int | None = None) -> tuple[Problem, ...]:
         """All that is wrong with ``numbers``: unknown, missing, of a wrong kind, out of range, too many or
@@ -213,7 +220,7 @@ def describe(
         base=signature.base,
         inputs=inputs,
         parameters=MappingProxyType(parameters),
-        seeded=signature.seeded,
+        extras=signature.extras,
         function=function,
         arguments=MappingProxyType(dict(signature.arguments)),
         rule=rule,

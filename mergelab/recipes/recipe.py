@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from mergelab.methods.curve import gradient
 from mergelab.weights import Source
 
-Scalar: TypeAlias = float | bool
+Scalar: TypeAlias = float | bool | str
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 
 
@@ -76,16 +76,73 @@ class Slice:
         parts: the sources, each with as many layers as the others.
         base: base model of this slice, where it differs from the recipe's.
         numbers: parameters for this slice.
+        method: name of the merge method of this slice, where it differs from the recipe's. mergekit has one per
+            recipe.
     """
 
     parts: tuple[Part, ...]
     base: Source | None = None
     numbers: Numbers = ()
+    method: str | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """Where the embedding of one token comes from.
+
+    Attributes:
+        source: the model whose row it takes; None with ``zero``.
+        token: the token of ``source`` to take it from, by its text or its id; None: the token itself.
+        zero: its embedding is zero.
+        force: take that row for every model, also for those that have the token.
+    """
+
+    source: Source | None = None
+    token: str | int | None = None
+    zero: bool = False
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The tokenizer of the merged model, and how embeddings are brought to its vocabulary.
+
+    Attributes:
+        source: a model's tokenizer; ``"base"``: the base's; ``"union"``: the base's with the tokens of all others
+            appended.
+        pad_to_multiple_of: the number of rows is rounded up to a multiple of this.
+        tokens: what is said of single tokens; a token that is in no tokenizer is added.
+        legacy: written as ``tokenizer_source``.
+    """
+
+    source: Source | str = "union"
+    pad_to_multiple_of: int | None = None
+    tokens: tuple[tuple[str, Token], ...] = ()
+    legacy: bool = False
+
+
+@dataclass(frozen=True)
+class Notes:
+    """What a text says beside its meaning, by place (``slices[1].sources[0].model``).
+
+    Attributes:
+        order: the keys of each table as they were written.
+        above: whole lines of comment before a key or an entry, without ``#``.
+        beside: the comment at the end of its line, without ``#``.
+        end: whole lines of comment after everything.
+    """
+
+    order: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    above: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    beside: tuple[tuple[str, str], ...] = ()
+    end: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Recipe:
     """Slices in order, and the method that makes them.
+
+    A recipe may have stages: recipes of their own, which it uses as models, by name (mergekit-multi's documents).
 
     Attributes:
         method: name of the merge method.
@@ -95,6 +152,13 @@ class Recipe:
         dtype: safetensors name (``"BF16"``) of the dtype to write; None: as the inputs.
         out_dtype: like ``dtype``, and stronger.
         seed: seed of every random draw.
+        module: name of the one module (``"default"``) where it is written with ``modules:``, else None.
+        module_numbers: parameters of that module: stronger than ``numbers``, weaker than a slice's.
+        vocabulary: the tokenizer of the merged model; None: the donor's, and embeddings as they are.
+        chat_template: ``"auto"``, the name of a known one, or a jinja text; None: the donor's.
+        name: the name by which later stages use it as a model.
+        stages: the recipes before it, each with a name; those may use one another in order.
+        notes: comments and the order of keys, as written; not part of what a recipe means.
     """
 
     method: str
@@ -104,6 +168,13 @@ class Recipe:
     dtype: str | None = None
     out_dtype: str | None = None
     seed: int = 0
+    module: str | None = None
+    module_numbers: Numbers = ()
+    vocabulary: Vocabulary | None = None
+    chat_template: str | None = None
+    name: str | None = None
+    stages: tuple[Recipe, ...] = ()
+    notes: Notes | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def load(cls, recipe: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Recipe:
@@ -134,28 +205,69 @@ class Recipe:
 
     def under(self, root: str | os.PathLike[str]) -> Recipe:
         """The same recipe with relative model folders taken from ``root``."""
+        return self.renamed(lambda source: source.under(root))
+
+    def renamed(self, change: Callable[[Source], Source]) -> Recipe:
+        """The same recipe with every source, stages' included, replaced by what ``change`` makes of it."""
+
+        def new(source: Source | None) -> Source | None:
+            return source if source is None or self.stage(source) else change(source)
+
         slices = tuple(
             replace(
                 piece,
-                parts=tuple(replace(part, source=part.source.under(root)) for part in piece.parts),
-                base=piece.base and piece.base.under(root),
+                parts=tuple(replace(part, source=new(part.source) or part.source) for part in piece.parts),
+                base=new(piece.base),
             )
             for piece in self.slices
         )
-        return replace(self, slices=slices, base=self.base and self.base.under(root))
+        known: dict[str, Recipe] = {}
+        for stage in self.stages:  # a stage may name the ones before it
+            whole = replace(stage, stages=tuple(self.stages[: len(known)])).renamed(change)
+            known[stage.name or ""] = replace(whole, stages=())
+        words = self.vocabulary
+        if words is not None:
+            source = new(words.source) if isinstance(words.source, Source) else words.source
+            tokens = tuple((text, replace(token, source=new(token.source))) for text, token in words.tokens)
+            words = replace(words, source=source or words.source, tokens=tokens)
+        return replace(self, slices=slices, base=new(self.base), vocabulary=words, stages=tuple(known.values()))
+
+    def method_of(self, piece: Slice) -> str:
+        """The name of the method that makes a slice."""
+        return piece.method or self.method
+
+    def stage(self, source: Source) -> Recipe | None:
+        """The earlier stage that ``source`` names, whole: with the stages before it. None: ``source`` is a model."""
+        for place, stage in enumerate(self.stages):
+            if source == Source(stage.name or ""):
+                return replace(stage, stages=self.stages[:place])
+        return None
+
+    @property
+    def named(self) -> tuple[Source, ...]:
+        """Every model or stage that its own slices name, each once, in order of appearance, a base first."""
+        found = [self.base] if self.base else []
+        for piece in self.slices:
+            found += [piece.base] if piece.base else []
+            found += [part.source for part in piece.parts]
+        return tuple(dict.fromkeys(found))
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        """Every model it names, each once, in order of appearance, a base first."""
-        named = [self.base] if self.base else []
-        for piece in self.slices:
-            named += [piece.base] if piece.base else []
-            named += [part.source for part in piece.parts]
-        return tuple(dict.fromkeys(named))
+        """Every model it reads, each once: in order of appearance, a base first, a stage's own in its place."""
+        found: list[Source] = []
+        for source in self.named:
+            stage = self.stage(source)
+            found += [source] if stage is None else stage.sources
+        words = self.vocabulary
+        if words is not None:
+            told = [words.source, *(token.source for _, token in words.tokens)]
+            found += [source for source in told if isinstance(source, Source) and self.stage(source) is None]
+        return tuple(dict.fromkeys(found))
 
     @property
     def donor(self) -> Source:
-        """The model whose config and tokenizer the merged model gets."""
+        """The model or stage whose config and tokenizer the merged model gets: the base, or the first in order."""
         return self.base or self.slices[0].parts[0].source
 
 

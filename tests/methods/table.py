@@ -1,112 +1,23 @@
-"""The table of methods that the laws are tried on: a row for each, with its exceptions and their reasons."""
+"""The table of methods that the laws are tried on: a row for each, and the drawing of cases."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from beartype import beartype
 from hypothesis import strategies as st
-from jaxtyping import jaxtyped
 from torch import Tensor
 
 from mergelab import methods
-from mergelab.methods import Method, Parameter
-from tests.methods import reference
+from mergelab.methods import Parameter
+from tests.methods.row import Numbers, Row
+from tests.methods.rows import blend, delta
 
-Numbers = dict[str, object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """A method under law.
-
-    Attributes:
-        reference: the slow one.
-        alone: numbers with which the last of so many models comes out whole.
-        nothing: numbers with which no model takes part: the result is the base, or zero where there is none.
-        decides: whether it compares values, so that a rounding can change a result by more than a rounding. It
-            is then held against the reference on numbers that float32 adds and multiplies exactly.
-        exceptions: laws that it breaks -> why. Each is tried, and must be broken.
-    """
-
-    name: str
-    reference: Callable[..., list[float]]
-    alone: Callable[[int], Numbers]
-    nothing: Callable[[int], Numbers]
-    decides: bool = False
-    exceptions: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def method(self) -> Method:
-        """The method, its function checked by jaxtyping: one shape in, the same shape out."""
-        return _checked(self.name)
-
-    def __str__(self) -> str:
-        return self.name
-
-
-@functools.cache
-def _checked(name: str) -> Method:
-    found = methods.get(name)
-    return dataclasses.replace(found, function=jaxtyped(typechecker=beartype)(found.function))
-
-
-def _last(count: int) -> list[float]:
-    return [0.0] * (count - 1) + [1.0]
-
-
-FROM_THE_BASE = "the result lies between base and models"
-ADDS = "task vectors add up: two equal ones count twice"
-
-TABLE = (
-    Row(
-        "passthrough",
-        reference.passthrough,
-        alone=lambda _: {},
-        nothing=lambda _: {"scale": 0.0},
-    ),
-    Row(
-        "linear",
-        reference.linear,
-        alone=lambda count: {"weight": _last(count)},
-        nothing=lambda _: {"weight": 0.0, "normalize": False},
-    ),
-    Row(
-        "slerp",
-        reference.slerp,
-        alone=lambda _: {"t": 1.0},
-        nothing=lambda _: {"t": 0.0},
-        exceptions={
-            "equal_models_give_that_model": FROM_THE_BASE,
-            "not_a_number_stays_at_its_place": "lengths and angle are those of the whole tensor",
-            "elements_are_merged_one_by_one": "lengths and angle are those of the whole tensor",
-        },
-    ),
-    Row(
-        "task_arithmetic",
-        reference.task_arithmetic,
-        alone=lambda count: {"weight": _last(count)},
-        nothing=lambda _: {"weight": 0.0},
-        exceptions={"equal_models_give_that_model": ADDS},
-    ),
-    Row(
-        "ties",
-        reference.ties,
-        alone=lambda count: {"weight": _last(count)},
-        nothing=lambda _: {"weight": 0.0},
-        decides=True,
-        exceptions={
-            "mirrored_inputs_give_the_mirrored_result": "where the signs balance, plus is elected",
-            "elements_are_merged_one_by_one": "the trim ranks the elements of the whole tensor",
-        },
-    ),
-)
+TABLE: tuple[Row, ...] = (*blend.ROWS, *delta.ROWS)
 BY_NAME = {row.name: row for row in TABLE}
 
 
@@ -180,8 +91,7 @@ class Case:
         gain = 1 + sum(abs(one) for one in weight)
         if self.numbers.get("normalize", self.row.method.parameters.get("normalize")):
             gain *= 16  # weights are multiples of 1/16: so is the smallest sum to divide by
-        if self.row.name == "slerp":
-            gain *= 64  # 1 / sin of the smallest angle
+        gain *= self.row.steep
         gain *= 1 + abs(float(self.numbers.get("lambda", 0)))
         largest = max((float(one.abs().max()) for one in self.inputs if one.numel()), default=0.0)
         return 4 * 2**-24 * gain * largest

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from mergelab.errors import MethodError
 from mergelab.methods import select
-from tests.methods import reference
+from tests.methods.rows import delta as reference
 
 AWKWARD32 = [0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x3F800000, 0xBF800000]
 AWKWARD32 += [0x3F800001, 0x3F80FFFF, 0x3F810000, 0x7F7FFFFF, 0x7F800000, 0xFF800000, 0x7FC00000]

@@ -1,7 +1,7 @@
-"""The methods again, from the papers' equations: float64, element by element, in plain loops.
+"""Methods of delta.py: float64 references from the papers' equations, element by element, and their rows.
 
-Nothing of ours is imported. Every function takes flat lists of floats and gives one. theta_0 is the base,
-theta_i model i, tau_i = theta_i - theta_0.
+Nothing of ours is imported into a reference. Every reference takes flat lists of floats and gives one. theta_0 is the
+base, theta_i model i, tau_i = theta_i - theta_0.
 """
 
 from __future__ import annotations
@@ -9,33 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-Vector = list[float]
-
-
-def passthrough(models: Sequence[Vector], *, scale: Sequence[float] = (1.0,)) -> Vector:
-    """scale x."""
-    return [scale[0] * x for x in models[0]]
-
-
-def linear(models: Sequence[Vector], *, weight: Sequence[float], normalize: bool = True) -> Vector:
-    """Model soups, arXiv:2203.05482: sum_i w_i x_i (/ sum_i w_i)."""
-    divisor = math.fsum(weight) if normalize else 1.0
-    return [math.fsum(w * x for w, x in zip(weight, place, strict=True)) / divisor for place in _places(models)]
-
-
-def slerp(models: Sequence[Vector], base: Vector, *, t: float) -> Vector:
-    """Shoemake 1985, with mergekit's limits: lerp where |cos| > 0.9995, lengths up to 1e-8 read as 1."""
-    (model,) = models
-    lengths = [math.sqrt(math.fsum(x * x for x in vector)) for vector in (base, model)]
-    lengths = [1.0 if length <= 1e-8 else length for length in lengths]
-    cosine = math.fsum(x / lengths[0] * (y / lengths[1]) for x, y in zip(base, model, strict=True))
-    if abs(cosine) > 0.9995:
-        return [(1 - t) * x + t * y for x, y in zip(base, model, strict=True)]
-    theta = math.acos(cosine)
-    return [
-        (math.sin((1 - t) * theta) * x + math.sin(t * theta) * y) / math.sin(theta)
-        for x, y in zip(base, model, strict=True)
-    ]
+from tests.methods.row import Row, Vector, last, places
 
 
 def task_arithmetic(
@@ -50,7 +24,7 @@ def task_arithmetic(
     divisor = math.fsum(weight) if normalize else 1.0
     return [
         here + lambda_ * math.fsum(w * (x - here) for w, x in zip(weight, place, strict=True)) / divisor
-        for here, place in zip(base, _places(models), strict=True)
+        for here, place in zip(base, places(models), strict=True)
     ]
 
 
@@ -69,7 +43,7 @@ def ties(
     taus = [[x - here for x, here in zip(model, base, strict=True)] for model in models]
     taus = [trim(tau, share, rescale) for tau, share in zip(taus, density, strict=True)]
     merged = []
-    for here, place in zip(base, _places(taus), strict=True):
+    for here, place in zip(base, places(taus), strict=True):
         weighted = [w * tau for w, tau in zip(weight, place, strict=True)]
         elected = 1.0 if math.fsum(weighted) >= 0 else -1.0
         agreeing = [(w, d) for w, d in zip(weight, weighted, strict=True) if d * elected > 0]
@@ -94,5 +68,23 @@ def largest(values: Vector, k: int) -> list[int]:
     return sorted(range(len(values)), key=lambda at: (not math.isnan(values[at]), -sizes[at], at))[:k]
 
 
-def _places(vectors: Sequence[Vector]) -> list[tuple[float, ...]]:
-    return list(zip(*vectors, strict=True))
+ROWS = (
+    Row(
+        "task_arithmetic",
+        task_arithmetic,
+        alone=lambda count: {"weight": last(count)},
+        nothing=lambda _: {"weight": 0.0},
+        exceptions={"equal_models_give_that_model": "task vectors add up: two equal ones count twice"},
+    ),
+    Row(
+        "ties",
+        ties,
+        alone=lambda count: {"weight": last(count)},
+        nothing=lambda _: {"weight": 0.0},
+        decides=True,
+        exceptions={
+            "mirrored_inputs_give_the_mirrored_result": "where the signs balance, plus is elected",
+            "elements_are_merged_one_by_one": "the trim ranks the elements of the whole tensor",
+        },
+    ),
+)
