@@ -3,6 +3,7 @@
     import mergelab as ml
 
     recipe = ml.graft(host, donor, layers=(3, 7))    # what to merge, as data
+    print(ml.check(recipe))                          # will it work? from headers alone, in words
     print(ml.plan(recipe))                           # worked out tensor by tensor, from headers alone
     merged = ml.assemble(recipe)                     # poured into a live model; nothing written to disk
     merged.say("Once upon a time")
@@ -33,9 +34,11 @@ if TYPE_CHECKING:
     from mergelab.models.assembly import Assembly, assemble
     from mergelab.models.forge import merge
     from mergelab.models.preview import Preview
+    from mergelab.models.verdict import check
     from mergelab.recipes.plan import Plan, plan
     from mergelab.recipes.presets import graft, interleave, repeat, stack, upscale
     from mergelab.recipes.recipe import Recipe
+    from mergelab.views.explain import Explain
     from mergelab.views.workbench import Workbench
     from mergelab.weights import Checkpoint, Source
     from mergelab.weights import open_checkpoint as open  # noqa: A004 - read as ml.open
@@ -46,6 +49,7 @@ __all__ = [
     "Assembly",
     "AssemblyError",
     "Checkpoint",
+    "Explain",
     "FitError",
     "MergelabError",
     "MethodError",
@@ -59,6 +63,7 @@ __all__ = [
     "SourceError",
     "Workbench",
     "assemble",
+    "check",
     "graft",
     "interleave",
     "merge",
@@ -79,6 +84,7 @@ _HOMES = {
     "Assembly": "models.assembly",
     "AssemblyError": "errors",
     "Checkpoint": "weights",
+    "Explain": "views.explain",
     "FitError": "errors",
     "MergelabError": "errors",
     "MethodError": "errors",
@@ -92,6 +98,7 @@ _HOMES = {
     "SourceError": "errors",
     "Workbench": "views.workbench",
     "assemble": "models.assembly",
+    "check": "models.verdict",
     "graft": "recipes.presets",
     "interleave": "recipes.presets",
     "merge": "models.forge",

@@ -1,4 +1,4 @@
-"""The door: ``mergelab lab | check | show | merge | demo``.
+"""The door: ``mergelab lab | check | show | merge | methods | demo``.
 
 Heavy libraries load inside the verb that needs them, so that ``mergelab --help`` answers at once.
 Errors raised on purpose are printed in words on standard error, with exit code 2; a traceback means a bug.
@@ -16,11 +16,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mergelab.columns import columns
+from mergelab.columns import in_bytes
 from mergelab.errors import MergelabError, OutputError, Problem
 
 if TYPE_CHECKING:
-    from mergelab.recipes.plan import Number, Plan, Step
+    from mergelab.recipes.plan import Plan
     from mergelab.recipes.recipe import Recipe
 
 LESSON = "01_first_graft.ipynb"
@@ -35,9 +35,10 @@ _EXAMPLES = """\
 examples:
   mergelab demo                      graft layers between two small trained models, and score the result
   mergelab lab                       open the first lesson in JupyterLab
-  mergelab check recipe.yml          would these models fit together? reads headers only, writes nothing
+  mergelab check recipe.yml          will this work? answered from headers, before anything is downloaded
   mergelab show recipe.yml           the recipe worked out: which layer comes from where, and how it is made
   mergelab merge recipe.yml merged   write the merged model to the folder 'merged'
+  mergelab methods ties              what a merge method does, its numbers, and where it comes from
 """
 
 
@@ -70,12 +71,12 @@ def parser() -> argparse.ArgumentParser:
 
     check = verb(
         "check",
-        "Say whether the models of a recipe fit together. Reads headers only, writes nothing.",
+        "Say whether a recipe will work, and why not. Reads headers only, writes nothing.",
         "mergelab check recipe.yml",
     )
     show = verb(
         "show",
-        "Print a recipe worked out: every output layer with its source, method and numbers.",
+        "Print a recipe worked out: every layer with its source, its method and the numbers that it really gets.",
         "mergelab show recipe.yml",
     )
     merge = verb(
@@ -89,6 +90,13 @@ def parser() -> argparse.ArgumentParser:
     merge.add_argument(
         "--force", action="store_true", help="replace OUT where it is an earlier merge; everything in it is deleted"
     )
+
+    methods = verb(
+        "methods",
+        "Print a table of all merge methods, or one of them in full.",
+        "mergelab methods ties",
+    )
+    methods.add_argument("name", nargs="?", metavar="NAME", help="a method (default: all, in a table)")
 
     verb(
         "demo",
@@ -121,11 +129,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             case "lab":
                 _lab(given.notebook, passed)
             case "check":
-                _check(given.recipe)
+                return 0 if _check(given.recipe) else 2
             case "show":
                 _show(given.recipe)
             case "merge":
                 _merge(given.recipe, given.out, given.force)
+            case "methods":
+                _methods(given.name)
             case "demo":
                 _demo()
     except MergelabError as error:
@@ -140,20 +150,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 # ------------------------------------------------------------------------------------------------- verbs
 
 
-def _check(path: Path) -> None:
-    found = _plan(path)
-    rows = [("source", "layers", "width", "parameters", "on disk")]
-    rows += [
-        (str(source), str(one.layers), str(one.width), f"{one.parameters:,}", _bytes(one.bytes))
-        for source, one in found.checkpoints.items()
-    ]
-    print(columns(rows))
-    print(f"\nThey fit. {_size(found)}")
+def _check(path: Path) -> bool:
+    from mergelab.models.verdict import check
+
+    report = check(path)
+    print(report)
+    return report.works
 
 
 def _show(path: Path) -> None:
+    from mergelab.recipes.expansion import expand
+
     found = _plan(path)
-    print(columns(_layers(found)))
+    print(expand(found))
     print(f"\n{_size(found)}")
 
 
@@ -171,6 +180,13 @@ def _merge(path: Path, out: Path, force: bool) -> None:
         folder = merge(found, out, force=force, progress=advance)
     print(_size(found))
     print(folder)
+
+
+def _methods(name: str | None) -> None:
+    from mergelab.methods import get
+    from mergelab.methods.handbook import index, page
+
+    print(index() if name is None else page(get(name)))
 
 
 def _demo() -> None:
@@ -225,65 +241,9 @@ def _plan(path: Path) -> Plan:
 
 
 def _size(found: Plan) -> str:
-    """The merged model in one line: layers, parameters, bytes on disk."""
+    """The merged model in one line: layers, parameters, bytes on disk, and whose config and tokenizer it has."""
     return (
         f"The merged model: {len(found.layers)} layers, {found.parameters:,} parameters, "
-        f"{_bytes(found.bytes)} on disk ({found.recipe.method}, {found.dtype})."
+        f"{in_bytes(found.bytes)} on disk ({', '.join(found.methods)}, {found.dtype}), "
+        f"with config and tokenizer of {found.recipe.donor}."
     )
-
-
-def _layers(found: Plan) -> list[tuple[str, ...]]:
-    """One row for each output layer, and for each tensor outside them: where from, how, which numbers."""
-    prefix = found.donor.anatomy.prefix
-    steps: dict[str, list[Step]] = {}
-    for step in found.steps:
-        index = step.name.removeprefix(prefix).split(".")[0] if step.name.startswith(prefix) else ""
-        steps.setdefault(index if index.isdigit() else step.name, []).append(step)
-    rows: list[tuple[str, ...]] = [("layer", "from", "base", "made by", "numbers")]
-    for key, made in steps.items():
-        if key.isdigit():
-            layer = found.layers[int(key)]
-            parts = ", ".join(f"{home.source.label} {home.index}" for home in layer.parts)
-            base = f"{layer.base.source.label} {layer.base.index}" if layer.base else ""
-        else:
-            parts = ", ".join(one.source.label for one in made[0].inputs)
-            base = made[0].base.source.label if made[0].base else ""
-        method = "copy" if all(step.copies for step in made) else made[0].method
-        rows.append((key, parts, base, method, _numbers(made)))
-    return rows
-
-
-def _numbers(steps: Sequence[Step]) -> str:
-    """``weight 0.3, 0.7; density 0.2``: numbers that are not the method's default; where they differ
-    between the tensors of a layer, each that occurs.
-    """
-    from mergelab import methods
-
-    shown = []
-    for name, parameter in methods.get(steps[0].method).parameters.items():
-        values = [dict(step.numbers)[name] for step in steps]
-        usual = [
-            all(one == parameter.default for one in (value if isinstance(value, tuple) else (value,)))
-            for value in values
-        ]
-        if not all(usual):
-            shown.append(f"{name} {' or '.join(dict.fromkeys(map(_number, values)))}")
-    return "; ".join(shown)
-
-
-def _number(value: Number) -> str:
-    if isinstance(value, tuple):
-        return ", ".join(map(_number, value))
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    return f"{value:.4g}"
-
-
-def _bytes(count: int) -> str:
-    """Bytes in the largest decimal unit that leaves at least one: 1.6 MB."""
-    size, unit = float(count), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.3g} {unit}" if unit != "bytes" else f"{count} bytes"

@@ -6,6 +6,8 @@ import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;white-space:pre-wrap"
+
 
 def columns(rows: Sequence[Sequence[object]]) -> str:
     """Rows under a heading, as text.
@@ -46,10 +48,7 @@ class Table:
 
     def _repr_html_(self) -> str:
         def line(cells: Sequence[object], kind: str) -> str:
-            cell = "".join(
-                f'<{kind} style="text-align:left;white-space:pre-wrap">{html.escape(str(one))}</{kind}>'
-                for one in cells
-            )
+            cell = "".join(f'<{kind} style="{_CELL}">{html.escape(str(one))}</{kind}>' for one in cells)
             return f"<tr>{cell}</tr>"
 
         kept = [place for place in range(len(self.heading)) if any(str(row[place]) for row in self.rows)]
@@ -57,3 +56,22 @@ class Table:
         body = "".join(line([row[place] for place in kept], "td") for row in self.rows)
         caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
         return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+
+
+def in_bytes(count: int) -> str:
+    """Bytes in the largest decimal unit that leaves at least one: ``1.64 MB``."""
+    return _scaled(count, ("bytes", "kB", "MB", "GB", "TB"))
+
+
+def in_count(count: int) -> str:
+    """A number of parameters in the same way: ``8.03 B``."""
+    return _scaled(count, ("", "k", "M", "B", "T"))
+
+
+def _scaled(count: int, units: Sequence[str]) -> str:
+    if count < 1000:
+        return f"{count} {units[0]}".rstrip()
+    size, step = float(count), 0
+    while size >= 1000 and step < len(units) - 1:
+        size, step = size / 1000, step + 1
+    return f"{size:.3g} {units[step]}"

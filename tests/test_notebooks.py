@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -33,11 +34,16 @@ def printed(cell: NotebookNode) -> str:
     return "".join(output["text"] for output in cell["outputs"] if output["output_type"] == "stream")
 
 
-@pytest.fixture(scope="module", params=LESSONS, ids=lambda path: path.stem)
-def lesson(request: pytest.FixtureRequest) -> NotebookNode:
+@functools.cache
+def executed(path: Path) -> NotebookNode:
     """A lesson, executed once for all tests of this file. It runs where a reader runs it, beside its file."""
-    path: Path = request.param
     return execute(nbformat.read(path, as_version=4), path.parent)
+
+
+@pytest.fixture
+def lesson() -> NotebookNode:
+    """The first one."""
+    return executed(LESSONS[0])
 
 
 def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
@@ -49,9 +55,11 @@ def text_of(notebook: NotebookNode) -> str:
 
 
 @pytest.mark.slow
-def test_a_lesson_runs_without_complaints(lesson: NotebookNode) -> None:
-    assert code_cells(lesson)
-    for cell in code_cells(lesson):
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_runs_without_complaints(path: Path) -> None:
+    cells = code_cells(executed(path))
+    assert cells
+    for cell in cells:
         wrong = "".join(one["text"] for one in cell["outputs"] if one.get("name") == "stderr")
         assert not wrong, f"a cell complains:\n{cell['source']}\n\n{wrong}"
 
@@ -116,8 +124,42 @@ def test_the_first_lesson_reads_its_figures_right(lesson: NotebookNode) -> None:
         assert (graft < 20) == (where in ("0-1", "4-5"))
 
 
+@pytest.mark.slow
+def test_the_second_lesson_shows_what_it_promises() -> None:
+    """What it says in words about the figures above, and the picture that a saved notebook keeps."""
+    lesson = executed(LESSONS[1])
+    text = text_of(lesson)
+    shown = [data for cell in code_cells(lesson) for one in cell["outputs"] if (data := one.get("data"))]
+    assert any("<svg" in data.get("text/html", "") for data in shown)
+    ties = re.search(r"disjoint mean: .*\n +=(.*)", text)
+    assert ties, "the steps of TIES are printed"
+    merged = [float(word) for word in ties.group(1).split()]
+    assert merged[5] == pytest.approx((-0.7 - 0.6) / 2), "C is outvoted at place 6"
+    assert merged[4] == pytest.approx(0.9), "B keeps all of place 5"
+    unlearned = {
+        float(row[0]): (float(row[1]), float(row[2]))
+        for row in re.findall(r"(-?[\d.]+) +([\d.]+) nats +([\d.]+) nats", text)
+    }
+    assert unlearned[-0.5][0] > unlearned[0.0][0] + 3
+    assert unlearned[-0.5][1] == pytest.approx(unlearned[0.0][1], abs=0.05)
+    strengths = {
+        row[0]: (float(row[1]), float(row[2])) for row in re.findall(r"^(\w+) +([\d.]+)  ([\d.]+)$", text, re.MULTILINE)
+    }
+    assert strengths["iso_c"][0] == strengths["iso_c"][1]
+    assert strengths["task_arithmetic"][0] > 1.5 * strengths["task_arithmetic"][1]
+    assert text.count("gives that model: True") == 7
+    assert "gives that model: False" not in text
+
+
 def test_there_are_lessons() -> None:
-    assert [path.stem for path in LESSONS][:1] == ["01_first_graft"]
+    assert [path.stem for path in LESSONS][:2] == ["01_first_graft", "02_methods"]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_lesson_is_stored_without_outputs(path: Path) -> None:
+    for cell in code_cells(nbformat.read(path, as_version=4)):
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
 
 
 def five_lines() -> str:

@@ -1,14 +1,24 @@
 """Merge methods: tensors in, tensor out.
 
 ``get(name)`` gives a ``Method``, which is one function with its declared numbers; ``apply`` runs it. To add a
-method, write one function under ``@method`` in ``blend`` or ``delta`` (or a notebook cell) and give it a row
-in the table of laws.
+method, write one function under ``@method`` in one of the modules below (or a notebook cell) and give it a row in
+the table of laws.
 """
 
-from mergelab.methods import blend, delta  # enter the methods, in this order
+# In the order of names(), which is that of the documentation.
+# isort: off
+from mergelab.methods import blend
+from mergelab.methods import sphere
+from mergelab.methods import delta
+from mergelab.methods import layers
+from mergelab.methods import consensus
+from mergelab.methods import pairwise
+from mergelab.methods import spectral
+
+# isort: on
 from mergelab.methods.chain import Atom, Chain, Stage
 from mergelab.methods.curve import gradient
-from mergelab.methods.execution import apply, stages
+from mergelab.methods.execution import apply, explain
 from mergelab.methods.parameters import REQUIRED, Parameter, PerModel, Shared
 from mergelab.methods.registry import Method, get, method, names
 
@@ -23,10 +33,15 @@ __all__ = [
     "Stage",
     "apply",
     "blend",
+    "consensus",
     "delta",
+    "explain",
     "get",
     "gradient",
+    "layers",
     "method",
     "names",
-    "stages",
+    "pairwise",
+    "spectral",
+    "sphere",
 ]

@@ -24,14 +24,16 @@ class Atom:
     Attributes:
         name: shown as the name of the stage.
         run: deltas in, deltas out; a merging step returns one. It owns what it is handed and may write to it:
-            the deltas are fresh tensors, and nobody else holds them.
+            the deltas are fresh contiguous tensors, and nobody else holds them.
         elementwise: whether it makes each element of that same element of the deltas alone, so that it may be
             run on a piece of a tensor.
+        doc: one sentence for readers.
     """
 
     name: str
     run: Callable[[Deltas], Deltas]
     elementwise: bool = False
+    doc: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,12 @@ class Stage:
     Attributes:
         name: of the step.
         tensors: one per model, or one once they are merged.
+        doc: one sentence on the step.
     """
 
     name: str
     tensors: tuple[Array, ...]
+    doc: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,15 +76,16 @@ class Chain:
     def stages(self) -> Iterator[Stage]:
         """The task vectors, what each atom leaves of them, and the merged tensor. Copies, safe to keep."""
         deltas = self._start()
-        yield Stage("task vectors", tuple(delta.clone() for delta in deltas))
+        doc = "What fine-tuning changed: each model minus the base."
+        yield Stage("task vectors", _shown(deltas), doc)
         for atom in self.atoms:
             deltas = atom.run(deltas)
-            yield Stage(atom.name, tuple(delta.clone() for delta in deltas))
+            yield Stage(atom.name, _shown(deltas), atom.doc)
         (merged,) = deltas
-        yield Stage("add to base", (merged.add_(self.base),))
+        yield Stage("add to base", (merged.add_(self.base),), "The merged task vector is added to the base.")
 
     def _start(self) -> Deltas:
-        return [model - self.base for model in self.models]
+        return [(model - self.base).contiguous() for model in self.models]
 
     def _started_blocks(self) -> Iterator[Deltas]:
         for base, *models in _blocks([self.base, *self.models]):
@@ -96,6 +101,10 @@ def _run(atoms: Sequence[Atom], deltas: Deltas) -> Deltas:
     for atom in atoms:
         deltas = atom.run(deltas)
     return deltas
+
+
+def _shown(deltas: Deltas) -> tuple[Array, ...]:
+    return tuple(delta + 0.0 for delta in deltas)  # copies, with 0.0 for the -0.0 that masks leave
 
 
 def _blocks(tensors: Sequence[Array]) -> Iterator[Deltas]:

@@ -1,34 +1,49 @@
-"""Task arithmetic and its family: methods that work on what fine-tuning changed.
+"""Task arithmetic and its family: methods that work on what fine-tuning changed, each a chain of atoms.
 
 Task vectors are the differences between fine-tuned models and their base. Notation: tau_i = theta_i - theta_0
-for model i and base theta_0, w_i its weight, D_i = w_i tau_i.
+for model i and base theta_0, w_i its weight, D_i = w_i tau_i. A method thins the task vectors out (``sparsify``),
+merges them (``atoms``), and adds the result to the base:
+
+========================  ==================  =======================
+thinned out by            merged by the sum   merged by elected signs
+========================  ==================  =======================
+nothing                   task_arithmetic
+largest magnitudes                            ties
+lot                       dare_linear         dare_ties
+lot, by rank              della_linear        della
+magnitudes in the middle  breadcrumbs         breadcrumbs_ties
+========================  ==================  =======================
+
+What all have in common: mergekit computes in the dtype of the inputs, here it is float32 rounded once, and breaks
+ties in magnitude in no fixed order, where ours counts the lowest index as the larger. Without signs, ``normalize``
+refuses weights that cancel; mergekit leaves the sum undivided there, which is what ``normalize: false`` gives.
+``int8_mask`` is accepted without effect. Random methods agree with mergekit in distribution: it draws from one
+stream for the whole model, ours from one for each tensor and model.
 
 Values that are not numbers: an infinity or NaN in an input makes its own element NaN and leaves the others
-alone, but it counts as the largest magnitude when a method trims, and with ``rescale`` it spreads over the
+alone, but it counts as the largest magnitude when a method trims, and with ``rescale`` it can spread over the
 tensor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import torch
 
-from mergelab.methods import select, sums
+from mergelab.errors import MethodError, Problem
+from mergelab.methods.atoms import added_up, agreed
 from mergelab.methods.chain import Atom, Chain, chain
-from mergelab.methods.parameters import Parameter, PerModel, Shared, weights_must_not_cancel
+from mergelab.methods.parameters import INT8_MASK, Parameter, PerModel, Shared, weights_must_not_cancel
 from mergelab.methods.registry import method
-from mergelab.methods.tensors import Array, Arrays, Deltas
+from mergelab.methods.sparsify import Counts, divide, drop, drop_by_rank, restore_norm, trim, trim_below, trim_both_ends
+from mergelab.methods.tensors import Array, Arrays
 
-_INT8_MASK = Parameter(
-    name="int8_mask",
-    per_model=False,
-    kind=bool,
-    default=False,
-    doc="In mergekit: masks in less memory. No effect here.",
-    effect=False,
-)
+Weight = Annotated[Sequence[float], PerModel(dial=(-1, 2))]
+Density = Annotated[Sequence[float], PerModel(dial=(0, 1), default=1.0, low=0, high=1)]
+Lambda = Annotated[float, Shared(dial=(0, 2))]
+
 _UNUSED_DENSITY = Parameter(
     name="density",
     per_model=True,
@@ -49,161 +64,46 @@ _UNUSED_RESCALE = Parameter(
 )
 
 
-# Atoms ---------------------------------------------------------------------------------------------------
-
-
-def trim(density: Sequence[float], rescale: bool = False) -> Atom:
-    """Keep the largest magnitudes of each delta, max(1, int(density n)) of its n elements, and zero the rest.
-
-    TIES (arXiv:2306.01708, section 3, step 1), but for each tensor on its own as in mergekit, where the paper
-    trims the whole model at once. Equal magnitudes: the lowest index is kept first. ``rescale`` restores the
-    L1 norm: tau *= |tau|_1 / |trimmed|_1.
-    """
-
-    def run(deltas: Deltas) -> Deltas:
-        for delta, share in zip(deltas, density, strict=True):
-            count = select.kept(share, delta.numel())
-            if count == delta.numel():
-                continue
-            before = sums.absolute(delta) if rescale else 0.0
-            delta.mul_(select.largest(delta, count))
-            after = sums.absolute(delta) if rescale else 0.0
-            if after:
-                delta.mul_(before / after)
-        return deltas
-
-    return Atom("trim", run, elementwise=all(share == 1 for share in density))
-
-
-def weigh(weight: Sequence[float]) -> Atom:
-    """D_i = w_i tau_i."""
-
-    def run(deltas: Deltas) -> Deltas:
-        return [delta.mul_(factor) for delta, factor in zip(deltas, weight, strict=True)]
-
-    return Atom("weigh", run, elementwise=True)
-
-
-def elect_sign() -> Atom:
-    """For each element, elect the sign of sum_i D_i and zero every D_i of another sign.
-
-    TIES, section 3, step 2. A sum of zero elects plus, as in mergekit; the paper takes the majority sign of
-    the whole model there.
-    """
-
-    def run(deltas: Deltas) -> Deltas:
-        # Arithmetic instead of masks, which cost ten times as much where the signs are as good as random. A balance
-        # of -0.0 has no delta to lose. NaN passes through the clamp and stays.
-        balance = _add(deltas)
-        elected = torch.ones_like(balance).copysign_(balance)
-        return [delta.mul_(elected).clamp_min_(0).mul_(elected) for delta in deltas]
-
-    return Atom("elect sign", run, elementwise=True)
-
-
-def total() -> Atom:
-    """sum_i D_i."""
-    return Atom("sum", lambda deltas: [_add(deltas)], elementwise=True)
-
-
-def mean(weight: Sequence[float]) -> Atom:
-    """sum_i D_i / sum_i w_i. The weights must not cancel."""
-    divisor = sum(weight)
-    return Atom("mean", lambda deltas: [_add(deltas).div_(divisor)], elementwise=True)
-
-
-def disjoint_mean(weight: Sequence[float]) -> Atom:
-    """sum_i D_i / sum of the w_i whose D_i is not zero, element by element.
-
-    TIES, section 3, step 3, with weights as in mergekit. Where those weights cancel, the sum is left
-    undivided; mergekit does so where they cancel exactly, ours also where only rounding keeps them from it (a
-    remainder under 1e-6 of sum |w|).
-    """
-    negligible = 1e-6 * sum(abs(factor) for factor in weight)
-
-    def run(deltas: Deltas) -> Deltas:
-        divisor = torch.zeros_like(deltas[0])
-        for delta, factor in zip(deltas, weight, strict=True):
-            divisor.add_(delta.sign().abs_(), alpha=factor)  # 1 where it is not zero
-        divides = divisor.abs().gt_(negligible)  # 1 or 0; again without masks
-        divisor.mul_(divides).add_(divides.neg_().add_(1))
-        return [_add(deltas).div_(divisor)]
-
-    return Atom("disjoint mean", run, elementwise=True)
-
-
-def scale(factor: float) -> Atom:
-    """The merged task vector times lambda."""
-
-    def run(deltas: Deltas) -> Deltas:
-        return deltas if factor == 1 else [delta.mul_(factor) for delta in deltas]
-
-    return Atom("scale", run, elementwise=True)
-
-
-def _add(deltas: Deltas) -> Array:
-    """The sum in the order of the models, in a fresh tensor."""
-    result = deltas[0].clone()
-    for delta in deltas[1:]:
-        result.add_(delta)
-    return result
-
-
-# Methods -------------------------------------------------------------------------------------------------
-
-
-@method(
-    inputs=(1, None),
-    rule=weights_must_not_cancel,
-    accepts=(_UNUSED_DENSITY, _UNUSED_RESCALE, _INT8_MASK),
-)
+@method(inputs=(1, None), rule=weights_must_not_cancel, accepts=(_UNUSED_DENSITY, _UNUSED_RESCALE, INT8_MASK))
 def task_arithmetic(
-    models: Arrays,
-    base: Array,
-    *,
-    weight: Annotated[Sequence[float], PerModel(dial=(-1, 2))],
-    normalize: bool = False,
-    lambda_: Annotated[float, Shared(dial=(0, 2))] = 1.0,
+    models: Arrays, base: Array, *, weight: Weight, normalize: bool = False, lambda_: Lambda = 1.0
 ) -> Chain:
     """Task arithmetic: add weighted task vectors to the base.
 
     theta_0 + lambda sum_i w_i tau_i: Ilharco et al., "Editing Models with Task Arithmetic"
     (arXiv:2212.04089), section 2, with a weight per model. A negative weight unlearns (their "negation").
-
-    With ``normalize``, weights that cancel are refused; mergekit leaves the sum undivided there, which is
-    what ``normalize: false`` gives. ``density``, ``rescale`` and ``int8_mask`` are accepted without effect:
-    mergekit takes them and ignores them.
+    ``density`` and ``rescale`` are accepted without effect: mergekit takes them and ignores them.
 
     Args:
         weight: How much of each model's task vector is added.
         normalize: Divide the sum by the sum of the weights.
         lambda_: Factor on the merged task vector.
     """
-    merged = mean(weight) if normalize else total()
-    return chain(models, base, weigh(weight), merged, scale(lambda_))
+    return chain(models, base, *added_up(weight, normalize, lambda_))
 
 
-@method(inputs=(1, None), accepts=(_INT8_MASK,))
+@method(inputs=(1, None), accepts=(INT8_MASK,))
 def ties(
     models: Arrays,
     base: Array,
     *,
-    weight: Annotated[Sequence[float], PerModel(dial=(-1, 2))],
-    density: Annotated[Sequence[float], PerModel(dial=(0, 1), default=1.0, low=0, high=1)],
+    weight: Weight,
+    density: Density,
     normalize: bool = True,
     rescale: bool = False,
-    lambda_: Annotated[float, Shared(dial=(0, 2))] = 1.0,
+    trim_scope: Literal["tensor", "model"] = "tensor",
+    lambda_: Lambda = 1.0,
+    counts: Counts | None,
+    cutoffs: Sequence[float] | None,
 ) -> Chain:
     """TIES: trim task vectors, elect a sign for each element, and merge only those that agree with it.
 
     Yadav et al., "TIES-Merging: Resolving Interference When Merging Models" (arXiv:2306.01708), section 3 and
-    algorithm 1: trim each tau_i to its largest magnitudes, gamma = sign(sum_i D_i), mean of the D_i whose
-    sign is gamma, theta_0 + lambda times that. The paper trims the whole model at once and keeps 20 %; here,
-    as in mergekit, each tensor is trimmed on its own, ``density`` is 1 unless given, models are weighted
-    before the election, and a tie elects plus.
-
-    mergekit computes in the dtype of the inputs and breaks ties in magnitude in no fixed order; ours computes
-    in float32 and keeps the lowest index. ``int8_mask`` is accepted without effect.
+    algorithm 1: trim each tau_i to its largest magnitudes, gamma = sign(sum_i D_i), mean of the D_i whose sign is
+    gamma, theta_0 + lambda times that. As in mergekit, ``density`` is 1 unless given (the paper keeps 20 %), models
+    are weighted before the election, a tie elects plus, and each tensor is trimmed on its own. The paper trims the
+    whole model at once: ``trim_scope: model``, which keeps all that equals the last magnitude kept, as the paper's
+    code does.
 
     Args:
         weight: How much each model's task vector counts, in the election and in the mean.
@@ -211,7 +111,256 @@ def ties(
         normalize: Divide each element by the weights that agreed on it; off: the plain sum of those that
             agree.
         rescale: After trimming, scale each task vector back to its L1 norm.
+        trim_scope: Whether a density is a share of each tensor, as in mergekit, or of the whole model, as in the paper.
         lambda_: Factor on the merged task vector.
     """
-    merged = disjoint_mean(weight) if normalize else total()
-    return chain(models, base, trim(density, rescale), weigh(weight), elect_sign(), merged, scale(lambda_))
+    trimmed = trim(density, counts)
+    if trim_scope == "model" and any(share < 1 for share in density):
+        if cutoffs is None:
+            what = "trim_scope: model needs the magnitudes from which whole models are kept, and has none."
+            raise MethodError(Problem("ties", what, "Merge whole models, or set trim_scope: tensor."))
+        trimmed = trim_below(cutoffs)
+    back = _rescaled(models, base, density, rescale)
+    return chain(models, base, trimmed, *back, *agreed(weight, normalize, lambda_))
+
+
+@method(inputs=(1, None), rule=weights_must_not_cancel, accepts=(INT8_MASK,))
+def dare_linear(
+    models: Arrays,
+    base: Array,
+    *,
+    weight: Weight,
+    density: Density,
+    normalize: bool = False,
+    rescale: bool = True,
+    rescale_by: Literal["norm", "probability"] = "norm",
+    lambda_: Lambda = 1.0,
+    generator: torch.Generator,
+) -> Chain:
+    """DARE: drop elements of task vectors by lot, scale up the rest, and add them to the base.
+
+    Yu et al., "Language Models are Super Mario: Absorbing Abilities from Homologous Models as a Free Lunch"
+    (arXiv:2311.03099), section 3: m ~ Bernoulli(p), (1 - m) tau / (1 - p), then task arithmetic; density is 1 - p.
+    The division by 1 - p, which keeps the expectation, is ``rescale_by: probability``. mergekit scales each tensor to
+    the L1 norm that it had: ``rescale_by: norm``, the default; on large tensors the two are nearly the same.
+
+    Args:
+        weight: How much of each model's task vector is added.
+        density: Share of each task vector's elements that is kept, from 0 to 1.
+        normalize: Divide the sum by the sum of the weights.
+        rescale: Make up for what was dropped.
+        rescale_by: Whether to restore each tensor's L1 norm, as in mergekit, or divide by the density, as in the paper.
+        lambda_: Factor on the merged task vector.
+    """
+    back = _rescaled(models, base, density, rescale, rescale_by)
+    return chain(models, base, drop(density, generator), *back, *added_up(weight, normalize, lambda_))
+
+
+@method(inputs=(1, None), accepts=(INT8_MASK,))
+def dare_ties(
+    models: Arrays,
+    base: Array,
+    *,
+    weight: Weight,
+    density: Density,
+    normalize: bool = False,
+    rescale: bool = True,
+    rescale_by: Literal["norm", "probability"] = "norm",
+    lambda_: Lambda = 1.0,
+    generator: torch.Generator,
+) -> Chain:
+    """DARE with TIES: drop elements by lot, scale up the rest, and merge those that agree with the elected sign.
+
+    Thinned out as by ``dare_linear`` (arXiv:2311.03099, section 3), merged by steps 2 and 3 of TIES
+    (arXiv:2306.01708, algorithm 1) as by ``ties``, whose mean is a sum here unless ``normalize`` is set: mergekit's
+    default.
+
+    Args:
+        weight: How much each model's task vector counts, in the election and in the sum.
+        density: Share of each task vector's elements that is kept, from 0 to 1.
+        normalize: Divide each element by the weights that agreed on it.
+        rescale: Make up for what was dropped.
+        rescale_by: Whether to restore each tensor's L1 norm, as in mergekit, or divide by the density, as in the paper.
+        lambda_: Factor on the merged task vector.
+    """
+    back = _rescaled(models, base, density, rescale, rescale_by)
+    return chain(models, base, drop(density, generator), *back, *agreed(weight, normalize, lambda_))
+
+
+def _window_fits(values: Mapping[str, Any]) -> Problem | None:
+    """Rule of the DELLA family: probabilities from density - epsilon to density + epsilon, both inside 0 to 1."""
+    count = max(len(values["density"]), len(values["epsilon"]))
+    densities, epsilons = (one * count if len(one) == 1 else one for one in (values["density"], values["epsilon"]))
+    for place, (density, epsilon) in enumerate(zip(densities, epsilons, strict=False), start=1):
+        if 0 < density < 1 and not (density - epsilon > 0 and density + epsilon < 1):
+            what = f"density {density:g} ± epsilon {epsilon:g} reaches beyond 0 to 1, for model {place}."
+            room = min(density, 1 - density)
+            return Problem("", what, f"Give an epsilon below {room:.6g}, or another density.")
+    return None
+
+
+def _della_linear_rule(values: Mapping[str, Any]) -> Problem | None:
+    return _window_fits(values) or weights_must_not_cancel(values)
+
+
+Epsilon = Annotated[Sequence[float], PerModel(dial=(0, 0.5), default=0.15, low=0, high=1)]
+
+
+@method(inputs=(1, None), rule=_window_fits, accepts=(INT8_MASK,))
+def della(
+    models: Arrays,
+    base: Array,
+    *,
+    weight: Weight,
+    density: Density,
+    epsilon: Epsilon,
+    normalize: bool = True,
+    rescale: bool = True,
+    rescale_by: Literal["norm", "probability"] = "norm",
+    lambda_: Lambda = 1.0,
+    generator: torch.Generator,
+) -> Chain:
+    """DELLA: drop elements by lot, small ones more often, and merge those that agree with the elected sign.
+
+    Deep et al., "DELLA-Merging: Reducing Interference in Model Merging through Magnitude-Based Sampling"
+    (arXiv:2406.11617), section 3: drop (MagPrune), elect, fuse. An element is kept with a probability from density -
+    epsilon for the smallest magnitude of its row to density + epsilon for the largest; both must lie inside 0 to 1,
+    and the paper's epsilon is the whole width, twice as much. The paper divides what is kept by its own probability:
+    ``rescale_by: probability``. mergekit scales each tensor to the L1 norm that it had, ``rescale_by: norm``, the
+    default, which makes large elements larger and small ones smaller than they were on average. Rows are lines along
+    dimension 1, also of tensors with more than two; in a row of one element its probability is the density, where
+    mergekit stops.
+
+    Args:
+        weight: How much each model's task vector counts, in the election and in the mean.
+        density: Share of each task vector's elements that is kept on average, from 0 to 1.
+        epsilon: How much more than the density the probability of the largest element of a row is, and how much
+            less that of the smallest.
+        normalize: Divide each element by the weights that agreed on it; off: the plain sum of those that agree.
+        rescale: Make up for what was dropped.
+        rescale_by: Whether to restore each tensor's L1 norm, as in mergekit, or divide each element by its
+            probability, as in the paper.
+        lambda_: Factor on the merged task vector.
+    """
+    thinned = _dropped_by_rank(models, base, density, epsilon, rescale, rescale_by, generator)
+    return chain(models, base, *thinned, *agreed(weight, normalize, lambda_))
+
+
+@method(inputs=(1, None), rule=_della_linear_rule, accepts=(INT8_MASK,))
+def della_linear(
+    models: Arrays,
+    base: Array,
+    *,
+    weight: Weight,
+    density: Density,
+    epsilon: Epsilon,
+    normalize: bool = False,
+    rescale: bool = True,
+    rescale_by: Literal["norm", "probability"] = "norm",
+    lambda_: Lambda = 1.0,
+    generator: torch.Generator,
+) -> Chain:
+    """DELLA without signs: drop elements by lot, small ones more often, and add the rest to the base.
+
+    Thinned out as by ``della`` (arXiv:2406.11617, section 3, drop), merged as by ``task_arithmetic``.
+
+    Args:
+        weight: How much of each model's task vector is added.
+        density: Share of each task vector's elements that is kept on average, from 0 to 1.
+        epsilon: How much more than the density the probability of the largest element of a row is, and how much
+            less that of the smallest.
+        normalize: Divide the sum by the sum of the weights.
+        rescale: Make up for what was dropped.
+        rescale_by: Whether to restore each tensor's L1 norm, as in mergekit, or divide each element by its
+            probability, as in the paper.
+        lambda_: Factor on the merged task vector.
+    """
+    thinned = _dropped_by_rank(models, base, density, epsilon, rescale, rescale_by, generator)
+    return chain(models, base, *thinned, *added_up(weight, normalize, lambda_))
+
+
+Gamma = Annotated[Sequence[float], PerModel(dial=(0, 0.1), default=0.01, low=0, high=1)]
+
+
+@method(inputs=(1, None), rule=weights_must_not_cancel, accepts=(INT8_MASK,))
+def breadcrumbs(
+    models: Arrays,
+    base: Array,
+    *,
+    weight: Weight,
+    density: Density,
+    gamma: Gamma,
+    normalize: bool = False,
+    rescale: bool = False,
+    lambda_: Lambda = 1.0,
+    counts: Counts | None,
+) -> Chain:
+    """Breadcrumbs: drop the largest and the smallest elements of task vectors, and add the rest to the base.
+
+    Davari and Belilovsky, "Model Breadcrumbs: Scaling Multi-Task Model Merging with Sparse Masks"
+    (arXiv:2312.06795), section 3: a mask for each layer cuts off both tails, then theta_0 + lambda times the sum. As in
+    mergekit, the tails are given by what is kept: ``density`` of the elements, below the share ``gamma`` of outliers;
+    each tensor is masked on its own, and a density of 1 drops nothing, outliers included.
+
+    Args:
+        weight: How much of each model's task vector is added.
+        density: Share of each task vector's elements that is kept, from 0 to 1.
+        gamma: Share of the largest elements that is dropped, as long as enough are left for the density.
+        normalize: Divide the sum by the sum of the weights.
+        rescale: Scale each task vector back to its L1 norm.
+        lambda_: Factor on the merged task vector.
+    """
+    thinned = trim_both_ends(density, gamma, counts), *_rescaled(models, base, density, rescale)
+    return chain(models, base, *thinned, *added_up(weight, normalize, lambda_))
+
+
+@method(inputs=(1, None), accepts=(INT8_MASK,))
+def breadcrumbs_ties(
+    models: Arrays,
+    base: Array,
+    *,
+    weight: Weight,
+    density: Density,
+    gamma: Gamma,
+    normalize: bool = False,
+    rescale: bool = False,
+    lambda_: Lambda = 1.0,
+    counts: Counts | None,
+) -> Chain:
+    """Breadcrumbs with TIES: drop the largest and the smallest elements, and merge those that agree in sign.
+
+    Thinned out as by ``breadcrumbs`` (arXiv:2312.06795, section 3), merged by steps 2 and 3 of TIES
+    (arXiv:2306.01708, algorithm 1) as by ``ties``, with the sum for the mean unless ``normalize`` is set.
+
+    Args:
+        weight: How much each model's task vector counts, in the election and in the sum.
+        density: Share of each task vector's elements that is kept, from 0 to 1.
+        gamma: Share of the largest elements that is dropped, as long as enough are left for the density.
+        normalize: Divide each element by the weights that agreed on it.
+        rescale: Scale each task vector back to its L1 norm.
+        lambda_: Factor on the merged task vector.
+    """
+    thinned = trim_both_ends(density, gamma, counts), *_rescaled(models, base, density, rescale)
+    return chain(models, base, *thinned, *agreed(weight, normalize, lambda_))
+
+
+def _rescaled(
+    models: Arrays, base: Array, density: Sequence[float], rescale: bool, rescale_by: str = "norm"
+) -> tuple[Atom, ...]:
+    if not rescale:
+        return ()
+    return (divide(density) if rescale_by == "probability" else restore_norm(models, base, density),)
+
+
+def _dropped_by_rank(
+    models: Arrays,
+    base: Array,
+    density: Sequence[float],
+    epsilon: Sequence[float],
+    rescale: bool,
+    rescale_by: str,
+    generator: torch.Generator,
+) -> tuple[Atom, ...]:
+    if rescale and rescale_by == "probability":
+        return (drop_by_rank(density, epsilon, generator, unbiased=True),)
+    return drop_by_rank(density, epsilon, generator), *_rescaled(models, base, density, rescale)

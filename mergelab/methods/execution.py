@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from mergelab.errors import MethodError, Problem, raise_all
+from mergelab.methods import select
 from mergelab.methods.chain import Chain, Stage
-from mergelab.methods.registry import Method, Numbers
-
-Counts = MutableMapping[int, Tensor]
-"""Place of a model -> counts of the magnitudes of its task vector."""
+from mergelab.methods.registry import Method, Numbers, get
+from mergelab.methods.sparsify import Counts
 
 
 @torch.no_grad()
@@ -80,31 +81,68 @@ def apply(
 
 
 @torch.no_grad()
-def stages(
-    method: Method,
-    models: Sequence[Tensor],
-    base: Tensor | None,
-    numbers: Numbers,
+def explain(
+    method: Method | str,
+    models: Sequence[Tensor | Sequence[float]],
+    base: Tensor | Sequence[float] | None = None,
+    numbers: Numbers = MappingProxyType({}),
     *,
     seed: int = 0,
     name: str = "",
     depth: float = 0.0,
     cutoffs: Sequence[float] | None = None,
 ) -> tuple[Stage, ...]:
-    """What stands after each step of ``method``, in the working precision, the unrounded result last.
+    """What stands after each step of a method: the models, the steps of its chain, and last the unrounded result.
 
-    Arguments and errors as for ``apply``, floating tensors with values only. A method that is no chain has
-    one stage.
+    All in the working precision, copies that are safe to keep. A method that is no chain has its result for its only
+    step. ::
+
+        for stage in explain("ties", [[3, -1], [-2, -3]], [1, 1], {"weight": 0.5, "density": 0.5}):
+            print(stage.name, stage.tensors, stage.doc)
+
+    Args:
+        method: from ``get``, or its name.
+        models, base: floating tensors that hold values, or plain lists of numbers.
+        numbers, seed, name, depth: as for ``apply``, which makes the same of them.
+        cutoffs: as for ``apply``; without them, these tensors are taken for the whole models.
+
+    Raises:
+        MethodError: as for ``apply``; or the tensors hold no values.
     """
-    values = _checked(method, models, base, numbers, dtype=torch.float32, name=name)
-    if not models[0].is_floating_point() or models[0].is_meta:
-        what = f"cannot show steps on a {models[0].device.type} tensor of {models[0].dtype}."
+    method = get(method) if isinstance(method, str) else method
+    tensors = [_tensor(method, f"model {place}", one) for place, one in enumerate(models, start=1)]
+    start = None if base is None else _tensor(method, "base", base)
+    values = _checked(method, tensors, start, numbers, dtype=torch.float32, name=name)
+    first = tensors[0]
+    if not first.is_floating_point() or first.is_meta or not first.numel():
+        kind = "empty" if not first.numel() else first.device.type
+        what = f"cannot show steps on a tensor that is {kind} and {first.dtype}."
         raise MethodError(Problem(_place(method, name), what, "Give floating tensors that hold values."))
+    working = _working([*tensors, *([] if start is None else [start])])
+    if "cutoffs" in method.extras and cutoffs is None and start is not None:
+        deltas = [model.to(working) - start.to(working) for model in tensors]
+        shares = zip(deltas, values["density"], strict=True)
+        cutoffs = [select.cutoff(partial(iter, (delta,)), share, delta.numel(), working) for delta, share in shares]
     extras = {"generator": _generator(seed, name), "depth": depth, "counts": None, "cutoffs": cutoffs}
-    outcome = _call(method, models, base, values=values, extras=extras)
-    if isinstance(outcome, Chain):
-        return tuple(outcome.stages())
-    return (Stage(method.name, (outcome.clone(),)),)
+    outcome = _call(method, tensors, start, values=values, extras=extras)
+    given = tuple(model.to(working, copy=True) for model in tensors)
+    steps = tuple(outcome.stages()) if isinstance(outcome, Chain) else (_only_stage(method, outcome),)
+    return (Stage("models", given, "What the models hold."), *steps)
+
+
+def _only_stage(method: Method, outcome: Tensor) -> Stage:
+    _, _, doc = method.summary.rpartition(": ")
+    return Stage(method.name, (outcome.clone(),), doc[:1].upper() + doc[1:])
+
+
+def _tensor(method: Method, who: str, given: Tensor | Sequence[float]) -> Tensor:
+    if isinstance(given, Tensor):
+        return given
+    try:
+        return torch.tensor(given, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        what = f"{who} is neither a tensor nor a list of numbers: {error}."
+        raise MethodError(Problem(method.name, what, "Give numbers, as many in each list.")) from error
 
 
 def _call(
@@ -115,13 +153,16 @@ def _call(
     values: dict[str, Any],
     extras: dict[str, Any],
 ) -> Tensor | Chain:
-    inputs = [*models, *([] if base is None else [base])]
-    working = torch.float64 if any(one.dtype == torch.float64 for one in inputs) else torch.float32
+    working = _working([*models, *([] if base is None else [base])])
     arguments = {argument: values[number] for number, argument in method.arguments.items()}
     if method.base != "none":
         arguments["base"] = None if base is None else base.to(working)
     arguments |= {extra: extras[extra] for extra in method.extras}
     return method.function(_Cast(models, working), **arguments)
+
+
+def _working(inputs: Sequence[Tensor]) -> torch.dtype:
+    return torch.float64 if any(one.dtype == torch.float64 for one in inputs) else torch.float32
 
 
 class _Cast(Sequence[Tensor]):

@@ -231,3 +231,13 @@ def weights_must_not_cancel(values: Mapping[str, Any]) -> Problem | None:
     if values["normalize"] and abs(sum(weight)) <= 1e-8 * sum(abs(factor) for factor in weight):
         return Problem("", "the weights sum to zero.", "Change a weight, or set normalize: false.")
     return None
+
+
+INT8_MASK: Final = Parameter(
+    name="int8_mask",
+    per_model=False,
+    kind=bool,
+    default=False,
+    doc="In mergekit: masks in less memory. No effect here.",
+    effect=False,
+)

@@ -142,12 +142,6 @@ def _parameter_problems(parameter: Parameter, given: Any, models: int | None) ->
     return found
 
 
-# A name that mergekit knows is no slip of the pen: its nearest neighbour here is another method.
-MERGEKIT: tuple[str, ...] = (
-    "nuslerp", "multislerp", "karcher", "dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs",
-    "breadcrumbs_ties", "model_stock", "sce", "nearswap", "arcee_fusion", "ram", "ramplus_tl",
-)  # fmt: skip
-
 _METHODS: dict[str, Method] = {}
 
 
@@ -163,10 +157,7 @@ def get(name: str) -> Method:
         MethodError: there is none; the hint names the closest.
     """
     if name not in _METHODS:
-        hint = did_you_mean(name, names())
-        if name in MERGEKIT:
-            hint = f"mergekit has it, mergelab not yet. Here: {', '.join(names())}."
-        raise MethodError(Problem("merge method", f"there is no method {name!r}.", hint))
+        raise MethodError(Problem("merge method", f"there is no method {name!r}.", did_you_mean(name, names())))
     return _METHODS[name]
 
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
-from mergelab.methods.tensors import Array
+from mergelab.methods.tensors import Array, PerVector, Vectors
 
 _ROW = 1 << 14  # below the 32768 elements from which torch splits a single sum among threads
 _BLOCK = 1 << 18  # elements converted at a time: 2 MiB of float64, which stays in the cache
@@ -23,6 +24,18 @@ def dot(left: Array, right: Array) -> float:
     return _total(lambda a, b: a.double() * b, left, right)
 
 
+def dots(left: Vectors, right: Vectors) -> PerVector:
+    """Inner product of each row of ``left`` with that row of ``right``: float64, one for each row."""
+    if len(left) == 1:
+        return torch.tensor([dot(left, right)], dtype=torch.float64, device=left.device)
+    found = torch.zeros(len(left), dtype=torch.float64, device=left.device)
+    together = max(1, _BLOCK // min(left.shape[1], _ROW))
+    for place, *rows in zip(*(tensor.split(together) for tensor in (found, left, right)), strict=True):
+        for ours, theirs in zip(*(tensor.split(_ROW, dim=1) for tensor in rows), strict=True):
+            place.add_((ours.double() * theirs).sum(dim=1))
+    return found
+
+
 def norm(values: Array) -> float:
     """Euclidean length of a tensor read as a vector."""
     return math.sqrt(dot(values, values))
@@ -31,6 +44,11 @@ def norm(values: Array) -> float:
 def absolute(values: Array) -> float:
     """L1 norm of a tensor read as a vector: sum of absolute values."""
     return _total(lambda a: a.double().abs(), values)
+
+
+def distance(left: Array, right: Array) -> float:
+    """L1 norm of the difference of two tensors, which is taken in their own dtype."""
+    return _total(lambda a, b: (a - b).double().abs(), left, right)
 
 
 def _total(terms: Callable[..., Tensor], *tensors: Tensor) -> float:

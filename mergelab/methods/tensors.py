@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
 
 Array = Float[Tensor, "*shape"]
@@ -15,3 +15,9 @@ Arrays = Sequence[Array]
 
 Deltas = list[Array]
 """Task vectors: each model minus the base, in the order of the models."""
+
+Vectors = Float[Tensor, "vectors size"]
+"""A tensor read as vectors, one a row, for methods that know lengths and angles."""
+
+PerVector = Float64[Tensor, " vectors"]
+"""One number for each of those vectors."""

@@ -1,7 +1,27 @@
-"""Third floor: plans made real, in memory (assembly) or on disk (forge)."""
+"""Third floor: plans made real, in memory (assembly) or on disk (forge), and whether they can be (verdict).
 
-from mergelab.models.assembly import Assembly, Changes, assemble
-from mergelab.models.forge import merge
-from mergelab.models.speak import Stopped
+Names are looked up when first used: a recipe that cannot work is refused before transformers is loaded.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mergelab.models.assembly import Assembly, Changes, assemble
+    from mergelab.models.forge import merge
+    from mergelab.models.speak import Stopped
 
 __all__ = ["Assembly", "Changes", "Stopped", "assemble", "merge"]
+
+_HOMES = {"Assembly": "assembly", "Changes": "assembly", "Stopped": "speak", "assemble": "assembly", "merge": "forge"}
+
+
+def __getattr__(name: str) -> object:
+    """Import what ``name`` stands for when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mergelab.models' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(f"mergelab.models.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -15,13 +15,14 @@ from typing import Any, Self
 import torch
 
 from mergelab.errors import AssemblyError, Problem
-from mergelab.models.config import NAMES, stack_config
-from mergelab.models.pour import pour
+from mergelab.models.config import NAMES, generation_settings, stack_config
+from mergelab.models.pour import Findings, pour
 from mergelab.models.shell import build_shell
 from mergelab.models.speak import Stopped, write
-from mergelab.models.tokenizer import load_tokenizer
-from mergelab.recipes.plan import Plan, Step, plan
+from mergelab.models.tokenizer import merged_tokenizer, same_tokenizer
+from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
+from mergelab.recipes.step import Step
 from mergelab.weights import Source
 
 _CLOSED = Problem("assembly", "is closed.", "Assemble the recipe again.")
@@ -58,6 +59,8 @@ class Assembly:
     ) -> None:
         self._device = _usable(device)
         self._tensors: dict[Step, torch.Tensor] = {}
+        self._poured: dict[Step, torch.Tensor] = {}
+        self._findings = Findings()
         self._model: Any = None
         self._tokenizer: Any = None
         self._configs: dict[Source, dict[str, Any]] = {}
@@ -84,9 +87,9 @@ class Assembly:
 
     @property
     def tokenizer(self) -> Any:
-        """The donor's tokenizer, loaded when first asked for."""
+        """The merged model's tokenizer, made when first asked for."""
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self.plan.donor)
+            self._tokenizer = merged_tokenizer(self.plan)
         return self._tokenizer
 
     def say(self, prompt: str, *, max_new_tokens: int = 32) -> str:
@@ -117,6 +120,8 @@ class Assembly:
         """Let go of the model and its tensors. May be called twice."""
         self._model = None
         self._tensors.clear()
+        self._poured.clear()
+        self._findings = Findings()
         self._slots.clear()
         self._shell = None
 
@@ -130,16 +135,18 @@ class Assembly:
 
     def _turn(self, planned: Plan, stop: Callable[[], bool]) -> Changes:
         started = time.perf_counter()
-        made: dict[Step, torch.Tensor] = {}
-        fresh: list[Step] = []
+        poured: dict[Step, torch.Tensor] = {}
         for step in planned.steps:
             if stop():
                 raise Stopped
-            kept = self._tensors.get(step)
-            if kept is None:
-                fresh.append(step)
-                kept = pour(step, planned.checkpoints, self._device)
-            made[step] = kept
+            maker = step.maker  # layers of a stage that are only moved, or used twice, are made once
+            if maker not in poured:
+                known = self._poured.get(maker)
+                poured[maker] = (
+                    pour(maker, planned.checkpoints, self._device, self._findings) if known is None else known
+                )
+        made = {step: poured[step.maker] for step in planned.steps}
+        fresh = [step for step in planned.steps if step not in self._tensors]
         config = stack_config(planned, self._configs)
         shell = (config, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
         rebuild = shell != self._shell or any(step.name not in self._slots for step in fresh)
@@ -150,10 +157,12 @@ class Assembly:
             for step in fresh:
                 for module, name in self._slots[step.name]:
                     module._parameters[name] = torch.nn.Parameter(made[step], requires_grad=False)
-        if rebuild or self.plan.donor is not planned.donor:
+        other_tokens = not same_tokenizer(self.plan, planned)
+        if other_tokens:
             self._tokenizer = None
+        if rebuild or other_tokens or self.plan.root is not planned.root:
             self._model.generation_config = _generation_config(planned, self._model.config)
-        self.plan, self._tensors = planned, made
+        self.plan, self._tensors, self._poured = planned, made, poured
         seconds = time.perf_counter() - started
         size = sum(made[step].nbytes for step in fresh)
         return Changes(len(fresh), len(planned.steps), size, seconds, rebuild)
@@ -163,10 +172,8 @@ def _generation_config(planned: Plan, config: Any) -> Any:
     """The donor's, as it will be written beside the weights; where it has none, what its config says."""
     from transformers import GenerationConfig
 
-    settings = planned.donor.path("generation_config.json")
-    if settings is None:
-        return GenerationConfig.from_model_config(config)
-    return GenerationConfig.from_pretrained(settings.parent, local_files_only=True)
+    settings = generation_settings(planned)
+    return GenerationConfig.from_model_config(config) if settings is None else GenerationConfig.from_dict(settings)
 
 
 def _usable(device: str | torch.device) -> torch.device:

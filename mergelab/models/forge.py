@@ -14,15 +14,14 @@ from pathlib import Path
 import torch
 
 from mergelab.errors import OutputError, Problem
-from mergelab.models.config import stack_config
-from mergelab.models.pour import pour
-from mergelab.models.tokenizer import FILES
+from mergelab.models.config import generation_settings, stack_config
+from mergelab.models.pour import Findings, pour
+from mergelab.models.tokenizer import write_tokenizer
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.weights.shards import Shard, ShardWriter, index, layout
 
 RECIPE_FILE = "mergelab_recipe.yml"
-COPIED: tuple[str, ...] = ("generation_config.json", *FILES)
 
 
 def merge(
@@ -62,8 +61,8 @@ def merge(
         shutil.rmtree(partial, ignore_errors=True)  # what an earlier run left that was killed
         partial.mkdir(parents=True)
         shards = layout(((step.name, step.dtype, step.shape) for step in planned.steps), shard_bytes=shard_bytes)
-        _write_weights(planned, shards, partial, device, progress)
         _write_rest(planned, config, partial)
+        _write_weights(planned, shards, partial, device, progress)
         _put_in_place(partial, folder)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})."
@@ -82,9 +81,9 @@ def _check_place(planned: Plan, folder: Path, *, force: bool) -> None:
         )
     if folder.exists() and not folder.is_dir():
         raise OutputError(Problem(str(folder), "is a file.", "Choose another place: only folders are replaced."))
-    for source in planned.checkpoints:
-        home = source.folder.resolve() if source.folder else None
-        if home and (folder.resolve() in (home, *home.parents) or home in folder.resolve().parents):
+    homes = [(place.resolve(), source) for source in planned.checkpoints for place in source.folders]
+    for home, source in homes:
+        if folder.resolve() in (home, *home.parents) or home in folder.resolve().parents:
             what = f"holds, or lies in, the source {str(source)!r}."
             raise OutputError(Problem(str(folder), what, "A source is never changed: choose another folder."))
     if folder.exists() and not (folder / RECIPE_FILE).is_file() and any(folder.iterdir()):
@@ -108,13 +107,14 @@ def _write_weights(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     steps = iter(planned.steps)
+    findings = Findings()
     done = 0
     with torch.inference_mode():
         for shard in shards:
             with ShardWriter(folder, shard) as writer:
                 for _ in shard.specs:
                     step = next(steps)
-                    writer.write(step.name, pour(step, planned.checkpoints, device))
+                    writer.write(step.name, pour(step, planned.checkpoints, device, findings))
                     done += 1
                     if progress:
                         progress(done, len(planned.steps))
@@ -124,10 +124,10 @@ def _write_weights(
 
 def _write_rest(planned: Plan, config: dict[str, object], folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    for name in COPIED:
-        path = planned.donor.path(name)
-        if path is not None:
-            shutil.copyfile(path, folder / name)
+    settings = generation_settings(planned)
+    if settings is not None:
+        (folder / "generation_config.json").write_text(json.dumps(settings, indent=2) + "\n")
+    write_tokenizer(planned, folder)
     (folder / RECIPE_FILE).write_text(planned.recipe.to_yaml(), encoding="utf-8")
 
 

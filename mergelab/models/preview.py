@@ -20,6 +20,7 @@ from mergelab.models.speak import Stopped, next_token, write
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import Model
 from mergelab.recipes.recipe import Part, Recipe, Slice
+from mergelab.recipes.vocabulary import Alignment
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 MERGED = "merged"
@@ -143,7 +144,7 @@ class Preview:
         self._merged: Assembly | None = None
         self._own: dict[str, Assembly] = {}
         self._known: dict[tuple[str, str], _Said] = {}
-        self._alike: dict[tuple[Source, str], Mapping[str, int] | None] = {}
+        self._alike: dict[tuple[Source, Alignment | None, str], Mapping[str, int] | None] = {}
         self._ready = threading.Condition()
         self._asked: tuple[int, Recipe, str] | None = None
         self._newest = 0
@@ -262,12 +263,13 @@ class Preview:
         Compared once: they are long.
         """
         assert self._merged is not None  # noqa: S101 - set by _answer before it asks
-        donor = self._merged.plan.donor.source
+        donor, alignment = self._merged.plan.donor.source, self._merged.plan.alignment
         for name, own in self._own.items():
-            if (donor, name) not in self._alike:
+            if (donor, alignment, name) not in self._alike:
                 theirs = own.tokenizer.get_vocab()
-                self._alike[donor, name] = None if theirs == self._merged.tokenizer.get_vocab() else theirs
-        return {MERGED: None, **{name: self._alike[donor, name] for name in self._own}}
+                same = theirs == self._merged.tokenizer.get_vocab()
+                self._alike[donor, alignment, name] = None if same else theirs
+        return {MERGED: None, **{name: self._alike[donor, alignment, name] for name in self._own}}
 
     def _write(self, generation: int, speaker: str, prompt: str, overtaken: Callable[[], bool]) -> None:
         said = self._known.get((speaker, prompt))
@@ -334,9 +336,8 @@ def _table(
     ids = sorted(dict.fromkeys(first), key=lambda token: (-float(merged[token]), token))
 
     def probability(name: str, token: int) -> float:
-        own: int | None = token
-        if not alike[name]:
-            own = (vocabularies[name] or {}).get(tokenizer.convert_ids_to_tokens(token))
+        theirs = vocabularies[name]
+        own = token if theirs is None else theirs.get(tokenizer.convert_ids_to_tokens(token))
         return float(heads[name][own].exp()) if own is not None and own < len(heads[name]) else float("nan")
 
     # Some tokenizers show the space before a word only where something stands before it.

@@ -4,9 +4,10 @@ Never reads a tensor.
 """
 
 from mergelab.recipes.check import check
-from mergelab.recipes.plan import Home, Input, Layer, Plan, Step, plan
+from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.presets import GOLIATH, graft, interleave, repeat, stack, upscale
 from mergelab.recipes.recipe import Part, Recipe, Rule, Setting, Slice, numbers
+from mergelab.recipes.step import Home, Input, Layer, Step
 
 __all__ = [
     "GOLIATH", "Home", "Input", "Layer", "Part", "Plan", "Recipe", "Rule", "Setting", "Slice", "Step", "check", "graft",

@@ -4,41 +4,156 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
 
 from mergelab import methods
 from mergelab.errors import MethodError, Problem, did_you_mean
 from mergelab.methods import REQUIRED, Method
 from mergelab.recipes.recipe import Numbers, Part, Recipe, Scalar, Slice
+from mergelab.recipes.templates import TEMPLATES, jinja_error
+from mergelab.recipes.yaml_text import step
+from mergelab.weights import Source
 
-DTYPES: Mapping[str, str] = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
+DTYPES: Final[Mapping[str, str]] = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
+_AT_THE_TOP: Final = ("dtype", "out_dtype", "base_model", "merge_method", "tokenizer_source", "chat_template", "seed")
+SHORTEST_TEMPLATE: Final = 20
+"""Characters of a jinja text, as mergekit counts: anything shorter is a misspelt name."""
 
 
 def check(recipe: Recipe) -> tuple[Problem, ...]:
-    """Every problem that shows without opening a source: method, number of sources, ranges, names and values of
-    numbers.
+    """Every problem that shows without opening a source: methods, number of sources, ranges, names and values of
+    numbers, tokens, stages.
 
-    Places are written as a path into the recipe: ``slices[1].sources[0].parameters.weight``.
+    Places are written as a path into the recipe: ``slices[1].sources[0].parameters.weight``; those of an earlier stage
+    begin with its name.
     """
-    found: list[Problem] = []
-    method = None
-    try:
-        method = methods.get(recipe.method)
-    except MethodError as error:
-        found += [Problem("merge_method", problem.what, problem.hint) for problem in error.problems]
+    *stages, own = check_documents(recipe)
+    found = [
+        Problem(f"stage {stage.name!r}, {problem.where}", problem.what, problem.hint)
+        for stage, problems in zip(recipe.stages, stages, strict=True)
+        for problem in problems
+    ]
+    return (*found, *own)
+
+
+def check_documents(recipe: Recipe) -> tuple[tuple[Problem, ...], ...]:
+    """The problems of each earlier stage, and then those of the recipe itself."""
+    documents = (*recipe.stages, recipe)
+    return tuple((*_document(document), *_stage(documents, place)) for place, document in enumerate(documents))
+
+
+def _document(recipe: Recipe) -> tuple[Problem, ...]:
+    body = _body(recipe)
+    found = [*_method(recipe.method, "merge_method")]
+    for index, piece in enumerate(recipe.slices):
+        if piece.method is not None:
+            found += _method(piece.method, f"{body}slices[{index}].merge_method")
     for key, dtype in (("dtype", recipe.dtype), ("out_dtype", recipe.out_dtype)):
         if dtype is not None and dtype not in DTYPES.values():
             found.append(
                 Problem(key, f"{dtype!r} is not a dtype to merge in.", f"Known: {', '.join(DTYPES.values())}.")
             )
-    found += _numbers(recipe.numbers, "parameters", method, own=False)
+    readers = [_known(name) for name in dict.fromkeys(map(recipe.method_of, recipe.slices))]
+    found += _numbers(recipe.numbers, "parameters", readers)
+    found += _numbers(recipe.module_numbers, f"{body}parameters", readers)
+    if recipe.module not in (None, "default") or (recipe.module_numbers and not recipe.module):
+        what = f"{recipe.module!r} is not the module of a decoder-only model."
+        found.append(Problem("modules", what, "Name it 'default', or give its numbers to the recipe."))
+    found += _vocabulary(recipe)
     if not recipe.slices:
-        found.append(Problem("slices", "is empty.", "Give at least one slice."))
+        found.append(Problem(f"{body}slices", "is empty.", "Give at least one slice."))
     for index, piece in enumerate(recipe.slices):
-        found += _slice(recipe, piece, method, f"slices[{index}]")
-    if method is not None and not found:
+        found += _slice(recipe, piece, _known(recipe.method_of(piece)), f"{body}slices[{index}]")
+    if not found:
         for index, piece in enumerate(recipe.slices):
-            found += _together(recipe, piece, method, f"slices[{index}]")
+            found += _together(recipe, piece, methods.get(recipe.method_of(piece)), f"{body}slices[{index}]")
     return tuple(found)
+
+
+def _method(name: str, where: str) -> Iterator[Problem]:
+    try:
+        methods.get(name)
+    except MethodError as error:
+        yield from (Problem(where, problem.what, problem.hint) for problem in error.problems)
+
+
+def _known(name: str) -> Method | None:
+    return methods.get(name) if name in methods.names() else None
+
+
+def _body(recipe: Recipe) -> str:
+    """What stands before ``models`` and ``slices`` in paths."""
+    return f"modules.{recipe.module}." if recipe.module else ""
+
+
+def _stage(documents: Sequence[Recipe], place: int) -> Iterator[Problem]:
+    """What is wrong with a document among the others: its name, the names it uses, its use."""
+    recipe, before, after = documents[place], documents[:place], documents[place + 1 :]
+    if after and not recipe.name:
+        yield Problem("name", "is missing.", "Every document but the last has a name:, by which later ones use it.")
+    again = any(recipe.name == other.name for other in before if recipe.name)
+    if again:
+        yield Problem("name", f"{recipe.name!r} is the name of an earlier document.", "Give each its own name.")
+    if after and recipe.stages:
+        yield Problem("", "has stages of its own.", "List all stages in the last recipe, in order.")
+    later = {Source(other.name) for other in after if other.name}
+    for path, source in _mentions(recipe) if len(documents) > 1 else ():
+        if recipe.name and source == Source(recipe.name) and not again:
+            yield Problem(path, f"{str(source)!r} is also the name of this document.", "Rename the document.")
+        elif source in later:
+            what = f"{str(source)!r} is a document that comes later."
+            yield Problem(path, what, "Move that document before this one.")
+    used = [source for other in after for _, source in _mentions(other)]
+    if after and recipe.name and Source(recipe.name) not in used:
+        close = difflib.get_close_matches(recipe.name, [str(source) for source in used], n=1, cutoff=0.6)
+        what = f"no later document uses {recipe.name!r} as a model{f', but {close[0]!r}' if close else ''}."
+        yield Problem("name", what, "Use it, or delete the document.")
+
+
+def _mentions(recipe: Recipe) -> Iterator[tuple[str, Source]]:
+    """Every model or stage that a document names, with its path."""
+    body = _body(recipe)
+    if recipe.base:
+        yield "base_model", recipe.base
+    for index, piece in enumerate(recipe.slices):
+        if piece.base:
+            yield f"{body}slices[{index}].base_model", piece.base
+        place = f"{body}models" if is_whole(recipe) else f"{body}slices[{index}].sources"
+        yield from ((f"{place}[{at}].model", part.source) for at, part in enumerate(piece.parts))
+    if recipe.vocabulary:
+        if isinstance(recipe.vocabulary.source, Source):
+            yield "tokenizer_source" if recipe.vocabulary.legacy else "tokenizer.source", recipe.vocabulary.source
+        for text, token in recipe.vocabulary.tokens:
+            if token.source:
+                yield f"{step('tokenizer.tokens', text)}.source", token.source
+
+
+def _vocabulary(recipe: Recipe) -> Iterator[Problem]:
+    asked, words = recipe.chat_template, recipe.vocabulary
+    names = ("auto", *TEMPLATES)
+    if asked is not None and asked not in names and ("{" not in asked or len(asked) < SHORTEST_TEMPLATE):
+        hint = did_you_mean(asked, names)
+        yield Problem("chat_template", f"{_short(asked)!r} is no known template, and no jinja text.", hint)
+    elif asked is not None and asked not in names and (why := jinja_error(asked)):
+        yield Problem("chat_template", f"is no jinja: {why}.", "Mend it: transformers would refuse it as well.")
+    if words is None:
+        return
+    if isinstance(words.source, str) and words.source not in ("union", "base"):
+        where = "tokenizer_source" if words.legacy else "tokenizer.source"
+        yield Problem(where, f"{words.source!r} is not text for a tokenizer.", "Give union, base or a model.")
+    if words.pad_to_multiple_of is not None and words.pad_to_multiple_of < 1:
+        what = f"{words.pad_to_multiple_of} is not a number of rows."
+        yield Problem("tokenizer.pad_to_multiple_of", what, "Give a whole number of at least 1, such as 64.")
+    if words.legacy and (words.pad_to_multiple_of is not None or words.tokens):
+        yield Problem("tokenizer_source", "says a source only.", "Write tokenizer: for padding and single tokens.")
+    for text, token in words.tokens:
+        where = step("tokenizer.tokens", text)
+        if not text:
+            yield Problem(where, "is an empty token.", "Name a token by its text.")
+        if (token.zero and token.source) or (token.token is not None and not token.source):
+            yield Problem(f"{where}.source", "contradicts itself.", "Give a model, with or without a token, or zero.")
+        if isinstance(token.token, int) and token.token < 0:
+            yield Problem(f"{where}.source.token_id", f"{token.token} is no id of a token.", "Ids count from 0.")
 
 
 def models_of(recipe: Recipe, piece: Slice, method: Method) -> tuple[tuple[Part, ...], Part | None]:
@@ -66,16 +181,17 @@ def is_whole(recipe: Recipe) -> bool:
 
 def _slice(recipe: Recipe, piece: Slice, method: Method | None, where: str) -> Iterator[Problem]:
     whole_recipe = is_whole(recipe)
-    place = "models" if whole_recipe else f"{where}.sources"
-    if whole_recipe and (piece.base or piece.numbers):
-        what = "a recipe of whole models has one base and one set of numbers, its slice has its own."
-        yield Problem(where, what, "Give base and numbers to the recipe.")
-    yield from _numbers(piece.numbers, f"{where}.parameters", method, own=False)
+    models = f"{_body(recipe)}models"
+    place = models if whole_recipe else f"{where}.sources"
+    if whole_recipe and (piece.base or piece.numbers or piece.method):
+        what = "a recipe of whole models has one method, one base and one set of numbers, its slice has its own."
+        yield Problem(where, what, "Give method, base and numbers to the recipe.")
+    yield from _numbers(piece.numbers, f"{where}.parameters", [method])
     if not piece.parts:
         yield Problem(place, "names no model.", "Give at least one.")
         return
     for index, part in enumerate(piece.parts):
-        yield from _numbers(part.numbers, f"{place}[{index}].parameters", method, own=True)
+        yield from _numbers(part.numbers, f"{place}[{index}].parameters", [method], own=True)
         if part.layers is None:
             if not whole_recipe:
                 yield Problem(
@@ -92,7 +208,7 @@ def _slice(recipe: Recipe, piece: Slice, method: Method | None, where: str) -> I
         what = f"its sources have {', '.join(map(str, lengths))} layers."
         yield Problem(place, what, "Sources that are merged layer by layer need runs of equal length.")
     if method is not None:
-        yield from _sources(recipe, piece, method, "models" if whole_recipe else where, place)
+        yield from _sources(recipe, piece, method, models if whole_recipe else where, place)
 
 
 def _sources(recipe: Recipe, piece: Slice, method: Method, where: str, place: str) -> Iterator[Problem]:
@@ -113,11 +229,12 @@ def _sources(recipe: Recipe, piece: Slice, method: Method, where: str, place: st
         yield Problem(
             place,
             f"{method.name} takes {want} model{'' if want == '1' else 's'}{beside}, here are {len(models)}.",
+            f"Name {'more' if len(models) < least else 'fewer'}, or choose another method.",
         )
     for name, parameter in method.parameters.items():
         if parameter.default is not REQUIRED:
             continue
-        shared = (piece.numbers, recipe.numbers)
+        shared = (piece.numbers, recipe.module_numbers, recipe.numbers)
         if not parameter.per_model and not _said(name, (*shared, *(part.numbers for part in piece.parts)), method):
             yield Problem(where, f"{method.name} needs {name}.", f"Add {name}: under parameters:.")
         elif parameter.per_model:
@@ -142,7 +259,7 @@ def _said(name: str, scopes: Sequence[Numbers], method: Method) -> bool:
 def _together(recipe: Recipe, piece: Slice, method: Method, where: str) -> Iterator[Problem]:
     """Numbers that are wrong only together (weights that cancel), where they are the same for every tensor."""
     models, _ = models_of(recipe, piece, method)
-    shared = (piece.numbers, recipe.numbers)
+    shared = (piece.numbers, recipe.module_numbers, recipe.numbers)
     values: dict[str, Scalar | list[Scalar | None] | None] = {}
     try:
         for name, parameter in method.parameters.items():
@@ -153,7 +270,7 @@ def _together(recipe: Recipe, piece: Slice, method: Method, where: str) -> Itera
     except LookupError:
         return  # the plan looks at each tensor
     for problem in method.check(values, len(models)):
-        yield Problem("models" if is_whole(recipe) else where, problem.what, problem.hint)
+        yield Problem(f"{_body(recipe)}models" if is_whole(recipe) else where, problem.what, problem.hint)
 
 
 def _constant(name: str, scopes: Sequence[Numbers]) -> Scalar | None:
@@ -165,23 +282,54 @@ def _constant(name: str, scopes: Sequence[Numbers]) -> Scalar | None:
     return None
 
 
-def _numbers(numbers: Numbers, where: str, method: Method | None, *, own: bool) -> Iterator[Problem]:
-    """Problems of one ``parameters:`` table; ``own``: it belongs to one source."""
+def _numbers(numbers: Numbers, where: str, readers: Sequence[Method | None], *, own: bool = False) -> Iterator[Problem]:
+    """Problems of one ``parameters:`` table.
+
+    Args:
+        readers: the methods it is for, one of which must read each parameter; None: a method that is not known.
+        own: it belongs to one source.
+    """
+    known = [method for method in readers if method is not None]
     for name, setting in numbers:
+        place = step(where, name)
         if not setting.rules or any(rule.value == () for rule in setting.rules):
-            yield Problem(f"{where}.{name}", "has no value.", "Give one value, or several to spread over the layers.")
+            yield Problem(place, "has no value.", "Give one value, or several to spread over the layers.")
             continue
-        if method is None:
-            continue
-        parameter = method.parameters.get(name)
-        if parameter is None:
-            hint = did_you_mean(name, list(method.parameters)) if method.parameters else "It has none."
-            yield Problem(f"{where}.{name}", f"{method.name} has no parameter {name!r}.", hint)
-            continue
-        if own and not parameter.per_model:
-            hint = "Move it to the parameters: of the slice or of the recipe."
-            yield Problem(f"{where}.{name}", f"{name!r} is one number for all models of {method.name}.", hint)
-        for rule in setting.rules:
-            for value in rule.value if isinstance(rule.value, tuple) else (rule.value,):
-                if (wrong := parameter.problem(value)) is not None:
-                    yield Problem(f"{where}.{name}", f"{wrong}.", parameter.expects)
+        taken = [(method, method.parameters[name]) for method in known if name in method.parameters]
+        if not taken and len(known) == len(readers):
+            yield Problem(place, f"{_nobody(known)} parameter {name!r}.", _instead(name, known))
+        for method, parameter in taken:
+            if own and not parameter.per_model:
+                hint = "Move it to the parameters: of the slice or of the recipe."
+                yield Problem(place, f"{name!r} is one number for all models of {method.name}.", hint)
+        wrong = [
+            Problem(place, f"{said}.", parameter.expects)
+            for _, parameter in taken
+            for rule in setting.rules
+            for value in (rule.value if isinstance(rule.value, tuple) else (rule.value,))
+            if (said := parameter.problem(value)) is not None
+        ]
+        yield from dict.fromkeys(wrong)
+
+
+def _nobody(known: Sequence[Method]) -> str:
+    names = [method.name for method in known]
+    return f"{names[0]} has no" if len(names) == 1 else f"none of {', '.join(names)} has a"
+
+
+def _instead(name: str, known: Sequence[Method]) -> str:
+    """What to do about a parameter that no method reads."""
+    if name in _AT_THE_TOP:
+        return f"Write {name}: at the top of the recipe."
+    words = list(dict.fromkeys(word for method in known for word in method.parameters))
+    if difflib.get_close_matches(name, words, n=1, cutoff=0.6):
+        return did_you_mean(name, words)
+    others = [other for other in methods.names() if name in methods.get(other).parameters]
+    if others and not any(methods.get(other).parameters[name].effect for other in others):
+        return "It changes no result in mergekit: delete it."
+    hint = did_you_mean(name, words) if words else "It has none."
+    return f"{hint} It is a number of {', '.join(others)}." if others and len(others) < 5 else hint
+
+
+def _short(text: str) -> str:
+    return text if len(text) < 60 else f"{text[:60]} ..."

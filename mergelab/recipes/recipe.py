@@ -8,7 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from mergelab.columns import Table
 from mergelab.methods.curve import gradient
+from mergelab.recipes.notes import Notes
 from mergelab.weights import Source
 
 Scalar: TypeAlias = float | bool | str
@@ -35,7 +37,7 @@ class Setting:
     @classmethod
     def of(cls, value: Scalar | Sequence[Scalar]) -> Setting:
         """One value, or a gradient over the layers of a slice, for every tensor."""
-        return cls((Rule(value if isinstance(value, (bool, int, float)) else tuple(value)),))
+        return cls((Rule(value if isinstance(value, bool | int | float | str) else tuple(value)),))
 
     def at(self, name: str, index: int, count: int) -> Scalar | None:
         """Value for the tensor ``name`` in layer ``index`` of a slice of ``count`` layers; None: no rule matches."""
@@ -122,23 +124,6 @@ class Vocabulary:
 
 
 @dataclass(frozen=True)
-class Notes:
-    """What a text says beside its meaning, by place (``slices[1].sources[0].model``).
-
-    Attributes:
-        order: the keys of each table as they were written.
-        above: whole lines of comment before a key or an entry, without ``#``.
-        beside: the comment at the end of its line, without ``#``.
-        end: whole lines of comment after everything.
-    """
-
-    order: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    above: tuple[tuple[str, tuple[str, ...]], ...] = ()
-    beside: tuple[tuple[str, str], ...] = ()
-    end: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class Recipe:
     """Slices in order, and the method that makes them.
 
@@ -180,12 +165,16 @@ class Recipe:
     def load(cls, recipe: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Recipe:
         """Read a recipe in mergekit's YAML.
 
+        A text of several documents (``---`` between them) is a recipe in stages, as mergekit-multi reads it: each
+        document but the last has a ``name``, by which later ones use it as a model.
+
         Args:
             recipe: a file, or the YAML text itself (a text has a line break or a colon followed by a space).
             root: folder from which relative model paths count; None: the current folder, as mergekit does.
 
         Raises:
-            RecipeError: everything that is wrong with the text, each problem with its line and a suggestion.
+            RecipeError: everything that is wrong with the text, each problem with its line, its column and a
+                suggestion.
         """
         from mergelab.recipes.dialect import read
 
@@ -200,8 +189,42 @@ class Recipe:
 
         return write(self)
 
+    def to_mergekit(self) -> str:
+        """The recipe in YAML that mergekit 0.1.5 reads with the same meaning.
+
+        Where slices have methods of their own, each run of slices becomes a document that the last one stacks: a text
+        of several documents is for mergekit-multi, any other for mergekit-yaml. What mergekit is told on its command
+        line stands in comments above the text.
+
+        Raises:
+            RecipeError: everything in the recipe that mergekit cannot say.
+        """
+        from mergelab.recipes.mergekit import export
+
+        return export(self)
+
     def __str__(self) -> str:
         return self.to_yaml()
+
+    def place(self, path: str) -> str:
+        """A path as ``check`` writes it, with the file, line and column where that stands in the recipe's text.
+
+        ``recipe.yml line 5, column 7, slices[0].parameters.t``; for a recipe made without a text, the path itself.
+        """
+        if self.module and path.startswith(("models", "slices")):
+            path = f"modules.{self.module}.{path}"
+        return self.notes.place(path) if self.notes else path
+
+    def expand(self) -> Table:
+        """The number that every layer and module really gets, as a table; its sources are opened, from headers alone.
+
+        Raises:
+            MergelabError: as ``plan``.
+        """
+        from mergelab.recipes.expansion import expand
+        from mergelab.recipes.plan import plan
+
+        return expand(plan(self))
 
     def under(self, root: str | os.PathLike[str]) -> Recipe:
         """The same recipe with relative model folders taken from ``root``."""

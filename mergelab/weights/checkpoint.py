@@ -4,49 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mergelab.errors import Problem, SourceError, did_you_mean, raise_all
+from mergelab.weights.adapters import CONFIG, Adapter, read_adapter
 from mergelab.weights.anatomy import Anatomy, anatomy, layer_count_key
-from mergelab.weights.header import TensorSpec, read_header
+from mergelab.weights.files import INDEX, TOKENIZER, Folder, Mapped
+from mergelab.weights.header import TensorSpec
 from mergelab.weights.hub import Repository
 from mergelab.weights.source import Source
 
 if TYPE_CHECKING:
     import torch
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
-
-
-class _Folder:
-    """The files of a local model. ``Repository`` is its counterpart on the hub."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def file(self, name: str) -> Path | None:
-        path = self.path / name
-        return path if path.is_file() else None
-
-    def header(self, name: str) -> tuple[dict[str, TensorSpec], list[Problem]]:
-        path = self.file(name)
-        if path is None:
-            hint = "The checkpoint is incomplete: download or save it again."
-            return {}, [Problem(str(self.path), f"the index names {name!r}, which is missing.", hint)]
-        return read_header(path)
-
-    def weights(self) -> str | None:
-        """Name of the file that holds all weights, None where an index or nothing does."""
-        if self.file(WEIGHTS) or self.file(INDEX):
-            return WEIGHTS if self.file(WEIGHTS) else None
-        names = sorted(path.name for path in self.path.glob("*.safetensors"))
-        return names[0] if len(names) == 1 else None
 
 
 @dataclass(frozen=True)
@@ -58,14 +31,16 @@ class Checkpoint:
         config: its config.json, as read.
         specs: header entry of every tensor by name, in file order.
         anatomy: which tensor belongs to which layer.
+        adapter: the adapter that is folded into its tensors, or None.
     """
 
     source: Source
     config: Mapping[str, Any]
     specs: Mapping[str, TensorSpec]
     anatomy: Anatomy
-    _files: _Folder | Repository = field(repr=False, compare=False)
-    _mapped: _Mapped = field(repr=False, compare=False)
+    _files: Folder | Repository = field(repr=False, compare=False)
+    _mapped: Mapped = field(repr=False, compare=False)
+    adapter: Adapter | None = None
 
     @property
     def layers(self) -> int:
@@ -92,7 +67,7 @@ class Checkpoint:
 
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor, mapped from disk: shape and dtype as in ``specs``, memory shared by all who ask. Never write to
-        it.
+        it. One that an adapter changes is computed, and shared as long as somebody holds it.
 
         Raises:
             SourceError: no such tensor, or its file changed since the checkpoint was opened.
@@ -102,11 +77,27 @@ class Checkpoint:
             raise SourceError(
                 Problem(str(self.source), f"has no tensor {name!r}.", did_you_mean(name, list(self.specs)))
             )
-        return self._mapped.tensor(self._path(spec.file), name)
+        stored = self._mapped.tensor(self._path(spec.file), name)
+        return self.adapter.fold(name, stored) if self.adapter else stored
 
     def path(self, file: str) -> Path | None:
-        """Local path of one of the model's files (tokenizer, generation config ...), or None where it has none."""
+        """Local path of one of the model's files (tokenizer, generation config ...), or None where it has none.
+
+        A tokenizer that was saved with the adapter goes before the model's own, as a whole: files are never mixed.
+        """
+        if self.adapter and file in TOKENIZER and self.adapter.path("tokenizer_config.json"):
+            return self.adapter.path(file)
         return self._files.file(file)
+
+    def kept(self, file: str) -> Path | None:
+        """Like ``path`` for a file that lies on this machine already; None where it would have to be downloaded."""
+        if self.adapter and file in TOKENIZER and self.adapter.path("tokenizer_config.json"):
+            return self.adapter.path(file)
+        return self._files.kept(file)
+
+    def fingerprint(self, file: str) -> str | None:
+        """The hub's own hash of the content of one of the model's files; None for folders, or where it is not told."""
+        return self._files.fingerprint(file)
 
     def _path(self, file: str) -> Path:
         path = self._files.file(file)
@@ -116,56 +107,39 @@ class Checkpoint:
         return path
 
 
-class _Mapped:
-    """Weight files mapped into memory, each once. A file that changes under us is an error, never mixed weights."""
-
-    def __init__(self, stamps: Mapping[Path, tuple[int, ...]]) -> None:
-        self._stamps = dict(stamps)
-        self._files: dict[Path, Any] = {}
-        self._tensors: dict[tuple[Path, str], torch.Tensor] = {}
-        self._lock = threading.Lock()
-
-    def tensor(self, path: Path, name: str) -> torch.Tensor:
-        from safetensors import SafetensorError, safe_open
-
-        with self._lock:
-            stamp = _stamp(path)
-            if self._stamps.setdefault(path, stamp) != stamp:
-                what = "changed after it was opened."
-                raise SourceError(Problem(str(path), what, "Open the model again to use what is there now."))
-            try:
-                if path not in self._files:
-                    self._files[path] = safe_open(path, framework="pt")
-                if (path, name) not in self._tensors:
-                    self._tensors[path, name] = self._files[path].get_tensor(name)
-            except SafetensorError as error:
-                what = f"tensor {name!r} cannot be read ({error})."
-                raise SourceError(Problem(str(path), what, "Download or save it again.")) from error
-            return self._tensors[path, name]
-
-
-def _stamp(path: Path) -> tuple[int, ...]:
-    stat = os.stat(path)
-    return stat.st_ino, stat.st_size, stat.st_mtime_ns
-
-
 def open_checkpoint(source: Checkpoint | Source | str | os.PathLike[str]) -> Checkpoint:
     """Open a model from its config and headers; no weights are read. A checkpoint is returned as it is.
 
     Args:
-        source: a folder, a hub id ``org/name[@revision]``, or a Source.
+        source: a folder, a hub id ``org/name[@revision]``, either with ``+adapter`` behind it, or a Source.
 
     Raises:
         SourceError: the folder is missing; the hub cannot be reached; config.json or the weights are missing, truncated
-            or contradict each other. All problems at once.
+            or contradict each other; the adapter is none that can be read, or does not fit. All problems at once.
     """
     if isinstance(source, Checkpoint):
         return source
     source = Source.parse(source)
-    folder = source.folder
-    files = Repository(source) if folder is None else _Folder(folder)
+    return _open(source) if source.adapter is None else _open_with(source.adapter, source)
+
+
+def _open_with(address: Source, source: Source) -> Checkpoint:
+    """Open a model with the adapter at ``address``."""
+    loose, problems = read_adapter(address)
     try:
-        stamps = {} if folder is None else {path: _stamp(path) for path in sorted(folder.glob("*.safetensors"))}
+        base = _open(replace(source, adapter=None))
+    except SourceError as error:
+        raise SourceError(*error.problems, *problems) from error
+    if loose is None:
+        raise SourceError(*problems)
+    return replace(base, source=source, adapter=loose.onto(base.specs, base.anatomy.prefix))
+
+
+def _open(source: Source) -> Checkpoint:
+    folder = source.folder
+    files = Repository(source) if folder is None else Folder(folder)
+    try:
+        stamps = files.stamps() if isinstance(files, Folder) else {}
         config, problems = _config(files, source)
         specs, broken = _specs(files, source)
     except OSError as error:
@@ -180,19 +154,16 @@ def open_checkpoint(source: Checkpoint | Source | str | os.PathLike[str]) -> Che
             Problem(str(source), f"config.json {claims}, the weights hold {len(parts.layers)} layers.",
                     "Config and weights are of different models: mend or download the folder again.")
         )  # fmt: skip
-    return Checkpoint(source, config, specs, parts, files, _Mapped(stamps))
+    return Checkpoint(source, config, specs, parts, files, Mapped(stamps))
 
 
-def _config(files: _Folder | Repository, source: Source) -> tuple[dict[str, Any], list[Problem]]:
+def _config(files: Folder | Repository, source: Source) -> tuple[dict[str, Any], list[Problem]]:
     path = files.file("config.json")
     if path is None:
-        return {}, [
-            Problem(
-                str(source),
-                "has no config.json.",
-                "Name the folder that holds config.json and *.safetensors.",
-            )
-        ]
+        hint = "Name the folder that holds config.json and *.safetensors."
+        if files.has(CONFIG):
+            hint = f"It is an adapter: write its model before it, 'model+{source}'."
+        return {}, [Problem(str(source), "has no config.json.", hint)]
     try:
         config = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -208,7 +179,7 @@ def _config(files: _Folder | Repository, source: Source) -> tuple[dict[str, Any]
     return config, []
 
 
-def _specs(files: _Folder | Repository, source: Source) -> tuple[dict[str, TensorSpec], list[Problem]]:
+def _specs(files: Folder | Repository, source: Source) -> tuple[dict[str, TensorSpec], list[Problem]]:
     # One file before an index, as in transformers: an index beside it was left by an older save.
     name = files.weights()
     if name is not None:

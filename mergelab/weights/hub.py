@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mergelab.errors import Problem, SourceError
+from mergelab.weights.files import INDEX, WEIGHTS
 from mergelab.weights.header import TensorSpec, parse_header, read_header
 from mergelab.weights.source import Source
 
@@ -33,11 +34,11 @@ class Repository:
 
     def header(self, name: str) -> tuple[dict[str, TensorSpec], list[Problem]]:
         """Specs of a weight file, without downloading it."""
-        from huggingface_hub import parse_safetensors_file_metadata, try_to_load_from_cache
+        from huggingface_hub import parse_safetensors_file_metadata
 
-        cached = try_to_load_from_cache(self.source.path, name, revision=self._commit)
-        if isinstance(cached, str):
-            return read_header(Path(cached))
+        kept = self.kept(name)
+        if kept:
+            return read_header(kept)
         try:
             self._reach()
             found = parse_safetensors_file_metadata(self.source.path, name, revision=self._commit)
@@ -50,39 +51,60 @@ class Repository:
         end = max((info.data_offsets[1] for info in found.tensors.values()), default=0)
         return parse_header(header, name, end, f"{self.source}/{name}")
 
-    def weights(self) -> str | None:
-        """Name of the file that holds all weights, None where an index or nothing does."""
-        from huggingface_hub import file_exists, try_to_load_from_cache
+    def has(self, name: str) -> bool:
+        """Whether the repository has a file of that name; nothing is downloaded."""
+        from huggingface_hub import file_exists
 
-        name = "model.safetensors"
-        for known, answer in ((name, name), (f"{name}.index.json", None)):
-            if isinstance(try_to_load_from_cache(self.source.path, known, revision=self._commit), str):
-                return answer
+        if self.kept(name):
+            return True
         try:
             self._reach()
-            return name if file_exists(self.source.path, name, revision=self._commit) else None
+            return file_exists(self.source.path, name, revision=self._commit)
         except Exception as error:
             raise self._explain(error) from error
 
+    def weights(self) -> str | None:
+        """Name of the file that holds all weights, None where an index or nothing does."""
+        if self.kept(INDEX) and not self.kept(WEIGHTS):
+            return None
+        return WEIGHTS if self.has(WEIGHTS) else None
+
+    def kept(self, name: str) -> Path | None:
+        """A file that was downloaded before, at this commit."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.source.path, name, revision=self._commit)
+        return Path(found) if isinstance(found, str) else None
+
+    def fingerprint(self, name: str) -> str | None:
+        """The hub's own hash of a file's content, by one request without a body; None where it does not tell."""
+        from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+        try:
+            self._reach()
+            return get_hf_file_metadata(hf_hub_url(self.source.path, name, revision=self._commit)).etag
+        except Exception:  # noqa: BLE001 - to be told is a convenience: who asks says it could not be compared
+            return None
+
     def _download(self, name: str) -> Path | None:
-        from huggingface_hub import hf_hub_download, try_to_load_from_cache
+        from huggingface_hub import hf_hub_download
         from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
         try:
-            cached = try_to_load_from_cache(self.source.path, name, revision=self._commit)
+            kept = self.kept(name)
             try:
                 self._reach()
             except Exception:  # proxy, name server, TLS ...: the cache will do, or it is told below
-                if not isinstance(cached, str):
+                if not kept:
                     raise
-                path = Path(cached)
+                path = kept
             else:
                 path = Path(hf_hub_download(self.source.path, name, revision=self._commit))
         except Exception as error:
             if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
                 return None
             # Without a network, what is not in a snapshot that was downloaded before counts as absent.
-            if not isinstance(error, HfHubHTTPError) and self._cached.get("config.json") is not None:
+            if not isinstance(error, HfHubHTTPError) and any(self._cached.values()):
                 return None
             raise self._explain(error) from error
         # The cache keeps files at snapshots/<commit>/<name>: every later file comes from that same commit.

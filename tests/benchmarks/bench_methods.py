@@ -1,7 +1,8 @@
-"""What the methods cost, as ratios within one run: ``python tests/benchmarks/bench_methods.py [--n 10000000]``.
+"""What the methods cost: ``python tests/benchmarks/bench_methods.py [--n 10000000] [--threads 1]``.
 
-The yardstick is a lerp of as many elements: two reads and one write at the speed of memory. The last column is the time
-that reading and writing the bytes of the result once would take at that speed.
+Methods: bytes that must move (every input read once, the result written once) by the time it takes, beside the copying
+of as many bytes. Selection: a mask of the k largest magnitudes, k = n / 5, beside the same by ``torch.topk``, whose
+ties fall as they may.
 """
 
 from __future__ import annotations
@@ -11,19 +12,27 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch import Tensor
 
 from mergelab import methods
-from mergelab.methods import select
+from mergelab.methods import Method, select
+
+ROW = 1024  # elements: the length of a row of the matrices that are merged
+PATIENCE = 2.0  # seconds: what takes longer is timed once
+SETTINGS = {"weight": 0.3, "t": 0.3, "density": 0.5, "select_topk": 0.5, "scale": 0.5}
 
 
 def seconds(run: Callable[[], object], repeats: int) -> float:
-    """The best of ``repeats`` runs after one to warm up."""
-    run()
+    """The best of ``repeats`` runs after one to warm up, or that one where it takes long."""
     best = float("inf")
-    for _ in range(repeats):
+    for turn in range(repeats + 1):
         start = time.perf_counter()
         run()
-        best = min(best, time.perf_counter() - start)
+        spent = time.perf_counter() - start
+        if turn or spent > PATIENCE:
+            best = min(best, spent)
+        if spent > PATIENCE:
+            break
     return best
 
 
@@ -32,49 +41,72 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=10_000_000, help="elements of each tensor")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--only", default="", help="methods whose names contain this")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    rows = max(1, options.n // ROW)
+    print(f"{rows:,} x {ROW:,} float32 values, {options.threads} thread(s), torch {torch.__version__}\n")
+    tensors = torch.randn(4, rows, ROW, generator=torch.Generator().manual_seed(0))
+    show_methods(tensors, options.only, options.repeats)
+    if not options.only:
+        show_selection(options.repeats)
 
+
+def show_methods(tensors: Tensor, only: str, repeats: int) -> None:
+    copied = torch.empty_like(tensors[0])
+    bandwidth = 2 * copied.nbytes / seconds(lambda: copied.copy_(tensors[0]), repeats)
+    print(f"{'':40}{'models':>7}{'seconds':>10}{'GB/s':>8}{'of copying':>12}")
+    print(f"{'copying':40}{1:7}{2 * copied.nbytes / bandwidth:10.4f}{bandwidth / 1e9:8.2f}{1:12.0%}")
+    for name in methods.names():
+        if only in name:
+            for label, numbers in settings(methods.get(name)):
+                show_method(methods.get(name), label, numbers, tensors, bandwidth, repeats)
+
+
+def settings(method: Method) -> list[tuple[str, dict[str, float]]]:
+    """What to run a method with: its defaults, and once more with half of the elements."""
+    known = {name: value for name, value in SETTINGS.items() if name in method.parameters}
+    thin = {name: known.pop(name) for name in ("density", "select_topk") if name in known}
+    thin = {name: value for name, value in thin.items() if method.parameters[name].effect}
+    label = ", ".join(f"{name} {value}" for name, value in thin.items())
+    return [(method.name, known), *([(f"{method.name}, {label}", known | thin)] if thin else [])]
+
+
+def show_method(
+    method: Method, label: str, numbers: dict[str, float], tensors: Tensor, bandwidth: float, repeats: int
+) -> None:
+    *models, base = tensors
+    given = models[: method.inputs[1] or len(models)]
+    of = base if method.base == "required" else None
+    spent = seconds(lambda: methods.apply(method, given, of, numbers, dtype=torch.float32), repeats)
+    speed = (len(given) + (of is not None) + 1) * base.nbytes / spent
+    print(f"{label:40}{len(given):7}{spent:10.4f}{speed / 1e9:8.2f}{speed / bandwidth:12.1%}", flush=True)
+
+
+def show_selection(repeats: int) -> None:
+    print(
+        f"\n{'the largest fifth, microseconds':40}{'n':>12}{'topk':>11}{'ours':>11}{'counted':>11}{'topk / ours':>13}"
+    )
     generator = torch.Generator().manual_seed(0)
-    base, first, second, third = torch.randn(4, options.n, generator=generator)
-    k = options.n // 5
-    counts = select.magnitude_counts(first)
-    models = [first, second, third]
-
-    def merge(name: str, given: list[torch.Tensor], of: torch.Tensor | None, **numbers: object) -> Callable[[], object]:
-        method = methods.get(name)
-        return lambda: methods.apply(method, given, of, numbers, dtype=first.dtype)
-
-    yardstick = seconds(lambda: torch.lerp(first, second, 0.3), options.repeats)
-    bytes_per_second = 3 * 4 * options.n / yardstick
-    print(f"{options.n:,} float32 values, {options.threads} thread(s), torch {torch.__version__}")
-    print(f"lerp: {yardstick:.4f} s, {bytes_per_second / 1e9:.1f} GB/s\n")
-    print(f"{'':44}{'seconds':>9}{'x lerp':>9}{'x bound':>9}")
-
-    # Tensors that must be read or written at least once.
-    rows: list[tuple[str, int, Callable[[], object]]] = [
-        ("k-th magnitude (k = n / 5), ours", 1, lambda: select.kth_magnitude(first, k)),
-        ("k-th magnitude, counts at hand", 1, lambda: select.kth_magnitude(first, k, counts)),
-        ("k-th magnitude, torch.kthvalue", 1, lambda: torch.kthvalue(first.abs(), options.n - k + 1)),
-        ("mask of the k largest, ours", 1, lambda: select.largest(first, k)),
-        ("mask of the k largest, counts at hand", 1, lambda: select.largest(first, k, counts)),
-        ("mask of the k largest, torch.topk", 1, lambda: top_mask(first, k)),
-        ("linear, 3 models", 4, merge("linear", models, None, weight=[0.5, 0.3, 0.2])),
-        ("slerp", 3, merge("slerp", [first], base, t=0.3)),
-        ("task_arithmetic, 3 models", 5, merge("task_arithmetic", models, base, weight=0.3)),
-        ("ties, 3 models, density 1", 5, merge("ties", models, base, weight=0.3)),
-        ("ties, 3 models, density 0.2", 5, merge("ties", models, base, weight=0.3, density=0.2)),
-        ("ties, density 0.2, rescale", 5, merge("ties", models, base, weight=0.3, density=0.2, rescale=True)),
-    ]
-    for label, tensors, run in rows:
-        spent = seconds(run, options.repeats)
-        bound = tensors * 4 * options.n / bytes_per_second
-        print(f"{label:44}{spent:9.4f}{spent / yardstick:9.1f}{spent / bound:9.1f}")
+    for size in (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000):
+        values = torch.randn(size, generator=generator)
+        step = values.bfloat16()  # a fine-tuning in bfloat16 leaves many weights where they were
+        tuned = ((step.float() + 0.004 * torch.randn(size, generator=generator)).bfloat16() - step).float()
+        for kind, given in (("normal values", values), ("differences of bfloat16", tuned)):
+            show_mask(kind, given, repeats * max(1, 1_000_000 // size))
 
 
-def top_mask(values: torch.Tensor, k: int) -> torch.Tensor:
-    """The same mask by torch.topk; ties fall as they may."""
-    mask = torch.zeros(values.numel(), dtype=torch.bool)
+def show_mask(kind: str, values: Tensor, repeats: int) -> None:
+    k, counts = len(values) // 5, select.magnitude_counts(values)
+    torchs = seconds(lambda: top_mask(values, k), repeats)
+    ours = seconds(lambda: select.largest(values, k), repeats)
+    counted = seconds(lambda: select.largest(values, k, counts), repeats)
+    columns = f"{1e6 * torchs:11.0f}{1e6 * ours:11.0f}{1e6 * counted:11.0f}{torchs / ours:13.1f}"
+    print(f"{kind:40}{len(values):12,}{columns}", flush=True)
+
+
+def top_mask(values: Tensor, k: int) -> Tensor:
+    mask = torch.zeros(len(values), dtype=torch.bool)
     mask[torch.topk(values.abs(), k, sorted=False).indices] = True
     return mask
 

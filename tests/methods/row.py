@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from beartype import beartype
 from jaxtyping import jaxtyped
 
@@ -26,7 +28,12 @@ class Row:
         nothing: numbers with which no model takes part: the result is the base, or zero where there is none.
         decides: whether it compares values, so that a rounding can change a result by more than a rounding. It
             is then held against the reference on numbers that float32 adds and multiplies exactly.
+        elects: whether it elects signs: where they nearly balance, the rounding of a rescaling factor can tip them. It
+            is then held against the reference without rescaling.
         steep: how much more than a weighted sum it amplifies roundings (1 / sin of the smallest angle ...).
+        threaded: whether it calls on linear algebra that shares sums among threads: its last bit may then differ.
+        absolute: whether it compares lengths with fixed thresholds: the laws then draw values that are far above.
+        draws: values to draw for numbers on a scale of their own.
         exceptions: laws that it breaks -> why. Each is tried, and must be broken.
     """
 
@@ -35,7 +42,11 @@ class Row:
     alone: Callable[[int], Numbers]
     nothing: Callable[[int], Numbers]
     decides: bool = False
+    elects: bool = False
     steep: float = 1.0
+    threaded: bool = False
+    absolute: bool = False
+    draws: Mapping[str, Sequence[object]] = field(default_factory=dict)
     exceptions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -64,3 +75,13 @@ Vector = list[float]
 def places(vectors: Sequence[Vector]) -> list[tuple[float, ...]]:
     """The values at each place, one for each vector."""
     return list(zip(*vectors, strict=True))
+
+
+def along(shape: tuple[int, ...], axis: int | None) -> list[list[int]]:
+    """The places of each vector along an axis of a tensor of that shape; None: one vector of all places.
+
+    A scalar is one vector of one.
+    """
+    grid = np.arange(math.prod(shape)).reshape(shape or (1,))
+    rows = grid.reshape(1, -1) if axis is None else np.moveaxis(grid, axis, -1).reshape(-1, grid.shape[axis])
+    return rows.tolist()

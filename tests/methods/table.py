@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,9 +17,17 @@ from torch import Tensor
 from mergelab import methods
 from mergelab.methods import Parameter
 from tests.methods.row import Numbers, Row
-from tests.methods.rows import blend, delta
+from tests.methods.rows import blend, consensus, delta, layers, pairwise, spectral, sphere
 
-TABLE: tuple[Row, ...] = (*blend.ROWS, *delta.ROWS)
+TABLE: tuple[Row, ...] = (
+    *blend.ROWS,
+    *sphere.ROWS,
+    *delta.ROWS,
+    *layers.ROWS,
+    *consensus.ROWS,
+    *pairwise.ROWS,
+    *spectral.ROWS,
+)
 BY_NAME = {row.name: row for row in TABLE}
 
 
@@ -61,7 +71,27 @@ class Case:
         """The result, in the dtype of the first model unless said otherwise, after ``changes`` to the case."""
         case = dataclasses.replace(self, **changes)
         dtype = case.models[0].dtype if dtype is None else dtype
-        return methods.apply(case.row.method, case.models, case.base, case.numbers, dtype=dtype, seed=1, name="w")
+        return methods.apply(
+            case.row.method,
+            case.models,
+            case.base,
+            case.numbers,
+            dtype=dtype,
+            seed=1,
+            name="w",
+            cutoffs=case.cutoffs,
+        )
+
+    @property
+    def cutoffs(self) -> list[float] | None:
+        """Where whole models are trimmed: the smallest magnitudes kept, with these tensors for the whole models."""
+        if self.numbers.get("trim_scope") != "model" or self.models[0].is_meta:
+            return None
+        taus = [(model.double() - self.base.double()).flatten().tolist() for model in self.models]
+        density = self.numbers.get("density", 1.0)
+        density = density if isinstance(density, list) else [density] * len(taus)
+        kept = [delta.largest(t, delta.kept(share, len(t))) for t, share in zip(taus, density, strict=True)]
+        return [abs(tau[order[-1]]) if order else math.inf for tau, order in zip(taus, kept, strict=True)]
 
     @property
     def inputs(self) -> list[Tensor]:
@@ -82,6 +112,11 @@ class Case:
                 arguments[self.row.method.arguments[name]] = spread
         flat = [model.double().flatten().tolist() for model in self.models]
         inputs = (flat,) if self.base is None else (flat, self.base.double().flatten().tolist())
+        asked = inspect.signature(self.row.reference).parameters
+        if "shape" in asked:
+            arguments["shape"] = tuple(self.models[0].shape)
+        if "uniforms" in asked:
+            arguments["uniforms"] = uniforms(len(self.models), self.models[0].numel())
         return torch.tensor(self.row.reference(*inputs, **arguments), dtype=torch.float64).view(self.models[0].shape)
 
     def rounding(self) -> float:
@@ -91,21 +126,34 @@ class Case:
         gain = 1 + sum(abs(one) for one in weight)
         if self.numbers.get("normalize", self.row.method.parameters.get("normalize")):
             gain *= 16  # weights are multiples of 1/16: so is the smallest sum to divide by
+        rescale = self.row.method.parameters.get("rescale")
+        if rescale is not None and self.numbers.get("rescale", rescale.default):
+            gain *= max(16, self.models[0].numel())  # the smallest may get the norm of all; densities in 1/16
         gain *= self.row.steep
         gain *= 1 + abs(float(self.numbers.get("lambda", 0)))
         largest = max((float(one.abs().max()) for one in self.inputs if one.numel()), default=0.0)
         return 4 * 2**-24 * gain * largest
 
 
+def uniforms(count: int, size: int) -> list[list[float]]:
+    """The draws for ``count`` models of ``size`` elements, with the seed and name of ``Case.merge``: one generator for
+    each model, seeded by the one of the tensor.
+    """
+    digest = hashlib.sha256(b"1\0w").digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+    seeds = torch.randint(2**63 - 1, (count,), generator=generator).tolist()
+    return [torch.rand(size, generator=torch.Generator().manual_seed(seed)).tolist() for seed in seeds]
+
+
 def numbers(row: Row, count: int) -> st.SearchStrategy[Numbers]:
     """Right numbers for ``count`` models, made from the method's own declaration."""
     known = row.method.parameters.values()
-    drawn = st.fixed_dictionaries({parameter.name: _setting(parameter, count) for parameter in known})
+    drawn = st.fixed_dictionaries({parameter.name: _setting(row, parameter, count) for parameter in known})
     return drawn.filter(lambda values: not row.method.check(values, count))
 
 
-def _setting(parameter: Parameter, count: int) -> st.SearchStrategy[object]:
-    one = _value(parameter)
+def _setting(row: Row, parameter: Parameter, count: int) -> st.SearchStrategy[object]:
+    one = st.sampled_from(row.draws[parameter.name]) if parameter.name in row.draws else _value(parameter)
     if parameter.per_model:
         return st.lists(one, min_size=count, max_size=count) | one
     return one
@@ -114,6 +162,8 @@ def _setting(parameter: Parameter, count: int) -> st.SearchStrategy[object]:
 def _value(parameter: Parameter) -> st.SearchStrategy[object]:
     if parameter.kind is bool:
         return st.booleans()
+    if parameter.choices:
+        return st.sampled_from(parameter.choices)
     low, high = parameter.dial or (parameter.low, parameter.high)
     low, high = max(parameter.low, low - 1), min(parameter.high, high + 1)  # dials may be left, limits not
     return st.integers(round(low * 16), round(high * 16)).map(lambda step: step / 16)
@@ -128,13 +178,15 @@ def cases(
     **fixed: st.SearchStrategy[object],
 ) -> Case:
     """A case of ``row`` with ordinary float32 values; ``several``: of two models or more, for methods that take
-    them; ``fixed`` numbers are drawn as told.
+    them; ``fixed`` numbers are drawn as told, those that the method knows.
     """
     shape = draw(st.sampled_from(SHAPES))
     most = 3 if row.method.inputs[1] is None else row.method.inputs[1]
     fewest = max(row.method.inputs[0], min(2, most)) if several else row.method.inputs[0]
     count = draw(st.integers(fewest, most))
-    tensors = (values or draw(st.sampled_from((COARSE, FINE)))).tensor(shape)
-    chosen = draw(numbers(row, count)) | {name: draw(value) for name, value in fixed.items()}
+    tensors = (values or draw(st.sampled_from((COARSE,) if row.absolute else (COARSE, FINE)))).tensor(shape)
+    known = [(name, value) for name, value in fixed.items() if name in row.method.parameters]
+    chosen = draw(numbers(row, count)) | {name: draw(value) for name, value in known}
     models = tuple(draw(tensors) for _ in range(count))
-    return Case(row, models, draw(tensors) if row.method.base == "required" else None, chosen)
+    based = row.method.base == "required" or (row.method.base == "optional" and draw(st.booleans()))
+    return Case(row, models, draw(tensors) if based else None, chosen)

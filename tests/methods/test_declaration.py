@@ -65,8 +65,16 @@ def test_describing_enters_nothing() -> None:
     assert "toy" not in methods.names()
 
 
-def test_the_names_are_in_order_of_definition() -> None:
-    assert methods.names() == ("passthrough", "linear", "slerp", "task_arithmetic", "ties")
+MERGEKITS = (
+    "linear", "slerp", "nuslerp", "multislerp", "karcher", "task_arithmetic", "ties", "dare_linear", "dare_ties",
+    "della", "della_linear", "breadcrumbs", "breadcrumbs_ties", "model_stock", "sce", "ram", "ramplus_tl", "nearswap",
+    "arcee_fusion", "passthrough",
+)  # fmt: skip
+
+
+def test_the_methods_of_mergekit_are_all_there() -> None:
+    assert set(MERGEKITS) <= set(methods.names())
+    assert len(set(methods.names())) == len(methods.names())
 
 
 def test_an_unknown_method_is_answered_with_the_closest() -> None:
@@ -89,7 +97,11 @@ def test_every_number_is_documented_and_its_ends_make_sense(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "without_effect"),
-    [("task_arithmetic", ["density", "rescale", "int8_mask"]), ("ties", ["int8_mask"]), ("linear", [])],
+    [
+        ("task_arithmetic", ["density", "rescale", "int8_mask"]),
+        *[(name, ["int8_mask"]) for name in MERGEKITS if name.startswith(("ties", "dare", "della", "breadcrumbs"))],
+        ("linear", []),
+    ],
 )
 def test_numbers_of_mergekit_without_effect_are_marked(name: str, without_effect: list[str]) -> None:
     parameters = methods.get(name).parameters.values()
@@ -225,7 +237,7 @@ def test_without_a_count_of_models_counts_are_not_judged() -> None:
     assert texts(TOY, {"weight": [1, 2, 3, 4, 5]}) == []
 
 
-@pytest.mark.parametrize("name", ["linear", "task_arithmetic"])
+@pytest.mark.parametrize("name", ["linear", "task_arithmetic", "dare_linear", "della_linear", "breadcrumbs"])
 @pytest.mark.parametrize("weight", [[1, -1], [0.1, 0.2, -0.3], 0, [0.0, 0.0]])
 def test_weights_that_cancel_are_refused_where_they_divide(name: str, weight: object) -> None:
     method = methods.get(name)
@@ -238,6 +250,47 @@ def test_weights_that_cancel_are_refused_where_they_divide(name: str, weight: ob
 @given(st.floats(1e-30, 1e30), st.floats(1e-6, 1))
 def test_small_weights_do_not_cancel(size: float, rest: float) -> None:
     assert texts(methods.get("linear"), {"weight": [size, -size * (1 - rest)]}) == []
+
+
+DEFAULTS = {
+    "ties": {"density": 1.0, "normalize": True, "rescale": False, "trim_scope": "tensor"},
+    "dare_linear": {"density": 1.0, "normalize": False, "rescale": True, "rescale_by": "norm"},
+    "dare_ties": {"density": 1.0, "normalize": False, "rescale": True, "rescale_by": "norm"},
+    "della": {"density": 1.0, "epsilon": 0.15, "normalize": True, "rescale": True, "rescale_by": "norm"},
+    "della_linear": {"density": 1.0, "epsilon": 0.15, "normalize": False, "rescale": True, "rescale_by": "norm"},
+    "breadcrumbs": {"density": 1.0, "gamma": 0.01, "normalize": False, "rescale": False},
+    "breadcrumbs_ties": {"density": 1.0, "gamma": 0.01, "normalize": False, "rescale": False},
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_defaults_of_the_delta_family(name: str) -> None:
+    parameters = methods.get(name).parameters
+    wanted = {"weight": REQUIRED, **DEFAULTS[name], "lambda": 1.0, "int8_mask": False}
+    assert {parameter.name: parameter.default for parameter in parameters.values()} == wanted
+    per_model = {parameter.name for parameter in parameters.values() if parameter.per_model}
+    assert per_model == {"weight", "density", "epsilon", "gamma"} & set(wanted)
+
+
+@pytest.mark.parametrize("name", ["della", "della_linear"])
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [
+        ({"density": 0.1}, "density 0.1 ± epsilon 0.15 reaches beyond 0 to 1, for model 1. Give an epsilon below 0.1,"),
+        (
+            {"density": [0.5, 0.9]},
+            "density 0.9 ± epsilon 0.15 reaches beyond 0 to 1, for model 2. Give an epsilon below 0.1,",
+        ),
+        ({"density": 0.5, "epsilon": [0.1, 0.5]}, "density 0.5 ± epsilon 0.5 reaches beyond 0 to 1, for model 2."),
+        ({"density": [1, 0], "epsilon": 1}, None),
+        ({"density": 0.01, "epsilon": 0}, None),
+        ({"density": [0.3, 0.7], "epsilon": 0.29}, None),
+    ],
+)
+def test_probabilities_of_della_lie_inside_0_to_1(name: str, numbers: dict[str, object], said: str | None) -> None:
+    for count in (2, None):
+        found = texts(methods.get(name), {"weight": 1, **numbers}, count)
+        assert [text[: len(f"{name}: {said}")] for text in found] == ([] if said is None else [f"{name}: {said}"])
 
 
 def test_numbers_of_models() -> None:

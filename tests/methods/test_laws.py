@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -169,7 +170,7 @@ def mixed_dtypes_are_read_as_their_values(data: st.DataObject, row: Row) -> None
 @law
 def double_precision_is_kept(data: st.DataObject, row: Row) -> None:
     """float64 sources are computed in float64: thirds are right to 12 digits."""
-    fixed = {"rescale": st.just(False)} if row.decides else {}
+    fixed = {"rescale": st.just(False)} if row.elects else {}
     case = data.draw(cases(row, FINE, **fixed)).map(lambda x: x.double() / (1 if row.decides else 3))
     numbers = case.numbers | ({"lambda": 1 / 3} if "lambda" in row.method.parameters else {})
     case = dataclasses.replace(case, numbers=numbers)
@@ -246,7 +247,7 @@ def test_the_table_is_complete() -> None:
 
 @pytest.mark.parametrize("row", TABLE, ids=str)
 def test_threads_do_not_matter(row: Row) -> None:
-    """Bit for bit, on a tensor long enough to be shared out unevenly."""
+    """Bit for bit, on a tensor long enough to be shared out unevenly; linear algebra may do so to the last bit."""
     generator = torch.Generator().manual_seed(5)
     count = row.method.inputs[1] or 3
     tensors = [torch.randn(3, 40_009, generator=generator) for _ in range(count + 1)]
@@ -262,4 +263,5 @@ def test_threads_do_not_matter(row: Row) -> None:
             results.append(case.merge())
     finally:
         torch.set_num_threads(threads)
-    assert all(same(results[0], one) for one in results[1:])
+    agree = functools.partial(near, case=case) if row.threaded else same
+    assert all(agree(results[0], one) for one in results[1:])

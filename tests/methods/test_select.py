@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -46,29 +48,83 @@ tensors = st.one_of(
 )
 
 
+@contextmanager
+def counted() -> Iterator[None]:
+    """However few the elements, they are counted."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(select, "FEW", 0)
+        yield
+
+
 @given(tensors, st.data())
 def test_exactly_the_k_largest_are_chosen(values: Tensor, data: st.DataObject) -> None:
     k = data.draw(st.integers(0, values.numel()))
     wanted = sorted(reference.largest(values.double().tolist(), k))
     mask = select.largest(values, k)
     assert mask.nonzero().flatten().tolist() == wanted
-    kept = select.largest(values, k, select.magnitude_counts(values))
-    assert torch.equal(mask, kept)
+    with counted():
+        assert torch.equal(mask, select.largest(values, k))
+        assert torch.equal(mask, select.largest(values, k, select.magnitude_counts(values)))
+
+
+@given(tensors, st.data())
+def test_ranks_are_those_of_sorting(values: Tensor, data: st.DataObject) -> None:
+    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, values.numel())] * 2)))
+    wanted = sorted(reference.largest(values.double().tolist(), stop)[start:])
+    assert select.ranked(values, start, stop).nonzero().flatten().tolist() == wanted
+    with counted():
+        mask = select.ranked(values, start, stop, select.magnitude_counts(values))
+    assert mask.nonzero().flatten().tolist() == wanted
 
 
 @given(tensors, st.data())
 def test_the_kth_magnitude_is_that_of_sorting(values: Tensor, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, values.numel()))
     wanted = abs(values[reference.largest(values.double().tolist(), k)[-1]].item())
-    for found in (select.kth_magnitude(values, k), select.kth_magnitude(values, k, select.magnitude_counts(values))):
-        assert found == wanted or (math.isnan(found) and math.isnan(wanted))
+    found = select.kth_magnitude(values, k)
+    assert found == wanted or (math.isnan(found) and math.isnan(wanted))
+
+
+@given(st.lists(tensors, min_size=1, max_size=4), st.data())
+def test_the_kth_of_many_is_that_of_all_in_a_row(many: list[Tensor], data: st.DataObject) -> None:
+    """Whatever their dtypes and shapes, read as float64."""
+    row = torch.cat([values.double() for values in many])
+    k = data.draw(st.integers(1, len(row)))
+    wanted = select.kth_magnitude(row, k)
+    found = select.kth_of_many(lambda: (values.view(1, -1, 1) for values in many), k, torch.float64)
+    assert found == wanted or (math.isnan(found) and math.isnan(wanted))
+
+
+def test_many_tensors_are_streamed_twice() -> None:
+    """More than a block each, one at a time, float32 as it is and bfloat16 as float32."""
+    generator = torch.Generator().manual_seed(4)
+    many = [torch.randn(300_001, generator=generator), torch.randn(7, 7, generator=generator).bfloat16()]
+    streams = []
+
+    def stream() -> Iterator[Tensor]:
+        streams.append(0)
+        for values in many:
+            streams[-1] += 1
+            yield values
+
+    k = 60_010
+    ordered = torch.cat([values.float().flatten() for values in many]).abs().sort(descending=True).values
+    assert select.kth_of_many(stream, k) == ordered[k - 1].item()
+    assert streams == [2, 2]
+    size = len(ordered)
+    assert select.cutoff(stream, k / size, size) == ordered[select.kept(k / size, size) - 1].item()
+    assert select.cutoff(stream, 0, size) == math.inf
+    assert select.cutoff(stream, 1, size) == 0
+    with pytest.raises(MethodError, match=f"rank {size + 1} among {size} elements"):
+        select.kth_of_many(stream, size + 1)
 
 
 @given(tensors)
 def test_counts_add_up(values: Tensor) -> None:
     counts = select.magnitude_counts(values)
-    assert counts.shape == (32768,)
-    assert counts.sum() == values.numel()
+    assert counts.sizes.sum() == values.numel()
+    assert counts.digits.diff().gt(0).all()
+    assert counts.bytes == 6 * len(counts.digits) <= 6 * values.numel()
 
 
 @pytest.mark.parametrize("kind", ["normal", "few distinct", "constant", "zeros", "float64"])
@@ -85,6 +141,7 @@ def test_long_tensors_over_many_blocks(kind: str, share: float) -> None:
     wanted = torch.zeros(values.numel(), dtype=torch.bool)
     wanted[values.abs().flatten().sort(descending=True, stable=True).indices[:k]] = True
     assert torch.equal(select.largest(values, k), wanted.view(values.shape))
+    assert torch.equal(select.largest(values, k, select.magnitude_counts(values)), wanted.view(values.shape))
 
 
 def test_strided_and_scalar_tensors() -> None:

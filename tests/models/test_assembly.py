@@ -179,7 +179,7 @@ def test_a_refused_turn_leaves_the_model_as_it_was(llamas: Trio, tmp_path: Path)
     wide = save("llama", tmp_path / "wide", seed=4, intermediate_size=56)
     with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
         before, recipe = state(assembly.model), assembly.recipe
-        with pytest.raises(FitError, match=r"mlp\.gate_proj\.weight \[56, 24\] against \[40, 24\]"):
+        with pytest.raises(FitError, match="feed-forward size: 56 against 40"):
             assembly.turn(graft(llamas[0], wide, (2, 4)))
         assert same(state(assembly.model), before)
         assert assembly.recipe == recipe

@@ -6,6 +6,7 @@ import itertools
 import math
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ from mergelab.errors import AssemblyError
 from mergelab.models import assemble
 from mergelab.models.preview import Done, Failed, Merged, Next, Preview, Text
 from mergelab.recipes import Recipe, graft, stack
+from mergelab.recipes.recipe import Vocabulary
+from mergelab.weights import Source
 
 Trio = tuple[Path, Path, Path]
 
@@ -160,6 +163,38 @@ def test_a_source_of_another_vocabulary_is_compared_by_the_words(
             assert row.probabilities[2] == pytest.approx(float(head[turned.index(row.token)]), rel=1e-5)
         else:
             assert math.isnan(row.probabilities[2])
+
+
+def test_sources_are_compared_by_the_words_of_the_vocabulary_that_is_asked_for_now(
+    llamas: Trio, listener: Listener, tmp_path: Path
+) -> None:
+    """Ids of the merge change with its vocabulary, and rows of padding come and go; what a source says stays."""
+    import json
+    import shutil
+
+    other = tmp_path / "other"
+    shutil.copytree(llamas[1], other)
+    table = json.loads((other / "tokenizer.json").read_text())
+    words = list(table["model"]["vocab"])
+    turned = [*words[:4], *words[:3:-1]]
+    table["model"]["vocab"] = {word: number for number, word in enumerate(turned)}
+    (other / "tokenizer.json").write_text(json.dumps(table))
+    recipe = graft(llamas[0], llamas[0], (0, 6))
+    preview = Preview({"base": llamas[0]}, listener)
+    for asked in (None, Vocabulary(Source(str(other))), Vocabulary("base", pad_to_multiple_of=64)):
+        preview.ask(replace(recipe, vocabulary=asked), "zoo")
+        assert preview.wait(60)
+    preview.close()
+    with assemble(recipe) as assembly, torch.inference_mode():
+        head = assembly.model(assembly.tokenizer("zoo", return_tensors="pt")["input_ids"]).logits[0, -1].softmax(-1)
+    events = listener.of(Next)
+    assert len(events) == 3
+    for event, listed in zip(events, (words, turned, words), strict=True):
+        known = [row for row in event.next_tokens.candidates if row.id < len(listed)]
+        assert known
+        for row in known:
+            expected = float(head[words.index(listed[row.id])])
+            assert row.probabilities[1] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_merge_that_is_not_a_number_fails_in_words(llamas: Trio, listener: Listener, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mergelab.weights import Checkpoint, Source, TensorSpec
 from mergelab.weights.anatomy import anatomy
-from mergelab.weights.checkpoint import _Folder, _Mapped
+from mergelab.weights.files import Folder, Mapped
 from mergelab.weights.header import ITEM_BITS
 from tests.weights import folders
 
@@ -41,7 +41,7 @@ def checkpoint(
         specs[tensor] = TensorSpec(tensor, kind, shape, "model.safetensors", begin, begin + need)
         begin += need
     settings = folders.config(len(parts.layers), hidden_size=dimensions.get("width", folders.WIDTH), **(config or {}))
-    return Checkpoint(Source(name), settings, specs, parts, _Folder(Path(name)), _Mapped({}))
+    return Checkpoint(Source(name), settings, specs, parts, Folder(Path(name)), Mapped({}))
 
 
 def opened(*models: Checkpoint) -> Models:

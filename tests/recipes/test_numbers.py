@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from mergelab.methods import gradient
 from mergelab.recipes import Recipe, plan
-from mergelab.recipes.plan import promote
+from mergelab.recipes.planner import promote
 from mergelab.weights import FLOATS
 from tests.recipes.opened import Models, checkpoint, family, opened
 from tests.recipes.test_plan import refused, steps
@@ -147,10 +147,8 @@ def test_a_gradient_of_switches_goes_in_steps() -> None:
 
 def test_a_tensor_that_no_rule_reaches_is_named() -> None:
     text = "merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: {filter: mlp, value: 1}}\n"
-    said = refused(text)
-    assert (
-        "model.layers.0.self_attn.q_proj.weight: no rule gives t for this tensor. Add a rule without a filter" in said
-    )
+    hint = "Add a rule without a filter at the end of the list."
+    assert refused(text) == f"model.embed_tokens.weight: no rule gives t for this tensor and 14 more. {hint}"
 
 
 @pytest.mark.parametrize(
@@ -160,12 +158,24 @@ def test_a_tensor_that_no_rule_reaches_is_named() -> None:
         ("slices:\n  - sources: [{model: a, layer_range: [0, 1]}]\n    SCALE\n", "slices[0].parameters.scale"),
         ("models: [{model: a}]\nSCALE\n", "parameters.scale"),
         ("models: [{model: a, SCALE}]\n", "models[0].parameters.scale"),
+        ("modules: {default: {models: [{model: a}], SCALE}}\n", "modules.default.parameters.scale"),
+        ("modules: {default: {models: [{model: a, SCALE}]}}\n", "modules.default.models[0].parameters.scale"),
     ],
 )  # fmt: skip
 def test_a_filter_that_matches_no_tensor_is_refused(text: str, where: str) -> None:
     scale = "parameters: {scale: [{filter: mpl, value: 2}, {value: 1}]}"
     said = refused(f"merge_method: passthrough\n{text.replace('SCALE', scale)}")
     assert f"{where}: filter 'mpl' matches no tensor. Filters are parts of tensor names, such as 'model." in said
+
+
+def test_a_filter_that_matches_the_base_alone_matches_nothing() -> None:
+    said = refused("""
+merge_method: ties
+base_model: c
+slices: [{sources: [{model: a, layer_range: [0, 1]}, {model: c, layer_range: [3, 4]}]}]
+parameters: {weight: [{filter: layers.3., value: 2}, {value: 1}]}
+""")
+    assert "parameters.weight: filter 'layers.3.' matches no tensor." in said
 
 
 def test_weights_that_cancel_in_one_layer_are_refused_with_its_name() -> None:
@@ -238,9 +248,19 @@ def test_dtypes_are_promoted_tensor_by_tensor_and_the_model_has_the_widest() -> 
     assert worked.dtype == "F32"
 
 
+COUNTED = folders.shapes(4) | {f"model.layers.{layer}.self_attn.count": (3,) for layer in range(4)}
+
+
 def test_a_copy_in_another_dtype_is_no_copy_and_whole_numbers_keep_theirs() -> None:
     text = "merge_method: passthrough\nmodels: [{model: a}]\nout_dtype: bfloat16\n"
-    worked = steps(plan(Recipe.load(text), opened(checkpoint("a", dtypes={"k_proj": "I64", "norm": "BF16"}))))
+    worked = steps(plan(Recipe.load(text), opened(checkpoint("a", COUNTED, dtypes={"count": "I64", "norm": "BF16"}))))
     for name, step in worked.items():
-        assert step.dtype == ("I64" if "k_proj" in name else "BF16")
-        assert step.copies == ("k_proj" in name or "norm" in name)
+        assert step.dtype == ("I64" if "count" in name else "BF16")
+        assert step.copies == ("count" in name or "norm" in name)
+
+
+def test_whole_numbers_of_two_dtypes_are_refused() -> None:
+    text = "merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: 0.5}\n"
+    models = opened(*(checkpoint(name, COUNTED, dtypes={"count": kind}) for name, kind in (("a", "I64"), ("b", "U8"))))
+    said = refused(text, models)
+    assert "model.layers.0.self_attn.count: its sources differ in dtype: a I64, b U8. Only F64, F32, F16 and" in said

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from mergelab.errors import FitError
 from mergelab.recipes import Recipe, graft, plan
+from mergelab.recipes.preflight import preflight
+from mergelab.recipes.recipe import Vocabulary
+from mergelab.weights import Source
 from tests.recipes.opened import Models, checkpoint, opened
 from tests.weights import folders
 
@@ -38,34 +42,34 @@ def refusal(models: Models, text: str = GRAFT) -> str:
 @pytest.mark.parametrize(
     ("theirs", "said"),
     [
-        ({"inner": 14}, "mlp.down_proj.weight [8, 14] against [8, 10]"),
-        ({"keys": 2}, "self_attn.k_proj.weight [2, 8] against [4, 8]"),
-        ({"width": 12}, "width 12 against 8"),
-        ({"config": {"rope_theta": 5e5}}, "rope_parameters.rope_theta 500000.0 against 10000.0"),
-        ({"config": {"rms_norm_eps": 1e-6}}, "rms_norm_eps 1e-06 against 1e-05"),
-        ({"config": {"num_attention_heads": 4}}, "num_attention_heads 4 against 2"),
-        ({"config": {"num_key_value_heads": 2}}, "num_key_value_heads 2 against 1"),
-        ({"config": {"hidden_act": "gelu"}, }, "hidden_act gelu against silu"),
-        ({"config": {"sliding_window": 128}}, "sliding_window 128 against None"),
-        ({"config": {"some_new_setting": 3}}, "some_new_setting 3 against 2"),
-        ({"prefix": ""}, "names of layers begin with 'layers.' against 'model.layers.'"),
+        ({"inner": 14}, "feed-forward size: mlp.down_proj.weight [8, 14] against [8, 10]"),
+        ({"keys": 2}, "key/value heads: self_attn.k_proj.weight [2, 8] against [4, 8]"),
+        ({"width": 12}, "width: 12 against 8"),
+        ({"config": {"rope_theta": 5e5}}, "rope theta: 500,000 against 10,000"),
+        ({"config": {"rms_norm_eps": 1e-6}}, "norm epsilon: 1e-06 against 1e-05"),
+        ({"config": {"num_attention_heads": 4}}, "attention heads: 4 against 2"),
+        ({"config": {"num_key_value_heads": 2}}, "key/value heads: 2 against 1"),
+        ({"config": {"hidden_act": "gelu"}, }, "activation: gelu against silu"),
+        ({"config": {"sliding_window": 128}}, "sliding window: 128 against none"),
+        ({"config": {"some_new_setting": 3}}, "some_new_setting: 3 against 2"),
+        ({"prefix": ""}, "names of layers: begin with 'layers.' against 'model.layers.'"),
     ],
 )  # fmt: skip
 def test_a_stranger_is_refused_with_the_figures_that_clash(text: str, theirs: dict, said: str) -> None:
     ours = {"hidden_act": "silu", "sliding_window": False, "some_new_setting": 2}
     config = ours | theirs.get("config", {})
     models = opened(checkpoint("a", config=ours), checkpoint("b", **(theirs | {"config": config})))
-    if "None" in said:
+    if "none" in said:
         models[next(iter(models))].config["sliding_window"] = None  # type: ignore[index]
-    assert refusal(models, text).startswith(f"source 'b' does not fit 'a': {said}")
+    assert refusal(models, text).startswith(f"'b' does not fit 'a': {said}")
 
 
 def test_a_stranger_is_refused_with_all_that_clashes_at_once() -> None:
     models = pair({"model_type": "qwen2", "rms_norm_eps": 1e-6}, inner=14, keys=2)
     assert refusal(models) == (
-        "source 'b' does not fit 'a': \n    model_type qwen2 against llama\n"
-        "    self_attn.k_proj.weight [2, 8] against [4, 8]\n    mlp.down_proj.weight [8, 14] against [8, 10]\n"
-        "    rms_norm_eps 1e-06 against 1e-05\n"
+        "'b' does not fit 'a': \n    kind of model: qwen2 against llama\n"
+        "    norm epsilon: 1e-06 against 1e-05\n    key/value heads: self_attn.k_proj.weight [2, 8] against [4, 8]\n"
+        "    feed-forward size: mlp.down_proj.weight [8, 14] against [8, 10]\n"
         "    A stack has one shape and one set of settings: leave them out, or use a relative of the host."
     )
 
@@ -79,7 +83,7 @@ def test_each_stranger_is_told_of() -> None:
     models = pair(inner=14) | opened(checkpoint("c", keys=2))
     with pytest.raises(FitError) as caught:
         plan(Recipe.load(GRAFT + "  - sources: [{model: c, layer_range: [0, 1]}]\n"), models)
-    assert [problem.where[:10] for problem in caught.value.problems] == ["source 'b'", "source 'c'"]
+    assert [problem.where[:10] for problem in caught.value.problems] == ["'b' does n", "'c' does n"]
 
 
 def test_only_the_layers_that_are_used_must_fit() -> None:
@@ -104,21 +108,24 @@ def test_another_vocabulary_matters_only_where_embeddings_or_head_are_taken() ->
         plan(graft(a, b, (0, 2)), models)
     with pytest.raises(FitError, match=r"lm_head.weight \[17, 8\] against \[13, 8\]"):
         plan(graft(a, b, (2, 4)), models)
-    said = refusal(models, SLERP)
-    assert "model.embed_tokens.weight [17, 8] against [13, 8]\n    lm_head.weight [17, 8] against [13, 8]\n" in said
+    assert refusal(models, SLERP) == (
+        "'b' does not fit 'a': \n    vocabulary: model.embed_tokens.weight [17, 8] against [13, 8]\n"
+        "    vocabulary: lm_head.weight [17, 8] against [13, 8]\n    Add 'tokenizer: {source: union}' to the recipe to "
+        "bring the rows of the same tokens together."
+    )
 
 
 def test_whole_models_of_other_depth_are_refused_with_both_counts() -> None:
     models = opened(checkpoint("a"), checkpoint("b", layers=5))
     said = refusal(models, SLERP)
-    assert said.startswith("models: they differ in their number of layers: a has 4, b has 5. Choose runs of layers")
+    assert said.startswith("models: number of layers: 'a' has 4, 'b' has 5. Choose runs")
     assert len(plan(Recipe.load(GRAFT), models).layers) == 4, "in a stack it does not matter"
 
 
 def test_layers_that_do_not_exist_are_refused() -> None:
     text = GRAFT.replace("[2, 3]", "[4, 5]")
     assert refusal(pair(), text) == (
-        "slices[1], source 'b': asks for layers [4, 5], it has 4. "
+        "slices[1], source 'b': layer range: asks for layers [4, 5], it has 4. "
         "Layers are 0 to 3; the end of a range is not included."
     )
 
@@ -136,13 +143,13 @@ LINEAR_NEW = {
         (OLD, NEW, ""), (NEW, OLD, ""), (OLD, {"rope_scaling": None}, ""), (NEW, {"rope_scaling": None}, ""),
         (LINEAR_OLD, LINEAR_NEW, ""), (LINEAR_NEW, LINEAR_OLD, ""),
         (OLD, {"rope_theta": 10000}, ""),
-        (NEW, {"rope_theta": 5e5}, "rope_parameters.rope_theta 500000.0 against 10000.0"),
-        ({"rope_theta": 5e5}, NEW, "rope_parameters.rope_theta 10000.0 against 500000.0"),
-        (OLD, LINEAR_OLD, "rope_parameters.rope_type linear against default"),
-        (LINEAR_NEW, OLD, "rope_parameters.rope_type default against linear"),
-        (NEW, LINEAR_NEW, "rope_parameters.rope_type linear against default"),
+        (NEW, {"rope_theta": 5e5}, "rope theta: 500,000 against 10,000"),
+        ({"rope_theta": 5e5}, NEW, "rope theta: 10,000 against 500,000"),
+        (OLD, LINEAR_OLD, "rope scaling: linear against default"),
+        (LINEAR_NEW, OLD, "rope scaling: default against linear"),
+        (NEW, LINEAR_NEW, "rope scaling: linear against default"),
         (LINEAR_OLD, {"rope_scaling": {"rope_type": "linear", "factor": 4.0}},
-            "rope_parameters.factor 4.0 against 2.0"),
+            "rope scaling factor: 4 against 2"),
     ],
 )  # fmt: skip
 def test_rope_is_compared_in_old_and_new_spelling(ours: dict, theirs: dict, clash: str) -> None:
@@ -161,7 +168,7 @@ def test_rope_that_differs_by_layer_type_is_compared_type_by_type() -> None:
         }
 
     assert len(plan(Recipe.load(GRAFT), pair(rope(1e6), rope(1e6))).layers) == 4
-    assert "rope_parameters.full_attention.rope_theta 2000000.0 against 1000000.0" in refusal(
+    assert "rope_parameters.full_attention.rope_theta: 2,000,000 against 1,000,000" in refusal(
         pair(rope(2e6), rope(1e6))
     )
 
@@ -195,3 +202,67 @@ def test_a_setting_that_ties_layers_to_their_depth_is_refused_where_layers_move(
 
 
 SHIFTED = "merge_method: passthrough\nslices:\n  - sources: [{model: a, layer_range: [1, 3]}]\n"
+
+
+def test_a_layer_without_a_tensor_that_every_layer_of_the_host_has_is_refused() -> None:
+    shapes = folders.shapes(4)
+    del shapes["model.layers.2.self_attn.k_proj.weight"]
+    models = opened(checkpoint("a"), checkpoint("b", shapes))
+    assert refusal(models) == (
+        "'b' does not fit 'a': missing tensors: self_attn.k_proj.weight. "
+        "A stack has one shape and one set of settings: leave them out, or use a relative of the host."
+    )
+    assert len(plan(graft(models[Source("a")], models[Source("b")], (1, 2)), models).layers) == 4
+
+
+def test_what_only_one_of_several_sources_lacks_is_told_where_they_meet() -> None:
+    shapes = folders.shapes(4)
+    del shapes["model.layers.2.self_attn.k_proj.weight"]
+    models = opened(checkpoint("a"), checkpoint("b", shapes))
+    text = "merge_method: linear\nbase_model: a\nparameters: {weight: 1}\nmodels: [{model: b}, {model: a}]\n"
+    assert refusal(models, text).startswith("b: has no tensor 'model.layers.2.self_attn.k_proj.weight', which")
+
+
+def test_what_only_some_layers_of_the_host_have_may_be_missing() -> None:
+    shapes = folders.shapes(4)
+    del shapes["model.layers.2.self_attn.k_proj.weight"]
+    assert len(plan(Recipe.load(GRAFT), opened(checkpoint("a", shapes), checkpoint("b", shapes))).layers) == 4
+
+
+def test_many_tensors_that_clash_are_counted() -> None:
+    shapes = folders.shapes(4) | {
+        f"model.layers.{at}.mlp.experts.{expert}.weight": (8, 8) for at in range(4) for expert in range(9)
+    }
+    others = {name: (8, 9) if "experts" in name else shape for name, shape in shapes.items()}
+    said = refusal(opened(checkpoint("a", shapes), checkpoint("b", others)))
+    assert said.startswith("'b' does not fit 'a': feed-forward size: mlp.experts.0.weight [8, 9] against [8, 8], ")
+    assert "mlp.experts.2.weight [8, 9] against [8, 8] and 6 more. A stack" in said
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
+        ({"config": {"quantization_config": {"quant_method": "gptq"}}}, "its config has a quantization_config (gptq)."),
+        ({"dtypes": {"q_proj": "F8_E4M3"}}, "model.layers.0.self_attn.q_proj.weight is F8_E4M3."),
+        ({"dtypes": {"down_proj": "I8"}}, "model.layers.0.mlp.down_proj.weight is I8."),
+    ],
+)
+def test_quantised_weights_are_refused(theirs: dict, said: str) -> None:
+    assert refusal(opened(checkpoint("a"), checkpoint("b", **theirs))).startswith(
+        f"'b': quantised weights: {said} Load"
+    )
+
+
+def test_a_mask_of_bytes_is_not_quantised() -> None:
+    shapes = folders.shapes(4) | {f"model.layers.{at}.attn.bias": (4, 4) for at in range(4)}
+    models = opened(*(checkpoint(name, shapes, dtypes={"attn.bias": "U8"}) for name in "ab"))
+    assert len(plan(Recipe.load(GRAFT), models).layers) == 4
+
+
+def test_with_a_tokenizer_section_the_number_of_rows_may_differ_but_not_their_width() -> None:
+    models = opened(checkpoint("a"), checkpoint("b", vocabulary=17))
+    recipe = replace(Recipe.load(SLERP), vocabulary=Vocabulary())
+    assert preflight(recipe, models) == ()
+    shapes = folders.shapes(4, vocabulary=17) | {"lm_head.weight": (17, 9)}
+    (problem,) = preflight(recipe, opened(checkpoint("a"), checkpoint("b", shapes)))
+    assert problem.what == "vocabulary: lm_head.weight [17, 9] against [13, 8]."

@@ -94,8 +94,10 @@ def test_a_number_is_read_however_it_is_written(text: str, value: float | tuple[
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("true", True), ("false", False), ("yes", True), ("[true, false]", (True, False))]
-)
+    ("text", "value"),
+    [("true", True), ("false", False), ("yes", True), ("[true, false]", (True, False)), ("1.0", True), ("0", False),
+     ("'true'", True), ("'Off'", False), ("'1.0'", True), ("[1, 0.0]", (True, False))],
+)  # fmt: skip
 def test_a_switch_stays_a_switch(text: str, value: bool | tuple[bool, ...]) -> None:
     models = "models:\n  - {model: a, parameters: {weight: 1}}\n"
     recipe = Recipe.load(f"merge_method: linear\n{models}parameters: {{normalize: {text}}}\n")
@@ -126,6 +128,11 @@ def test_a_filter_is_text_as_it_is_written(text: str, pattern: str | None) -> No
         ("'1'", Source("1")),
         ("'null'", Source("null")),
         ("./ü ñ", Source("./ü ñ")),
+        ("org/name@v1+org/lora@v2", Source("org/name", "v1", Source("org/lora", "v2"))),
+        ("{model: org/name+org/lora}", Source("org/name", None, Source("org/lora"))),
+        ("{model: {path: org/name}, lora: org/lora@v2}", Source("org/name", None, Source("org/lora", "v2"))),
+        ("{model: a, lora: {path: b, revision: v2}}", Source("a", None, Source("b", "v2"))),
+        ("{model: {path: 'a@b+c'}, lora: null}", Source("a@b+c")),
     ],
 )
 def test_a_model_is_a_text_or_a_table(text: str, source: Source) -> None:
@@ -172,3 +179,69 @@ def test_a_recipe_file_that_is_no_text_is_an_error_in_words(tmp_path: Path) -> N
     (tmp_path / "x.yml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(RecipeError, match=r"x.yml: cannot be read .* Give a text file in UTF-8."):
         Recipe.load(tmp_path / "x.yml")
+
+
+PASTED = [
+    """slices:
+  - sources:
+      - model: OpenPipe/mistral-ft-optimized-1218
+        layer_range: [0, 32]
+      - model: mlabonne/NeuralHermes-2.5-Mistral-7B
+        layer_range: [0, 32]
+merge_method: slerp
+base_model: OpenPipe/mistral-ft-optimized-1218
+parameters:
+  t:
+    - filter: self_attn
+      value: [0, 0.5, 0.3, 0.7, 1]
+    - filter: mlp
+      value: [1, 0.5, 0.7, 0.3, 0]
+    - value: 0.5 # fallback for rest of tensors
+dtype: bfloat16
+""",
+    """base_model: ../merge2
+models:
+  - model: ../merge
+    parameters:
+      weight: [0.22, 0.113, 0.113, 0.113, 0.113, 0.113]
+      density: 0.61
+  - model: ../merge2
+    parameters:
+      weight: [0.22, 0.113, 0.113, 0.113, 0.113, 0.113]
+      density: 0.61
+merge_method: dare_ties
+tokenizer_source: union
+parameters:
+  int8_mask: true
+dtype: bfloat16
+name: 4kmerge-v2
+""",
+    """base_model:
+  model:
+    path: org/base
+dtype: bfloat16
+merge_method: task_arithmetic
+parameters:
+  int8_mask: 1.0
+  normalize: 1.0
+slices:
+- sources:
+  - layer_range: [0, 2]
+    model:
+      model:
+        path: org/tuned
+        revision: null
+    parameters:
+      weight: 0.3475802891062396
+  - layer_range: [0, 2]
+    model:
+      model:
+        path: org/base
+""",
+]
+
+
+@pytest.mark.parametrize("text", PASTED)
+def test_recipes_that_people_share_are_read(text: str) -> None:
+    recipe = Recipe.load(text)
+    assert Recipe.load(recipe.to_yaml()) == recipe

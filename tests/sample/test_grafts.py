@@ -16,6 +16,7 @@ from mergelab import sample
 from mergelab.errors import FitError
 from mergelab.models import assemble
 from mergelab.recipes import Recipe, graft, plan, stack
+from mergelab.weights import open_checkpoint
 
 DEPTH = 10
 FIRST, MIDDLE = (0, 2), (2, 4)
@@ -170,18 +171,18 @@ def test_random_layers_help_no_more_either(host: str) -> None:
         )
 
 
-def test_a_strangers_layers_are_refused_with_the_shapes_that_clash() -> None:
+def test_a_strangers_layers_are_refused_with_the_figures_that_clash() -> None:
     with pytest.raises(FitError) as caught:
         plan(graft(sample.path("arithmetic"), sample.path("stranger"), MIDDLE))
-    text = str(caught.value)
-    ours = plan(stack([(sample.path("base"), 0, DEPTH)], base=sample.path("base"))).donor
-    theirs = plan(stack([(sample.path("stranger"), 0, 8)], base=sample.path("stranger"))).donor
-    for stem in ("mlp.gate_proj.weight", "mlp.down_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"):
-        shapes = [list(model.specs[f"model.layers.2.{stem}"].shape) for model in (theirs, ours)]
-        assert shapes[0] != shapes[1]
-        assert f"{stem} {shapes[0]} against {shapes[1]}" in text
-    for setting in ("rope_theta", "rms_norm_eps", "num_key_value_heads", "intermediate_size"):
-        assert setting in text
+    theirs, ours = (open_checkpoint(sample.path(name)).config for name in ("stranger", "arithmetic"))
+    for words, key in (
+        ("feed-forward size", "intermediate_size"),
+        ("key/value heads", "num_key_value_heads"),
+        ("norm epsilon", "rms_norm_eps"),
+    ):
+        assert theirs[key] != ours[key]
+        assert f"{words}: {theirs[key]} against {ours[key]}" in str(caught.value)
+    assert "rope theta: 50,000 against 10,000" in str(caught.value)
 
 
 def test_the_overtrained_specialist_left_the_basin() -> None:

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "widgets" / "src"
 STATIC = ROOT / "mergelab" / "static"
+WIDGETS = ["explain", "workbench"]
 
 
 def _hash() -> str:
@@ -22,7 +23,7 @@ def _hash() -> str:
     return digest.hexdigest()[:16]
 
 
-@pytest.mark.parametrize("name", ["workbench.js", "workbench.css"])
+@pytest.mark.parametrize("name", [f"{widget}.{kind}" for widget in WIDGETS for kind in ("js", "css")])
 def test_bundles_are_fresh_small_and_reach_nowhere(name: str) -> None:
     text = (STATIC / name).read_text(encoding="utf-8")
     banner = text.splitlines()[0]
@@ -32,20 +33,23 @@ def test_bundles_are_fresh_small_and_reach_nowhere(name: str) -> None:
     assert not re.search(r"https?://|\bimport\s*\(|innerHTML|\beval\(", plain)
 
 
-def test_the_module_has_what_anywidget_asks_for() -> None:
-    text = (STATIC / "workbench.js").read_text(encoding="utf-8")
+@pytest.mark.parametrize("name", WIDGETS)
+def test_the_module_has_what_anywidget_asks_for(name: str) -> None:
+    text = (STATIC / f"{name}.js").read_text(encoding="utf-8")
     assert re.search(r"export \{\s*\w+ as default\s*\}", text)
     assert "\nimport " not in text, "a blob cannot import its neighbours"
 
 
 def test_no_bundle_is_left_over() -> None:
-    assert sorted(path.name for path in STATIC.iterdir()) == ["workbench.css", "workbench.js"]
-    assert sorted(path.stem for path in SOURCES.glob("*.js")) == ["workbench"]
+    made = [f"{name}.{kind}" for name in WIDGETS for kind in ("css", "js")]
+    assert sorted(path.name for path in STATIC.iterdir()) == made
+    assert sorted(path.stem for path in SOURCES.glob("*.js")) == WIDGETS
 
 
-def test_every_bundled_style_is_our_own() -> None:
+@pytest.mark.parametrize("name", WIDGETS)
+def test_every_bundled_style_is_our_own(name: str) -> None:
     """In a notebook the sheet is global: every rule is about our root, or of a class with our prefix."""
-    text = re.sub(r"/\*.*?\*/", "", (STATIC / "workbench.css").read_text(encoding="utf-8"), flags=re.DOTALL)
+    text = re.sub(r"/\*.*?\*/", "", (STATIC / f"{name}.css").read_text(encoding="utf-8"), flags=re.DOTALL)
     for selectors in re.findall(r"(?:^|[{}])\s*([^{}@]+?)\s*\{", text):
         if re.fullmatch(r"(?:\d+%|from|to)", selectors):
             continue

@@ -10,9 +10,12 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from mergelab.weights import Checkpoint, open_checkpoint
+
 Shapes = dict[str, tuple[int, ...]]
 
 LAYERS, WIDTH, INNER, KEYS, VOCABULARY = 3, 8, 10, 4, 13
+QUERY, KEY, DOWN = (f"model.layers.1.{stem}" for stem in ("self_attn.q_proj", "self_attn.k_proj", "mlp.down_proj"))
 
 
 def config(layers: int = LAYERS, **changes: Any) -> dict[str, Any]:
@@ -76,6 +79,36 @@ def save(folder: Path, weights: Mapping[str, torch.Tensor] | None = None, *, sha
         save_file({name: weights[name] for name in names if places[name] == file}, folder / file)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
     return folder
+
+
+def save_adapter(folder: Path, weights: Mapping[str, torch.Tensor], **settings: Any) -> Path:
+    """Write a LoRA adapter: weights under the names that peft gives them, and its config. A setting of None is left
+    out.
+    """
+    table = {"peft_type": "LORA", "r": 2, "lora_alpha": 6, "base_model_name_or_path": "org/base"} | settings
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = {key: value for key, value in table.items() if value is not None}
+    (folder / "adapter_config.json").write_text(json.dumps(kept))
+    named = {f"base_model.model.{name}": tensor for name, tensor in weights.items()}
+    save_file(named, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def pair(
+    module: str, out: int, into: int, *, rank: int = 2, seed: int = 0, dtype: torch.dtype = torch.float32
+) -> dict[str, torch.Tensor]:
+    """The two matrices of an adapter for a module: A (rank, into) and B (out, rank)."""
+    named = {f"{module}.lora_A.weight": (rank, into), f"{module}.lora_B.weight": (out, rank)}
+    return tensors(named, seed=seed, dtype=dtype)
+
+
+def opened(
+    place: Path, adapter: Mapping[str, torch.Tensor], base: Mapping[str, torch.Tensor] | None = None, **told: Any
+) -> Checkpoint:
+    """A base with this adapter on it."""
+    if not (place / "base").exists():
+        save(place / "base", base)
+    return open_checkpoint(f"{place / 'base'}+{save_adapter(place / 'lora', adapter, **told)}")
 
 
 def raw_file(path: Path, header: object, data: bytes = b"") -> Path:

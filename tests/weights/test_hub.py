@@ -23,6 +23,8 @@ ROOT = Path(__file__).parents[2]
 # Large enough that a header request of 100 kB does not happen to fetch everything.
 WIDE = {"inner": 4000, "vocabulary": 1100}
 TENSOR = "model.norm.weight"
+DOWN = "model.layers.1.mlp.down_proj"
+PAIR = folders.pair(DOWN, folders.WIDTH, WIDE["inner"], rank=32, seed=4)
 
 
 def ask(hub: str, home: Path, questions: list[list[Any]], *, offline: bool = False) -> Answers:
@@ -56,11 +58,18 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FakeHub]:
     pickled = folders.save(place / "pickled")
     (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
     whole = folders.save(place / "a", weights(1))
+    (place / "empty").mkdir()
+    lora = folders.save_adapter(place / "lora", PAIR, r=32, lora_alpha=32)
+    (lora / "tokenizer_config.json").write_text("{}")
+    thawed = folders.save_adapter(place / "thawed", PAIR)
+    (thawed / "adapter_model.safetensors").rename(thawed / "adapter_model.bin")
     with serve() as served:
         served.repositories.update({
             "org/single": {"main": whole, "v2": folders.save(place / "b", weights(2, 4))},
             "org/opened": {"main": whole},
             "org/sharded": {"main": folders.save(place / "c", weights(3), shards=3)},
+            "org/lora": {"main": place / "empty", "v3": lora}, "org/opened-lora": {"main": lora},
+            "org/thawed": {"main": thawed},
             "org/broken": {"main": broken}, "org/lying": {"main": lying}, "org/pickled": {"main": pickled},
         })  # fmt: skip
         served.closed.update({
@@ -82,11 +91,19 @@ def online(hub: FakeHub, home: Path) -> Answers:
     tokenizer = ["tokenizer.json"]
     return ask(hub.address, home, [
         ["opened", "org/opened", [], []],
+        ["opened with adapter", "org/single+org/opened-lora", [], []],
         ["single", "org/single", [TENSOR], tokenizer],
         ["v2", "org/single@v2", [TENSOR], []],
         ["commit", f"org/single@{hub.commit('org/single', 'v2')}", [TENSOR], []],
         ["sharded", "org/sharded", list(folders.shapes()), tokenizer],
+        ["with adapter", "org/single+org/lora@v3", [f"{DOWN}.weight", TENSOR], tokenizer],
         ["no revision", "org/single@v9", [], []],
+        ["no adapter", "org/single+org/lying", [], []],
+        ["adapter missing", "org/single+org/missing@v1", [], []],
+        ["adapter unpublished", "org/single+org/lora", [], []],
+        ["pickled adapter", "org/single+org/thawed", [], []],
+        ["adapter alone", "org/lora@v3", [], []],
+        ["both missing", "org/missing+org/gated", [], []],
         ["no name", "x--y/z z", [], []],
         *([name, f"org/{name}", [], []] for name in names),
     ])  # fmt: skip
@@ -111,6 +128,9 @@ def away(
         ["single", "org/single", [], ["tokenizer.json", "model.safetensors"]],
         ["sharded", "org/sharded", [], ["model-00003-of-00003.safetensors"]],
         ["v2", "org/single@v2", [], ["model.safetensors"]],
+        ["with adapter", "org/single+org/lora@v3", [f"{DOWN}.weight"], ["tokenizer.json", "generation_config.json"]],
+        ["adapter never seen", "org/single+org/never", [], []],
+        ["adapter half seen", "org/single+org/opened-lora", [], []],
         ["never seen", "org/never", [], []],
         ["half seen", "org/opened", [], []],
     ], offline=offline)  # fmt: skip
@@ -181,12 +201,58 @@ def test_a_sharded_model_opens_and_reads(online: Answers) -> None:
         ("broken", "source 'org/broken': the header of its weights cannot be read. The file on the hub is damaged"),
         ("lying", "org/lying/model.safetensors: tensor 'h.0.a': F32 of shape [3] needs 12 bytes, its offsets give 4."),
         ("pickled", "org/pickled: has no model.safetensors and no index of shards. Other formats"),
+        ("no adapter", "org/lying: has no adapter_config.json, so it is no adapter. Behind the '+' goes"),
+        ("adapter missing", "source 'org/missing@v1': there is no such folder here, and no such model on the hub."),
+        ("adapter unpublished", "org/lora: has no adapter_config.json, so it is no adapter."),
+        ("pickled adapter", "org/thawed: its weights are a pickle (adapter_model.bin), which can run code"),
     ],
 )  # fmt: skip
 def test_a_door_that_stays_shut_is_one_clear_message(online: Answers, name: str, said: str) -> None:
     assert online[name]["error"].startswith(said)
     assert online[name]["problems"] == 1
     assert online[name]["seconds"] < 5
+
+
+def test_an_adapter_of_the_hub_is_read_by_its_header_and_downloaded_when_needed(hub: FakeHub, online: Answers) -> None:
+    opened, read = online["opened with adapter"], online["with adapter"]
+    assert opened["error"] is read["error"] is None
+    assert not opened["torch"]
+    size = (hub.repositories["org/lora"]["v3"] / "adapter_model.safetensors").stat().st_size
+    assert size > 400_000
+    assert 0 < hub.served("org/opened-lora", ".safetensors") <= 100_001
+    assert hub.served("org/lora", ".safetensors") >= size
+    assert read["tensors"][TENSOR] == first_values(1)
+    assert read["tensors"][f"{DOWN}.weight"] == folded()
+    asked = [one.revision for one in hub.requests if one.repository == "org/lora" and one.file.endswith("safetensors")]
+    assert hub.commit("org/lora", "v3") in asked
+    assert "main" not in asked
+
+
+def folded() -> list[float]:
+    a, b = PAIR.values()
+    values: list[float] = (weights(1)[f"{DOWN}.weight"] + b @ a).flatten().tolist()
+    return values
+
+
+def test_an_adapter_without_its_model_is_told_what_to_write(online: Answers) -> None:
+    said = "org/lora@v3: has no config.json. It is an adapter: write its model before it, 'model+org/lora@v3'."
+    assert said in online["adapter alone"]["error"]
+
+
+def test_a_model_and_an_adapter_that_both_stay_shut_are_both_told(online: Answers) -> None:
+    assert online["both missing"]["problems"] == 2
+    assert "'org/missing'" in online["both missing"]["error"]
+    assert "'org/gated': is gated." in online["both missing"]["error"]
+
+
+def test_an_adapter_downloaded_before_opens_without_a_network(away: tuple[Answers, int]) -> None:
+    answer = away[0]["with adapter"]
+    assert answer["error"] is None
+    assert answer["tensors"][f"{DOWN}.weight"] == folded()
+    assert answer["files"] == {"tokenizer.json": "", "generation_config.json": ""}
+    for name in ("adapter never seen", "adapter half seen"):
+        assert "the hub cannot be reached" in away[0][name]["error"]
+        assert away[0][name]["problems"] == 1
 
 
 def test_a_model_downloaded_before_opens_without_a_network(away: tuple[Answers, int]) -> None:

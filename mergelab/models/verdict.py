@@ -1,0 +1,148 @@
+"""Will this recipe work? Asked of headers, configs and cards, and of a model without weights."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mergelab.columns import Table, in_bytes, in_count
+from mergelab.errors import AssemblyError, FitError, MergelabError
+from mergelab.recipes.card import read_card
+from mergelab.recipes.fit import unfit
+from mergelab.recipes.plan import Plan, open_sources, plan, well_formed
+from mergelab.recipes.recipe import Recipe
+from mergelab.recipes.remarks import donor, on_plan, on_sources
+from mergelab.recipes.report import Finding, Report, graded
+from mergelab.recipes.step import Aligned, Given, Input, Step
+from mergelab.weights import FLOATS, ITEM_BITS, Checkpoint, Source
+
+Say = Callable[[Source], str]
+
+LONGEST_NAME = 34
+
+
+def check(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, Checkpoint] | None = None) -> Report:
+    """Say whether a recipe will work, before anything heavy: no weights are downloaded, nothing is written.
+
+    Configs, headers and model cards are read; of a model on the hub a few kilobytes. Of models that lie on this machine
+    some thousand weights are compared, which tells relatives from strangers. Where nothing stands in the way, the
+    merged model is built once without its weights, so that transformers itself says whether it loads.
+
+    Args:
+        recipe: a recipe, or what ``Recipe.load`` reads.
+        checkpoints: sources that are open already; the others are opened, from headers alone.
+
+    Raises:
+        RecipeError: the recipe itself is wrong, with all problems.
+        SourceError: sources cannot be opened, all of them at once.
+    """
+    loaded = well_formed(recipe)
+    opened = open_sources(loaded, checkpoints or {})
+    say = _names(tuple(opened))
+    findings: list[Finding] = []
+    for document in (*loaded.stages, loaded):
+        if all(source in opened for source in document.named):
+            findings += unfit(document, opened, say)
+    planned: Plan | None = None
+    if not findings:
+        try:
+            planned = plan(loaded, opened)
+        except FitError as error:
+            findings += _refused(error)
+    if planned is not None:
+        configs: dict[Source, dict[str, Any]] = {}
+        findings += _loads(planned, configs)
+        findings += on_plan(planned, configs, say)
+    findings += on_sources(loaded, opened, say)
+    found = graded(findings)
+    works = planned is not None and all(one.grade != "error" for one in found)
+    return Report(found, _table(opened, say), _merged(planned, say) if planned and works else ())
+
+
+def _names(sources: tuple[Source, ...]) -> Say:
+    """Short names, but for sources whose short names are the same."""
+    labels = [source.label for source in sources]
+    short = {source: source.label for source in sources if labels.count(source.label) == 1}
+    return lambda source: short.get(source, str(source))
+
+
+def _refused(error: MergelabError) -> list[Finding]:
+    return [Finding("error", one.where, "refused", one.what.rstrip("."), one.hint) for one in error.problems]
+
+
+def _loads(planned: Plan, configs: dict[Source, dict[str, Any]]) -> list[Finding]:
+    """Build the merged model without weights, as it will be built with them."""
+    import torch
+
+    from mergelab.models.assembly import build
+    from mergelab.models.config import expanded_config, stack_config
+    from mergelab.models.pour import DTYPES
+
+    try:
+        written = stack_config(planned, configs)
+        empty = {step: torch.empty(step.shape, dtype=DTYPES[step.dtype], device="meta") for step in planned.steps}
+        build(planned, written, empty)
+        for source, checkpoint in planned.checkpoints.items():
+            configs.setdefault(source, expanded_config(checkpoint))
+    except AssemblyError as error:
+        return _refused(error)
+    except Exception as error:  # noqa: BLE001 - configs come from anywhere: whatever transformers raises is a no
+        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
+        return [Finding("error", "transformers", "refuses the config", what, "Save the model again with transformers.")]
+    return []
+
+
+def _table(checkpoints: Mapping[Source, Checkpoint], say: Say) -> Table:
+    heading = ("model", "layers", "width", "tokens", "parameters", "on disk", "dtype", "licence")
+    rows = []
+    for source, one in checkpoints.items():
+        name = say(source)
+        kinds = [kind for kind in FLOATS if any(spec.dtype == kind for spec in one.specs.values())]
+        tokens = one.config.get("vocab_size")
+        rows.append((
+            name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}...",
+            one.layers, f"{one.width:,}", f"{tokens:,}" if isinstance(tokens, int) else "", in_count(one.parameters),
+            in_bytes(one.bytes), ", ".join(kinds), read_card(one).licence or "not stated",
+        ))  # fmt: skip
+    return Table(heading, tuple(rows))
+
+
+def _merged(planned: Plan, say: Say) -> tuple[str, ...]:
+    made, mapped = _memory(planned)
+    host = donor(planned.recipe)
+    why = "the base model" if planned.recipe.base else "without base_model the first model in reading order"
+    size = f"{planned.parameters:,} parameters, {in_bytes(planned.bytes)} on disk"
+    needs = f"{in_bytes(mapped)} of the sources, mapped from disk, and {in_bytes(made)} made"
+    words = f"Config and tokenizer: those of {say(host)}, {why}."
+    if planned.alignment is not None:
+        words = f"Config: that of {say(host)}, {why}. Vocabulary: {planned.alignment.count:,} rows, as the recipe asks."
+    return (
+        f"The merged model: {len(planned.layers)} layers, {size} ({planned.recipe.method}, {planned.dtype}).",
+        words,
+        f"Memory for a live preview: {needs}, beside the text's keys and values and one tensor's working space.",
+    )
+
+
+def _memory(planned: Plan) -> tuple[int, int]:
+    """Bytes that a live model makes, and bytes of the sources that it reads, each tensor once."""
+    inputs: dict[Input, int] = {}
+    seen: dict[Given, None] = {}
+    waiting: list[Given] = list(planned.steps)
+    while waiting:
+        given = waiting.pop()
+        if given in seen:
+            continue
+        seen[given] = None
+        match given:
+            case Input():
+                inputs[given] = planned.checkpoints[given.source].specs[given.name].bytes
+            case Aligned():
+                waiting += given.matrices
+            case Step():
+                waiting += [*given.inputs, *([given.base] if given.base else [])]
+    made = {step.maker: step.maker.bytes for step in planned.steps if not step.maker.copies}
+    # A live model has one dtype: tensors of another are cast when it is built.
+    width = ITEM_BITS[planned.dtype] // 8
+    cast = [step.elements * width for step in planned.steps if step.dtype in FLOATS and step.dtype != planned.dtype]
+    return sum(made.values()) + sum(cast), sum(inputs.values())

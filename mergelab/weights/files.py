@@ -1,0 +1,102 @@
+"""Files of a local model: found by name, their headers read, their tensors mapped when asked for."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mergelab.errors import Problem, SourceError
+from mergelab.weights.header import TensorSpec, read_header
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHTS = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+TOKENIZER: tuple[str, ...] = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.json", "merges.txt",
+    "added_tokens.json", "vocab.txt", "spiece.model", "chat_template.jinja",
+)  # fmt: skip
+
+
+class Folder:
+    """The files of a local model. ``Repository`` is its counterpart on the hub."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, name: str) -> Path | None:
+        """Path of a file, None where the folder has none of that name."""
+        path = self.path / name
+        return path if path.is_file() else None
+
+    def kept(self, name: str) -> Path | None:
+        """As ``file``: everything is here already."""
+        return self.file(name)
+
+    def fingerprint(self, name: str) -> None:
+        """The hub's own hash of a file's content: a folder has none."""
+
+    def has(self, name: str) -> bool:
+        """Whether the folder has a file of that name."""
+        return self.file(name) is not None
+
+    def header(self, name: str) -> tuple[dict[str, TensorSpec], list[Problem]]:
+        """Specs of a weight file, and everything that is wrong with it."""
+        path = self.file(name)
+        if path is None:
+            hint = "The checkpoint is incomplete: download or save it again."
+            return {}, [Problem(str(self.path), f"the index names {name!r}, which is missing.", hint)]
+        return read_header(path)
+
+    def weights(self) -> str | None:
+        """Name of the file that holds all weights, None where an index or nothing does."""
+        if self.has(WEIGHTS) or self.has(INDEX):
+            return WEIGHTS if self.has(WEIGHTS) else None
+        names = sorted(path.name for path in self.path.glob("*.safetensors"))
+        return names[0] if len(names) == 1 else None
+
+    def stamps(self) -> dict[Path, tuple[int, ...]]:
+        """What tells each weight file from a later one in its place."""
+        return {path: _stamp(path) for path in sorted(self.path.glob("*.safetensors"))}
+
+
+class Mapped:
+    """Weight files mapped into memory, each once. A file that changes under us is an error, never mixed weights."""
+
+    def __init__(self, stamps: Mapping[Path, tuple[int, ...]]) -> None:
+        self._stamps = dict(stamps)
+        self._files: dict[Path, Any] = {}
+        self._tensors: dict[tuple[Path, str], torch.Tensor] = {}
+        self._lock = threading.Lock()
+
+    def tensor(self, path: Path, name: str) -> torch.Tensor:
+        """A tensor of a file, the same one whoever asks.
+
+        Raises:
+            SourceError: the file is not the one it was, or cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        with self._lock:
+            stamp = _stamp(path)
+            if self._stamps.setdefault(path, stamp) != stamp:
+                what = "changed after it was opened."
+                raise SourceError(Problem(str(path), what, "Open the model again to use what is there now."))
+            try:
+                if path not in self._files:
+                    self._files[path] = safe_open(path, framework="pt")
+                if (path, name) not in self._tensors:
+                    self._tensors[path, name] = self._files[path].get_tensor(name)
+            except SafetensorError as error:
+                what = f"tensor {name!r} cannot be read ({error})."
+                raise SourceError(Problem(str(path), what, "Download or save it again.")) from error
+            return self._tensors[path, name]
+
+
+def _stamp(path: Path) -> tuple[int, ...]:
+    stat = os.stat(path)
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
