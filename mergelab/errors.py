@@ -23,7 +23,7 @@ class Problem:
     """One thing that is wrong.
 
     Attributes:
-        where: the place, as a person would point at it: ``"recipe.yml line 7, slices[1].sources[0]"``.
+        where: the place, as a person would point at it: ``"recipe.yml line 7, column 5, slices[1].sources[0]"``.
         what: what is wrong there, with the offending value.
         hint: what to do about it. May be empty where there is nothing sensible to say.
     """

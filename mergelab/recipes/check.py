@@ -78,7 +78,9 @@ def _method(name: str, where: str) -> Iterator[Problem]:
 
 
 def _known(name: str) -> Method | None:
-    return methods.get(name) if name in methods.names() else None
+    """The method, or the one that a misspelt name means, so that one slip does not hide others."""
+    meant = difflib.get_close_matches(name, methods.names(), n=1, cutoff=0.6)
+    return methods.get(meant[0]) if meant else None
 
 
 def _body(recipe: Recipe) -> str:

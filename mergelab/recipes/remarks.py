@@ -15,7 +15,7 @@ from mergelab.recipes.report import Finding
 from mergelab.recipes.templates import template_of
 from mergelab.recipes.vocabulary import lexicon
 from mergelab.weights import FLOATS, Checkpoint, Source
-from mergelab.weights.kinship import kinship
+from mergelab.weights.kinship import WIDTHS, kinship
 
 Say = Callable[[Source], str]
 
@@ -153,7 +153,7 @@ def _kin(guest: Checkpoint, host: Checkpoint, cards: Mapping[Source, Card], abou
     if found is not None:
         evidence = (
             f"correlation {found.correlation:.3f} of {found.count:,} values of {found.tensors[0]} with the nearest "
-            f"layer of {say(host.source)}; 0 ± {found.band:.3f} where weights are unrelated"
+            f"layer of {say(host.source)}; unrelated weights lie within ±{WIDTHS * found.band:.3f} of 0"
         )
         yield Finding("warning", about, "different ancestors", evidence, RELATIVES)
     theirs, ours = _ancestors(guest, cards[guest.source]), _ancestors(host, cards[host.source])

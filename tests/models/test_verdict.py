@@ -194,7 +194,7 @@ def test_the_stranger_of_the_family_is_no_relative_and_does_not_fit() -> None:
     ]  # fmt: skip
     assert about(report, "different ancestors").grade == "warning"
     assert "of 4,096 values of model.layers.4.self_attn.o_proj.weight" in about(report, "different ancestors").evidence
-    assert about(report, "different ancestors").evidence.endswith("0 ± 0.016 where weights are unrelated")
+    assert about(report, "different ancestors").evidence.endswith("unrelated weights lie within ±0.062 of 0")
 
 
 def test_a_recipe_in_stages_is_checked_stage_by_stage(tmp_path: Path) -> None:
