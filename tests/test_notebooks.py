@@ -11,7 +11,7 @@ import pytest
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
-from mergelab import cli
+from mergelab import cli, sample
 
 ROOT = Path(__file__).resolve().parents[1]
 LESSONS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -189,14 +189,29 @@ models:
 """
 
 
-def test_the_readme_shows_the_errors_as_they_are(
+STRANGER = """\
+merge_method: passthrough
+slices:
+  - sources: [{model: base, layer_range: [0, 4]}]
+  - sources: [{model: stranger, layer_range: [4, 8]}]
+"""
+
+
+def test_the_readme_shows_what_check_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [shown] = re.findall(r"\$ mergelab check recipe.yml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    report, errors = re.findall(
+        r"\$ mergelab check recipe.yml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL
+    )
     monkeypatch.chdir(tmp_path)
+    for name in ("base", "stranger"):
+        Path(name).symlink_to(sample.path(name))
+    Path("recipe.yml").write_text(STRANGER)
+    assert cli.main(["check", "recipe.yml"]) == 2
+    assert capsys.readouterr().out == report
     Path("recipe.yml").write_text(WRONG)
     assert cli.main(["check", "recipe.yml"]) == 2
-    assert capsys.readouterr().err == shown
+    assert capsys.readouterr().err == errors
 
 
 def test_the_readme_shows_a_picture_that_exists() -> None:
