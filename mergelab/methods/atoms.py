@@ -58,8 +58,8 @@ def total() -> Atom:
 
 
 def mean(weight: Sequence[float]) -> Atom:
-    """sum_i D_i / sum_i w_i. The weights must not cancel."""
-    divisor = sum(weight)
+    """sum_i D_i / sum_i w_i; zero where all weights are. They must not cancel."""
+    divisor = sum(weight) or 1.0
     doc = "The task vectors are added up and divided by the sum of the weights."
     return Atom("mean", lambda deltas: [_add(deltas).div_(divisor)], elementwise=True, doc=doc)
 
@@ -69,14 +69,18 @@ def disjoint_mean(weight: Sequence[float]) -> Atom:
 
     TIES, section 3, step 3, with weights as in mergekit. Where those weights cancel, the sum is left undivided;
     mergekit does so where they cancel exactly, ours also where only rounding keeps them from it (a remainder under
-    1e-6 of sum |w|).
+    1e-6 of the sum of their sizes).
     """
-    negligible = 1e-6 * sum(abs(factor) for factor in weight)
+    may_cancel = min(weight) < 0 < max(weight)
 
     def run(deltas: Deltas) -> Deltas:
         divisor = torch.zeros_like(deltas[0])
+        negligible = torch.zeros_like(deltas[0]) if may_cancel else divisor.new_zeros(())
         for delta, factor in zip(deltas, weight, strict=True):
-            divisor.add_(delta.sign().abs_(), alpha=factor)  # 1 where it is not zero
+            agrees = delta.sign().abs_()  # 1 where it is not zero
+            divisor.add_(agrees, alpha=factor)
+            if may_cancel:
+                negligible.add_(agrees, alpha=1e-6 * abs(factor))
         divides = divisor.abs().gt_(negligible)  # 1 or 0; again without masks
         divisor.mul_(divides).add_(divides.neg_().add_(1))
         return [_add(deltas).div_(divisor)]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from mergelab.methods import sums
-from mergelab.methods.parameters import PerModel, Shared, weights_must_not_cancel
+from mergelab.methods.parameters import PerModel, Shared, weights_must_count
 from mergelab.methods.registry import method
 from mergelab.methods.tensors import Array, Arrays
 
@@ -33,7 +33,7 @@ def passthrough(models: Arrays, *, scale: Annotated[Sequence[float], PerModel(di
     return model * scale[0]
 
 
-@method(inputs=(1, None), rule=weights_must_not_cancel)
+@method(inputs=(1, None), rule=weights_must_count)
 def linear(
     models: Arrays, *, weight: Annotated[Sequence[float], PerModel(dial=(0, 1))], normalize: bool = True
 ) -> Array:

@@ -226,7 +226,15 @@ def _argument_texts(docstring: str) -> Iterator[tuple[str, str]]:
 
 
 def weights_must_not_cancel(values: Mapping[str, Any]) -> Problem | None:
-    """Rule of methods with ``weight`` and ``normalize``: no sum of zero, up to rounding (1e-8 of sum |w|)."""
+    """Rule of methods with ``weight`` and ``normalize``: no sum of zero, up to rounding (1e-8 of sum |w|).
+
+    Weights that are all zero pass: they add no task vector, divided or not.
+    """
+    return weights_must_count(values) if any(values["weight"]) else None
+
+
+def weights_must_count(values: Mapping[str, Any]) -> Problem | None:
+    """The same where weights that are all zero leave nothing to divide."""
     weight = values["weight"]
     if values["normalize"] and abs(sum(weight)) <= 1e-8 * sum(abs(factor) for factor in weight):
         return Problem("", "the weights sum to zero.", "Change a weight, or set normalize: false.")

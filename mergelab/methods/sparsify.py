@@ -117,7 +117,10 @@ def drop_by_rank(
 
 
 def restore_norm(models: Arrays, base: Array, density: Sequence[float]) -> Atom:
-    """Scale each thinned delta to the L1 norm of its whole task vector, as mergekit does; zeros stay."""
+    """Scale each thinned delta to the L1 norm of its whole task vector, as mergekit does; zeros stay.
+
+    mergekit leaves a delta as it is where either norm is below 1e-7; ours leaves nothing but zeros.
+    """
 
     def run(deltas: Deltas) -> Deltas:
         for delta, model, share in zip(deltas, models, density, strict=True):

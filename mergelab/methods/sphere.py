@@ -105,8 +105,8 @@ def multislerp(
     for mergekit; no paper.
 
     Where directions cancel (|M| < eps), the result is sum_i w_i x_i, as in mergekit for two models; for more, mergekit
-    stops with an error. One model comes out as it is. Weights that sum to zero are refused with
-    ``normalize_weights``.
+    stops with an error. One model comes out as it is, whatever its weight but zero. Weights that sum to zero are
+    refused with ``normalize_weights``.
 
     Args:
         weight: How much each model counts.

@@ -57,6 +57,8 @@ def test_short_task_vectors_meet_the_floors_of_mergekit() -> None:
     assert run("model_stock", [[5e-4, 0.0], [5e-4, 0.0]]) == pytest.approx([2e-4, 0.0])
     assert run("sce", [[2e-4], [1e-4]]) == pytest.approx([1.5e-4])
     assert run("sce", [[2e-2], [1e-2]]) == pytest.approx([0.8 * 2e-2 + 0.2 * 1e-2])
+    merged = run("sce", [[1e4, 0.0], [0.0, 0.5]])  # the second weighs 2.5e-9, which counts as 1e-6
+    assert merged[1] == pytest.approx(0.5 * 2.5e-9 / 1e-6, rel=1e-4)
 
 
 def test_ram_by_hand() -> None:

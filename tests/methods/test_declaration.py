@@ -237,8 +237,11 @@ def test_without_a_count_of_models_counts_are_not_judged() -> None:
     assert texts(TOY, {"weight": [1, 2, 3, 4, 5]}) == []
 
 
-@pytest.mark.parametrize("name", ["linear", "task_arithmetic", "dare_linear", "della_linear", "breadcrumbs"])
-@pytest.mark.parametrize("weight", [[1, -1], [0.1, 0.2, -0.3], 0, [0.0, 0.0]])
+ADDING = ("linear", "task_arithmetic", "dare_linear", "della_linear", "breadcrumbs")
+CANCELLING = [(name, weight) for weight in ([1, -1], [0.1, 0.2, -0.3]) for name in ADDING]
+
+
+@pytest.mark.parametrize(("name", "weight"), [*CANCELLING, ("linear", 0), ("linear", [0.0, 0.0])])
 def test_weights_that_cancel_are_refused_where_they_divide(name: str, weight: object) -> None:
     method = methods.get(name)
     assert texts(method, {"weight": weight, "normalize": True}) == [

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from mergelab import methods
+from mergelab.errors import MethodError
 from tests.methods.rows import delta
 
 FAMILY = [row.name for row in delta.ROWS]
@@ -97,3 +98,19 @@ def test_block_by_block_is_as_whole(name: str, numbers: dict[str, object]) -> No
     method = methods.get(name)
     result = methods.apply(method, [first, second], base, numbers, dtype=torch.float32)
     assert torch.equal(result, methods.explain(method, [first, second], base, numbers)[-1].tensors[0])
+
+
+@pytest.mark.parametrize("small", [1e-3, 1e-5, 1e-7])
+def test_a_small_weight_that_agrees_alone_is_no_cancellation(small: float) -> None:
+    models = [torch.tensor([1.0, 0.0]), torch.tensor([0.0, 1.0])]
+    for weight in ([1.0, small], [-1.0, small]):
+        merged = methods.apply(methods.get("ties"), models, torch.zeros(2), {"weight": weight}, dtype=torch.float32)
+        assert merged.tolist() == pytest.approx([1.0, 1.0])
+
+
+@pytest.mark.parametrize("name", ["task_arithmetic", "dare_linear", "della_linear", "breadcrumbs"])
+def test_weights_that_are_all_zero_give_the_base(name: str) -> None:
+    numbers = {"weight": 0.0, "normalize": True}
+    assert torch.equal(methods.apply(methods.get(name), MODELS, BASE, numbers, dtype=torch.float32), BASE)
+    with pytest.raises(MethodError, match="the weights sum to zero"):
+        methods.apply(methods.get(name), MODELS, BASE, {"weight": [0.5, -0.5], "normalize": True}, dtype=torch.float32)

@@ -246,7 +246,7 @@ def task_vectors(models: Sequence[Vector], base: Vector) -> list[Vector]:
 
 
 def added(base: Vector, taus: Sequence[Vector], weight: Sequence[float], normalize: bool, lambda_: float) -> Vector:
-    divisor = math.fsum(weight) if normalize else 1.0
+    divisor = math.fsum(weight) if normalize and any(weight) else 1.0
     return [
         here + lambda_ * math.fsum(w * tau for w, tau in zip(weight, place, strict=True)) / divisor
         for here, place in zip(base, places(taus), strict=True)
