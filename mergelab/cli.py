@@ -71,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 
     check = verb(
         "check",
-        "Say whether a recipe will work, and why not. Reads headers only, writes nothing.",
+        "Say whether a recipe will work, and why not. Reads headers and some thousand weights, writes nothing.",
         "mergelab check recipe.yml",
     )
     show = verb(
@@ -125,25 +125,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if passed and given.verb != "lab":
         parser().error(f"'{given.verb}' passes nothing on: leave '-- {' '.join(passed)}' out")
     try:
-        match given.verb:
-            case "lab":
-                _lab(given.notebook, passed)
-            case "check":
-                return 0 if _check(given.recipe) else 2
-            case "show":
-                _show(given.recipe)
-            case "merge":
-                _merge(given.recipe, given.out, given.force)
-            case "methods":
-                _methods(given.name)
-            case "demo":
-                _demo()
+        return _run(given, passed)
     except MergelabError as error:
         print(f"mergelab {given.verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"mergelab {given.verb}: stopped.", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # who reads has read enough (| head): nothing is to be said, also not at the exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(given: argparse.Namespace, passed: Sequence[str]) -> int:
+    match given.verb:
+        case "lab":
+            _lab(given.notebook, passed)
+        case "check":
+            return 0 if _check(given.recipe) else 2
+        case "show":
+            _show(given.recipe)
+        case "merge":
+            _merge(given.recipe, given.out, given.force)
+        case "methods":
+            _methods(given.name)
+        case "demo":
+            _demo()
     return 0
 
 
@@ -241,9 +248,20 @@ def _plan(path: Path) -> Plan:
 
 
 def _size(found: Plan) -> str:
-    """The merged model in one line: layers, parameters, bytes on disk, and whose config and tokenizer it has."""
+    """The merged model in one line: layers, parameters, bytes on disk, whose config and tokenizer it has, and the seeds
+    of random methods.
+    """
+    from mergelab import methods
+
+    words = found.recipe.vocabulary
+    has = f"config and tokenizer of {found.recipe.donor}"
+    if words is not None:
+        has = f"config of {found.recipe.donor} and the vocabulary of {words.source}"
+    plans = [*(stage.plan for stage in found.stages), found]
+    drawn = [one.recipe.seed for one in plans if any(methods.get(name).seeded for name in one.methods)]
+    seeds = " and ".join(map(str, dict.fromkeys(drawn)))
     return (
         f"The merged model: {len(found.layers)} layers, {found.parameters:,} parameters, "
         f"{in_bytes(found.bytes)} on disk ({', '.join(found.methods)}, {found.dtype}), "
-        f"with config and tokenizer of {found.recipe.donor}."
+        f"with {has}{f', drawn with seed {seeds}' if drawn else ''}."
     )

@@ -85,11 +85,20 @@ def raise_all(kind: type[MergelabError], problems: Iterable[Problem]) -> None:
         raise kind(*found)
 
 
+def closest(word: str, known: Sequence[str]) -> str | None:
+    """The one of ``known`` that a misspelt word means, upper and lower case being the same; None: no one knows."""
+    if word in known:
+        return word
+    folded = {one.lower(): one for one in reversed(known)}
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.6)
+    return folded[close[0]] if close else None
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A hint for a word that is not in ``known``: the closest one, or the whole list when it is short."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    if close:
-        return f"Did you mean {close[0]!r}?"
+    meant = closest(word, known)
+    if meant is not None:
+        return f"Did you mean {meant!r}?"
     if len(known) <= 24:
         return f"Known: {', '.join(known)}."
     return ""

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import mergelab
-from mergelab import cli
+from mergelab import cli, sample
 
 LAYERS, WIDTH, INNER, VOCABULARY = 3, 8, 12, 17
 
@@ -312,3 +312,16 @@ def test_demo_prints_what_each_model_says_and_its_scores(
     assert rows[demo.HOST] != rows["base"]
     (kept, carried), skip, blend = rows[demo.GRAFT][:2], rows[demo.SKIP][0], rows[demo.BLEND][:2]
     assert re.findall(r"[\d.]+ %", closing) == [kept, skip, carried, *blend], "the closing line is read off the table"
+
+
+def test_a_reader_who_has_read_enough_is_no_error(tmp_path: Path) -> None:
+    """What ``| head`` does: the pipe closes before all is printed."""
+    recipe = tmp_path / "recipe.yml"
+    recipe.write_text(f"merge_method: linear\nmodels: [{{model: {sample.path('base')}, parameters: {{weight: 1}}}}]\n")
+    read, write = os.pipe()
+    os.close(read)
+    run = subprocess.run(
+        [sys.executable, "-m", "mergelab", "show", str(recipe)], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (run.returncode, run.stderr) == (0, b"")

@@ -35,7 +35,7 @@ def apply(
 ) -> Tensor:
     """The tensor that ``method`` makes of ``models`` and ``base``.
 
-    Computes in float32, or in float64 where an input is float64, and rounds once, to ``dtype``. The result is
+    Computes in float32, or in float64 where an input or the result is float64, and rounds once, to ``dtype``. That is
     a fresh tensor, with two exceptions, which return the first model's own tensor: a method that leaves its
     only model unchanged and in its dtype (``Method.unchanged``), and integer or boolean tensors, which are
     never computed with: they must be equal in all inputs, and keep their dtype. Inputs are never written to.
@@ -69,7 +69,7 @@ def apply(
     if first.numel() == 0 or first.is_meta:
         return torch.empty_like(first, dtype=dtype, memory_format=torch.contiguous_format)
     extras = {"generator": _generator(seed, name), "depth": depth, "counts": counts, "cutoffs": cutoffs}
-    outcome = _call(method, models, base, values=values, extras=extras)
+    outcome = _call(method, models, base, dtype, values=values, extras=extras)
     result = outcome.result() if isinstance(outcome, Chain) else outcome
     if result.shape != first.shape:
         what = f"returned {_shape(result)} for inputs of {_shape(first)}."
@@ -118,13 +118,13 @@ def explain(
         kind = "empty" if not first.numel() else first.device.type
         what = f"cannot show steps on a tensor that is {kind} and {first.dtype}."
         raise MethodError(Problem(_place(method, name), what, "Give floating tensors that hold values."))
-    working = _working([*tensors, *([] if start is None else [start])])
+    working = _working([*tensors, *([] if start is None else [start])], torch.float32)
     if "cutoffs" in method.extras and cutoffs is None and start is not None:
         deltas = [model.to(working) - start.to(working) for model in tensors]
         shares = zip(deltas, values["density"], strict=True)
         cutoffs = [select.cutoff(partial(iter, (delta,)), share, delta.numel(), working) for delta, share in shares]
     extras = {"generator": _generator(seed, name), "depth": depth, "counts": None, "cutoffs": cutoffs}
-    outcome = _call(method, tensors, start, values=values, extras=extras)
+    outcome = _call(method, tensors, start, working, values=values, extras=extras)
     given = tuple(model.to(working, copy=True) for model in tensors)
     steps = tuple(outcome.stages()) if isinstance(outcome, Chain) else (_only_stage(method, outcome),)
     return (Stage("models", given, "What the models hold."), *steps)
@@ -149,11 +149,12 @@ def _call(
     method: Method,
     models: Sequence[Tensor],
     base: Tensor | None,
+    dtype: torch.dtype,
     *,
     values: dict[str, Any],
     extras: dict[str, Any],
 ) -> Tensor | Chain:
-    working = _working([*models, *([] if base is None else [base])])
+    working = _working([*models, *([] if base is None else [base])], dtype)
     arguments = {argument: values[number] for number, argument in method.arguments.items()}
     if method.base != "none":
         arguments["base"] = None if base is None else base.to(working)
@@ -161,8 +162,9 @@ def _call(
     return method.function(_Cast(models, working), **arguments)
 
 
-def _working(inputs: Sequence[Tensor]) -> torch.dtype:
-    return torch.float64 if any(one.dtype == torch.float64 for one in inputs) else torch.float32
+def _working(inputs: Sequence[Tensor], dtype: torch.dtype) -> torch.dtype:
+    """float64 where an input or the result is."""
+    return torch.float64 if torch.float64 in (dtype, *(one.dtype for one in inputs)) else torch.float32
 
 
 class _Cast(Sequence[Tensor]):

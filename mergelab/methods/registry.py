@@ -5,7 +5,7 @@ of the recipe; an argument ``base`` means that it needs a base model (``Array | 
 other argument is a number of the recipe (see ``parameters``), except those that ``apply`` hands over: a
 ``generator``, random and seeded; ``depth``, the place of the layer in the merged model, 0 for the first and 1 for
 the last; ``counts``, where counts of magnitudes are kept between calls; ``cutoffs``, magnitudes that were found by
-looking at whole models. The function receives float32 (float64 where a source is float64) and never casts; it must
+looking at whole models. The function receives float32 (float64 where a source or the result is), never casts, and must
 not write to what it receives. It returns a tensor, or a ``Chain`` that makes one.
 """
 

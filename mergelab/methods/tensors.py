@@ -8,7 +8,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 Array = Float[Tensor, "*shape"]
-"""One tensor of a model, of any shape, in the working precision (float32, or float64 for float64 sources)."""
+"""One tensor of a model, of any shape, in the working precision (float32, or float64 as a source or the result)."""
 
 Arrays = Sequence[Array]
 """The same tensor out of several models, ordered as in the recipe. The base is not among them."""

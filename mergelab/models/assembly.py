@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import torch
 
-from mergelab.errors import AssemblyError, Problem
-from mergelab.models.config import NAMES, generation_settings, stack_config
-from mergelab.models.pour import Findings, pour
+from mergelab.errors import AssemblyError, MergelabError, Problem
+from mergelab.models.config import NAMES, generation_settings, in_words, stack_config
+from mergelab.models.pour import DTYPES, Findings, pour
 from mergelab.models.shell import build_shell
 from mergelab.models.speak import Stopped, write
 from mergelab.models.tokenizer import merged_tokenizer, same_tokenizer
@@ -135,6 +135,14 @@ class Assembly:
 
     def _turn(self, planned: Plan, stop: Callable[[], bool]) -> Changes:
         started = time.perf_counter()
+        # What can be refused goes first: before a weight is read, and with the model still as it was.
+        fresh = [step for step in planned.steps if step not in self._tensors]
+        config = stack_config(planned, self._configs)
+        shell = (config, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
+        rebuild = shell != self._shell or any(step.name not in self._slots for step in fresh)
+        other_tokens = not same_tokenizer(self.plan, planned)
+        resettle = rebuild or other_tokens or self.plan.root is not planned.root
+        settings = generation_settings(planned) if resettle else None
         poured: dict[Step, torch.Tensor] = {}
         for step in planned.steps:
             if stop():
@@ -146,10 +154,6 @@ class Assembly:
                     pour(maker, planned.checkpoints, self._device, self._findings) if known is None else known
                 )
         made = {step: poured[step.maker] for step in planned.steps}
-        fresh = [step for step in planned.steps if step not in self._tensors]
-        config = stack_config(planned, self._configs)
-        shell = (config, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
-        rebuild = shell != self._shell or any(step.name not in self._slots for step in fresh)
         if rebuild:
             model, slots = build(planned, config, made)
             self._model, self._slots, self._shell = model, slots, shell
@@ -157,22 +161,20 @@ class Assembly:
             for step in fresh:
                 for module, name in self._slots[step.name]:
                     module._parameters[name] = torch.nn.Parameter(made[step], requires_grad=False)
-        other_tokens = not same_tokenizer(self.plan, planned)
         if other_tokens:
             self._tokenizer = None
-        if rebuild or other_tokens or self.plan.root is not planned.root:
-            self._model.generation_config = _generation_config(planned, self._model.config)
+        if resettle:
+            self._model.generation_config = _generation_config(settings, self._model.config)
         self.plan, self._tensors, self._poured = planned, made, poured
         seconds = time.perf_counter() - started
         size = sum(made[step].nbytes for step in fresh)
         return Changes(len(fresh), len(planned.steps), size, seconds, rebuild)
 
 
-def _generation_config(planned: Plan, config: Any) -> Any:
+def _generation_config(settings: dict[str, Any] | None, config: Any) -> Any:
     """The donor's, as it will be written beside the weights; where it has none, what its config says."""
     from transformers import GenerationConfig
 
-    settings = generation_settings(planned)
     return GenerationConfig.from_model_config(config) if settings is None else GenerationConfig.from_dict(settings)
 
 
@@ -201,6 +203,29 @@ def assemble(recipe: Recipe | Plan | str | os.PathLike[str], *, device: str | to
     return Assembly(recipe if isinstance(recipe, Plan) else plan(recipe), device=device)
 
 
+def rehearse(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -> dict[str, Any]:
+    """Build the merged model once without its weights, so that transformers itself says whether it will load.
+
+    Args:
+        known: as for ``stack_config``.
+
+    Returns:
+        config.json of the merged model.
+
+    Raises:
+        AssemblyError: transformers finds tensors missing, left over or of another shape, or refuses a config.
+        SourceError: the generation config is refused.
+    """
+    config = stack_config(planned, known)
+    build(
+        planned,
+        config,
+        {step: torch.empty(step.shape, dtype=DTYPES[step.dtype], device="meta") for step in planned.steps},
+    )
+    generation_settings(planned)
+    return config
+
+
 def build(
     planned: Plan, written: dict[str, Any], tensors: dict[Step, torch.Tensor]
 ) -> tuple[Any, dict[str, list[tuple[torch.nn.Module, str]]]]:
@@ -212,17 +237,22 @@ def build(
         written: config.json of the stack.
 
     Raises:
-        AssemblyError: transformers finds tensors missing, left over or of another shape.
+        AssemblyError: transformers finds tensors missing, left over or of another shape, or refuses the config.
     """
-    model, report = build_shell(
-        written, {step.name: tensor for step, tensor in tensors.items()}, getattr(torch, NAMES[planned.dtype])
-    )
+    named = {step.name: tensor for step, tensor in tensors.items()}
+    try:
+        model, report = build_shell(written, named, getattr(torch, NAMES[planned.dtype]))
+    except MergelabError:
+        raise
+    except Exception as error:  # configs come from anywhere: whatever transformers raises is a no
+        what = f"transformers says {in_words(error)}."
+        raise AssemblyError(Problem("the config", what, "Save the model again with transformers.")) from error
     problems = [
         Problem(f"tensor {name!r}", what, "The checkpoint and its config are of different models.")
         for names, what in (
             (report.missing_keys, "is missing from the sources."),
             (report.unexpected_keys, "has no place in the model."),
-            (report.mismatched_keys, "does not have the shape that the config asks for."),
+            ((found[0] for found in report.mismatched_keys), "does not have the shape that the config asks for."),
         )
         for name in sorted(map(str, names))
     ]

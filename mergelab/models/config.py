@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from mergelab.errors import AssemblyError, Problem, SourceError
@@ -29,7 +30,7 @@ def stack_config(plan: Plan, known: dict[Source, dict[str, Any]] | None = None) 
         known: expanded configs of checkpoints, filled as they are needed; keep it to make later calls fast.
 
     Raises:
-        AssemblyError: transformers does not know the model type.
+        AssemblyError: transformers does not know the model type, or refuses a config.
     """
     known = {} if known is None else known
     speaker = plan.alignment.home if plan.alignment else plan.recipe.donor  # the model whose tokens the merge has
@@ -46,9 +47,9 @@ def stack_config(plan: Plan, known: dict[Source, dict[str, Any]] | None = None) 
                 "Save the model again with transformers.",
             )
         )
-    for name, value in donor.items():
-        if isinstance(value, list) and len(value) == donor[key] and name not in NOT_PER_LAYER:
-            config[name] = [configs[layer.home.source][name][layer.home.index] for layer in plan.layers]
+    stacked = [donor, *(configs[source] for source in dict.fromkeys(layer.home.source for layer in plan.layers))]
+    for name in per_layer(*stacked):
+        config[name] = [configs[layer.home.source][name][layer.home.index] for layer in plan.layers]
     config[key] = len(plan.layers)
     config["dtype"] = NAMES[plan.dtype]
     if plan.alignment is not None:
@@ -61,12 +62,26 @@ def stack_config(plan: Plan, known: dict[Source, dict[str, Any]] | None = None) 
     return config
 
 
+def per_layer(*configs: Mapping[str, Any]) -> list[str]:
+    """Names of the settings that list a value for every layer in each of these configs, in the first one's order.
+
+    A list that is as long as one model is deep and not so in another says nothing of layers: it stays as it is.
+    """
+
+    def lists(config: Mapping[str, Any], name: str) -> bool:
+        key, value = layer_count_key(config), config.get(name)
+        return key is not None and isinstance(value, list) and len(value) == config[key]
+
+    names = (name for name in configs[0] if name not in NOT_PER_LAYER)
+    return [name for name in names if all(lists(config, name) for config in configs)]
+
+
 def generation_settings(plan: Plan) -> dict[str, Any] | None:
     """generation_config.json of the merged model: the donor's, with the ids of the merged model's tokens. None: the
     donor has none.
 
     Raises:
-        SourceError: a source's cannot be read.
+        SourceError: a source's cannot be read, or transformers refuses it.
     """
     settings = _generation(plan.donor)
     if settings is None or plan.alignment is None or plan.alignment.home == plan.recipe.donor:
@@ -78,14 +93,34 @@ def generation_settings(plan: Plan) -> dict[str, Any] | None:
 
 
 def _generation(origin: Origin) -> dict[str, Any] | None:
+    from transformers import GenerationConfig
+
     if isinstance(origin, Staged):
         return generation_settings(origin.plan)
     path = origin.path("generation_config.json")
+    if path is None:
+        return None
+    hint = "Mend it, download or save it again, or remove it."
     try:
-        return None if path is None else dict(json.loads(path.read_bytes()))
-    except (ValueError, TypeError, RecursionError) as error:
-        what = f"its generation_config.json is no table ({error})."
-        raise SourceError(Problem(str(origin.source), what, "Download or save it again, or remove it.")) from error
+        settings = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        what = f"its generation_config.json is not JSON ({error})."
+        raise SourceError(Problem(str(origin.source), what, hint)) from error
+    if not isinstance(settings, dict):
+        what = f"its generation_config.json is no table but {json.dumps(settings)[:60]}."
+        raise SourceError(Problem(str(origin.source), what, hint))
+    try:
+        GenerationConfig.from_dict(dict(settings))
+    except Exception as error:
+        what = f"its generation_config.json is refused: transformers says {in_words(error)}."
+        raise SourceError(Problem(str(origin.source), what, hint)) from error
+    return settings
+
+
+def in_words(error: Exception) -> str:
+    """What a library raised, in one line without a full stop."""
+    lines = str(error).splitlines()
+    return f"{type(error).__name__}: {lines[0][:300].rstrip('.') if lines else 'no reason given'}"
 
 
 def _expanded(origin: Origin, known: dict[Source, dict[str, Any]]) -> dict[str, Any]:
@@ -97,7 +132,11 @@ def _expanded(origin: Origin, known: dict[Source, dict[str, Any]]) -> dict[str, 
 
 
 def expanded_config(checkpoint: Origin) -> dict[str, Any]:
-    """The checkpoint's config with every default and per-layer list that transformers fills in written out."""
+    """The checkpoint's config with every default and per-layer list that transformers fills in written out.
+
+    Raises:
+        AssemblyError: transformers does not know the model type, or refuses the config.
+    """
     from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
     kind = checkpoint.config["model_type"]
@@ -106,5 +145,9 @@ def expanded_config(checkpoint: Origin) -> dict[str, Any]:
             Problem(str(checkpoint.source), f"model_type {kind!r} is unknown to the installed transformers.",
                     "Upgrade transformers. Models that bring their own code are not run.")
         )  # fmt: skip
-    config: dict[str, Any] = CONFIG_MAPPING[kind].from_dict(dict(checkpoint.config)).to_dict()
+    try:
+        config: dict[str, Any] = CONFIG_MAPPING[kind].from_dict(dict(checkpoint.config)).to_dict()
+    except Exception as error:
+        what = f"its config.json is refused: transformers says {in_words(error)}."
+        raise AssemblyError(Problem(str(checkpoint.source), what, "Save the model again with transformers.")) from error
     return config

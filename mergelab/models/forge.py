@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from mergelab.errors import OutputError, Problem
-from mergelab.models.config import generation_settings, stack_config
+from mergelab.models.assembly import rehearse
+from mergelab.models.config import generation_settings
 from mergelab.models.pour import Findings, pour
 from mergelab.models.tokenizer import write_tokenizer
 from mergelab.recipes.plan import Plan, plan
@@ -50,12 +51,13 @@ def merge(
         The folder.
 
     Raises:
-        MergelabError: as ``plan``; OutputError where the folder exists, or cannot be written.
+        MergelabError: as ``plan``; AssemblyError where transformers cannot hold the model; OutputError where the folder
+            exists, or cannot be written.
     """
     planned = recipe if isinstance(recipe, Plan) else plan(recipe)
-    config = stack_config(planned)
     folder = Path(out).expanduser().absolute()
     _check_place(planned, folder, force=force)
+    config = rehearse(planned)
     partial = folder.with_name(f".{folder.name}.partial")
     try:
         shutil.rmtree(partial, ignore_errors=True)  # what an earlier run left that was killed

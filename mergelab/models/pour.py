@@ -131,6 +131,6 @@ class _Pouring:
 
 def _vectors(step: Step, models: Sequence[torch.Tensor], base: torch.Tensor | None) -> Iterator[TaskVector]:
     if step.base is not None and base is not None:
-        double = any(one.dtype == torch.float64 for one in (*models, base))
+        double = torch.float64 in (DTYPES[step.dtype], *(one.dtype for one in (*models, base)))
         for given in step.inputs:
             yield TaskVector(given, step.base, double)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mergelab.columns import Table, in_bytes, in_count
-from mergelab.errors import AssemblyError, FitError, MergelabError
+from mergelab.errors import FitError, MergelabError
 from mergelab.recipes.card import read_card
 from mergelab.recipes.fit import unfit
 from mergelab.recipes.plan import Plan, open_sources, plan, well_formed
 from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.remarks import donor, on_plan, on_sources
-from mergelab.recipes.report import Finding, Report, graded
+from mergelab.recipes.report import REFUSED, Finding, Report, graded
 from mergelab.recipes.step import Aligned, Given, Input, Step
 from mergelab.weights import FLOATS, ITEM_BITS, Checkpoint, Source
 
@@ -45,15 +45,18 @@ def check(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
         if all(source in opened for source in document.named):
             findings += unfit(document, opened, say)
     planned: Plan | None = None
-    if not findings:
+    if all(one.grade != "error" for one in findings):
         try:
             planned = plan(loaded, opened)
         except FitError as error:
             findings += _refused(error)
     if planned is not None:
         configs: dict[Source, dict[str, Any]] = {}
-        findings += _loads(planned, configs)
-        findings += on_plan(planned, configs, say)
+        written, refusals = _loads(planned, configs)
+        findings += refusals
+        findings += on_plan(planned, configs, written, say)
+        for document in (*loaded.stages, loaded):  # now with what stages make: it fits, but there may be warnings
+            findings += [one for one in unfit(document, planned.origins, say) if one.grade == "warning"]
     findings += on_sources(loaded, opened, say)
     found = graded(findings)
     works = planned is not None and all(one.grade != "error" for one in found)
@@ -68,29 +71,21 @@ def _names(sources: tuple[Source, ...]) -> Say:
 
 
 def _refused(error: MergelabError) -> list[Finding]:
-    return [Finding("error", one.where, "refused", one.what.rstrip("."), one.hint) for one in error.problems]
+    return [Finding("error", one.where, REFUSED, one.what.rstrip("."), one.hint) for one in error.problems]
 
 
-def _loads(planned: Plan, configs: dict[Source, dict[str, Any]]) -> list[Finding]:
-    """Build the merged model without weights, as it will be built with them."""
-    import torch
-
-    from mergelab.models.assembly import build
-    from mergelab.models.config import expanded_config, stack_config
-    from mergelab.models.pour import DTYPES
+def _loads(planned: Plan, configs: dict[Source, dict[str, Any]]) -> tuple[dict[str, Any], list[Finding]]:
+    """Build the merged model without weights, as it will be built with them: its config, or why it cannot be."""
+    from mergelab.models.assembly import rehearse
+    from mergelab.models.config import expanded_config
 
     try:
-        written = stack_config(planned, configs)
-        empty = {step: torch.empty(step.shape, dtype=DTYPES[step.dtype], device="meta") for step in planned.steps}
-        build(planned, written, empty)
+        written = rehearse(planned, configs)
         for source, checkpoint in planned.checkpoints.items():
             configs.setdefault(source, expanded_config(checkpoint))
-    except AssemblyError as error:
-        return _refused(error)
-    except Exception as error:  # noqa: BLE001 - configs come from anywhere: whatever transformers raises is a no
-        what = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"
-        return [Finding("error", "transformers", "refuses the config", what, "Save the model again with transformers.")]
-    return []
+    except MergelabError as error:
+        return {}, _refused(error)
+    return written, []
 
 
 def _table(checkpoints: Mapping[Source, Checkpoint], say: Say) -> Table:
@@ -141,8 +136,17 @@ def _memory(planned: Plan) -> tuple[int, int]:
                 waiting += given.matrices
             case Step():
                 waiting += [*given.inputs, *([given.base] if given.base else [])]
-    made = {step.maker: step.maker.bytes for step in planned.steps if not step.maker.copies}
+    makers = dict.fromkeys(step.maker for step in planned.steps)
+    made = {maker: maker.bytes for maker in makers if not maker.copies}
+    # What an adapter changes is no part of a file: where the merge has it as it is, it stays in memory.
+    kept = [maker.inputs[0] for maker in makers if maker.copies]
+    folded = {one: inputs.pop(one) for one in dict.fromkeys(kept) if isinstance(one, Input) and _changed(planned, one)}
     # A live model has one dtype: tensors of another are cast when it is built.
     width = ITEM_BITS[planned.dtype] // 8
     cast = [step.elements * width for step in planned.steps if step.dtype in FLOATS and step.dtype != planned.dtype]
-    return sum(made.values()) + sum(cast), sum(inputs.values())
+    return sum(made.values()) + sum(folded.values()) + sum(cast), sum(inputs.values())
+
+
+def _changed(planned: Plan, given: Input) -> bool:
+    adapter = planned.checkpoints[given.source].adapter
+    return adapter is not None and given.name in adapter.changes

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from mergelab import methods
-from mergelab.errors import MethodError, Problem, did_you_mean
+from mergelab.errors import MethodError, Problem, closest, did_you_mean
 from mergelab.methods import REQUIRED, Method
-from mergelab.recipes.recipe import Numbers, Part, Recipe, Scalar, Slice
+from mergelab.recipes.recipe import Numbers, Part, Recipe, Rule, Scalar, Slice
 from mergelab.recipes.templates import TEMPLATES, jinja_error
 from mergelab.recipes.yaml_text import step
 from mergelab.weights import Source
 
 DTYPES: Final[Mapping[str, str]] = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
 _AT_THE_TOP: Final = ("dtype", "out_dtype", "base_model", "merge_method", "tokenizer_source", "chat_template", "seed")
+MOST_PADDING: Final = 65536
+"""Rows that a vocabulary may be rounded up to a multiple of: far more than any hardware gains by."""
 SHORTEST_TEMPLATE: Final = 20
 """Characters of a jinja text, as mergekit counts: anything shorter is a misspelt name."""
 
@@ -53,6 +54,8 @@ def _document(recipe: Recipe) -> tuple[Problem, ...]:
             found.append(
                 Problem(key, f"{dtype!r} is not a dtype to merge in.", f"Known: {', '.join(DTYPES.values())}.")
             )
+    if recipe.seed < 0:
+        found.append(Problem("seed", f"{recipe.seed} is below 0.", "Give a whole number from 0."))
     readers = [_known(name) for name in dict.fromkeys(map(recipe.method_of, recipe.slices))]
     found += _numbers(recipe.numbers, "parameters", readers)
     found += _numbers(recipe.module_numbers, f"{body}parameters", readers)
@@ -79,8 +82,8 @@ def _method(name: str, where: str) -> Iterator[Problem]:
 
 def _known(name: str) -> Method | None:
     """The method, or the one that a misspelt name means, so that one slip does not hide others."""
-    meant = difflib.get_close_matches(name, methods.names(), n=1, cutoff=0.6)
-    return methods.get(meant[0]) if meant else None
+    meant = closest(name, methods.names())
+    return methods.get(meant) if meant else None
 
 
 def _body(recipe: Recipe) -> str:
@@ -107,8 +110,8 @@ def _stage(documents: Sequence[Recipe], place: int) -> Iterator[Problem]:
             yield Problem(path, what, "Move that document before this one.")
     used = [source for other in after for _, source in _mentions(other)]
     if after and recipe.name and Source(recipe.name) not in used:
-        close = difflib.get_close_matches(recipe.name, [str(source) for source in used], n=1, cutoff=0.6)
-        what = f"no later document uses {recipe.name!r} as a model{f', but {close[0]!r}' if close else ''}."
+        close = closest(recipe.name, [str(source) for source in used])
+        what = f"no later document uses {recipe.name!r} as a model{f', but {close!r}' if close else ''}."
         yield Problem("name", what, "Use it, or delete the document.")
 
 
@@ -143,9 +146,11 @@ def _vocabulary(recipe: Recipe) -> Iterator[Problem]:
     if isinstance(words.source, str) and words.source not in ("union", "base"):
         where = "tokenizer_source" if words.legacy else "tokenizer.source"
         yield Problem(where, f"{words.source!r} is not text for a tokenizer.", "Give union, base or a model.")
-    if words.pad_to_multiple_of is not None and words.pad_to_multiple_of < 1:
-        what = f"{words.pad_to_multiple_of} is not a number of rows."
-        yield Problem("tokenizer.pad_to_multiple_of", what, "Give a whole number of at least 1, such as 64.")
+    if words.pad_to_multiple_of is not None and not 1 <= words.pad_to_multiple_of <= MOST_PADDING:
+        what = f"{words.pad_to_multiple_of} is no number of rows to pad to."
+        yield Problem(
+            "tokenizer.pad_to_multiple_of", what, f"Give a whole number from 1 to {MOST_PADDING}, such as 64."
+        )
     if words.legacy and (words.pad_to_multiple_of is not None or words.tokens):
         yield Problem("tokenizer_source", "says a source only.", "Write tokenizer: for padding and single tokens.")
     for text, token in words.tokens:
@@ -228,9 +233,11 @@ def _sources(recipe: Recipe, piece: Slice, method: Method, where: str, place: st
     elif len(models) < least or (most is not None and len(models) > most):
         want = f"{least}" if least == most else f"{least} or more" if most is None else f"{least} to {most}"
         beside = " beside the base" if base else ""
+        unlisted = next((part for part in models if part not in piece.parts), None)
+        counted = f", base_model {str(unlisted.source)!r} among them" if unlisted else ""
         yield Problem(
             place,
-            f"{method.name} takes {want} model{'' if want == '1' else 's'}{beside}, here are {len(models)}.",
+            f"{method.name} takes {want} model{'' if want == '1' else 's'}{beside}, here are {len(models)}{counted}.",
             f"Name {'more' if len(models) < least else 'fewer'}, or choose another method.",
         )
     for name, parameter in method.parameters.items():
@@ -245,17 +252,16 @@ def _sources(recipe: Recipe, piece: Slice, method: Method, where: str, place: st
                     index = piece.parts.index(part) if part in piece.parts else None
                     spot = place if index is None else f"{place}[{index}]"
                     what = f"{str(part.source)!r} has no {name}, which {method.name} needs for each model."
-                    yield Problem(spot, what, f"Add {name}: under its parameters:.")
+                    hint = f"Add {name}: under its parameters:."
+                    if index is None:
+                        hint = f"{method.name} takes base_model as one of its models: list it, with its {name}."
+                    yield Problem(spot, what, hint)
 
 
 def _said(name: str, scopes: Sequence[Numbers], method: Method) -> bool:
     """Whether a scope gives this number, if under a misspelt name or in a wrong scope: that is said elsewhere."""
     known = list(method.parameters)
-    return any(
-        name in (said, *difflib.get_close_matches(said, known, n=1, cutoff=0.6))
-        for scope in scopes
-        for said, _ in scope
-    )
+    return any(name in (said, closest(said, known)) for scope in scopes for said, _ in scope)
 
 
 def _together(recipe: Recipe, piece: Slice, method: Method, where: str) -> Iterator[Problem]:
@@ -297,8 +303,14 @@ def _numbers(numbers: Numbers, where: str, readers: Sequence[Method | None], *, 
         if not setting.rules or any(rule.value == () for rule in setting.rules):
             yield Problem(place, "has no value.", "Give one value, or several to spread over the layers.")
             continue
+        for index, rule in enumerate(setting.rules):
+            if (first := next((one for one in setting.rules[:index] if one.covers(rule)), None)) is not None:
+                what = (
+                    f"the rule {_of(rule)} is never reached: the one {_of(first)} before it wins wherever it matches."
+                )
+                yield Problem(place, what, "Put it before that one, or delete it.")
         taken = [(method, method.parameters[name]) for method in known if name in method.parameters]
-        if not taken and len(known) == len(readers):
+        if not taken and known and len(known) == len(readers):
             yield Problem(place, f"{_nobody(known)} parameter {name!r}.", _instead(name, known))
         for method, parameter in taken:
             if own and not parameter.per_model:
@@ -324,13 +336,17 @@ def _instead(name: str, known: Sequence[Method]) -> str:
     if name in _AT_THE_TOP:
         return f"Write {name}: at the top of the recipe."
     words = list(dict.fromkeys(word for method in known for word in method.parameters))
-    if difflib.get_close_matches(name, words, n=1, cutoff=0.6):
+    if closest(name, words):
         return did_you_mean(name, words)
     others = [other for other in methods.names() if name in methods.get(other).parameters]
     if others and not any(methods.get(other).parameters[name].effect for other in others):
         return "It changes no result in mergekit: delete it."
     hint = did_you_mean(name, words) if words else "It has none."
     return f"{hint} It is a number of {', '.join(others)}." if others and len(others) < 5 else hint
+
+
+def _of(rule: Rule) -> str:
+    return f"for {rule.filter!r}" if rule.text else "for all tensors"
 
 
 def _short(text: str) -> str:

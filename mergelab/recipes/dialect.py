@@ -33,6 +33,7 @@ RULE: Final = ("filter", "value")
 
 _OTHER_TOOLS: Final = {
     "genome": ("belongs to mergekit-evolve, which searches for a recipe.", "Load the recipe that it found."),
+    "random_seed": ("is an option of mergekit's command line.", "Write seed: in its place."),
     "experts": ("belongs to mergekit-moe, which makes a mixture of experts.", "mergelab does not make those."),
 }
 _NOT_IN_SLICES: Final = {

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mergelab import methods
-from mergelab.recipes.check import models_of
+from mergelab.recipes.check import is_whole, models_of
 from mergelab.recipes.recipe import Part, Recipe
 from mergelab.recipes.report import Finding
 from mergelab.recipes.step import Origin
@@ -28,6 +28,8 @@ BOOKKEEPING = frozenset((
     "max_length", "repetition_penalty", "prefix",
 ))  # fmt: skip
 BOOKKEEPING_ENDINGS = ("dropout", "pdrop", "dropout_prob", "_token_id")
+# Sizes that transformers derives where a config has null for them: then only the shapes speak.
+DERIVED = ("head_dim", "n_inner", "num_key_value_heads")
 
 WORDS: Mapping[str, str] = {
     "intermediate_size": "feed-forward size", "n_inner": "feed-forward size", "ffn_dim": "feed-forward size",
@@ -52,10 +54,14 @@ SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
 
 ALIGN = "Add 'tokenizer: {source: union}' to the recipe to bring the rows of the same tokens together."
 LEAVE_OUT = "A stack has one shape and one set of settings: leave them out, or use a relative of the host."
+ONE_SHAPE = "Models that are blended have the same tensors in the same shapes: leave it out, or use a relative."
 
 
 def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Source], str]) -> Iterator[Finding]:
-    """Every reason why the sources of a recipe cannot make one model, with the figures that clash.
+    """Every reason why the sources of a recipe cannot make one model, with the figures that clash: errors.
+
+    Where a model is blended into layers of another, settings that leave every shape alone are no such reason: its
+    weights run with the host's, as in mergekit. That is a warning.
 
     Args:
         recipe: well formed (``check`` has nothing to say).
@@ -76,15 +82,27 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
             yield Finding("error", "models", "number of layers", listed, "Choose runs of layers with slices:.")
         for part in parts:
             origin = origins[part.source]
+            # A layer has its place from the first part. Whole models keep their places, so the host's are among them.
+            blended = part is not parts[0] or is_whole(recipe)
             if part.layers and part.layers[1] > origin.layers:
-                where = f"slices[{index}], source {say(part.source)}"
+                where = f"{recipe.place(f'slices[{index}]')}, source {say(part.source)}"
                 remedy = f"Layers are 0 to {origin.layers - 1}; the end of a range is not included."
                 asked = f"asks for layers {list(part.layers)}, it has {origin.layers}"
                 yield Finding("error", where, "layer range", asked, remedy)
                 continue
             about = f"{say(part.source)} does not fit {say(recipe.donor)}"
-            for what, evidence, one_config in _clashes(part, origin, donor):
-                yield Finding("error", about, what, evidence, LEAVE_OUT, one_config)
+            for what, evidence, only in _clashes(part, origin, donor):
+                if blended and only == "setting":
+                    place = f"{say(part.source)} blended into {say(recipe.donor)}"
+                    remedy = (
+                        f"Its weights will run with the setting of {say(recipe.donor)}, not with the one that they "
+                        "were trained with: use models that agree, or compare the answers with those of each."
+                    )
+                    yield Finding("warning", place, what, evidence, remedy)
+                elif blended:
+                    yield Finding("error", about, what, evidence, ONE_SHAPE)
+                else:
+                    yield Finding("error", about, what, evidence, LEAVE_OUT, only is not None)
             for evidence in _outside(recipe, index, origin, donor):
                 yield Finding("error", about, "vocabulary", evidence, ALIGN)
         lacking = [_lacking(part, origins[part.source], donor) for part in parts]
@@ -95,24 +113,28 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
             yield Finding("error", about, "missing tensors", _few(nowhere), LEAVE_OUT)
 
 
-def _clashes(part: Part, theirs: Origin, ours: Origin) -> Iterator[tuple[str, str, bool]]:
-    """What differs, theirs against ours, and whether it is only that a config states it once for all layers."""
+def _clashes(part: Part, theirs: Origin, ours: Origin) -> Iterator[tuple[str, str, Literal["setting", "shape"] | None]]:
+    """What differs, theirs against ours.
+
+    With it, where a config states it once for all layers, whether it is a setting that shows in no shape, or shows in
+    one. None: no layer of theirs fits, whatever a config states.
+    """
     if theirs.config["model_type"] != ours.config["model_type"]:
-        yield "kind of model", f"{theirs.config['model_type']} against {ours.config['model_type']}", False
+        yield "kind of model", f"{theirs.config['model_type']} against {ours.config['model_type']}", None
     if theirs.width != ours.width:
-        yield "width", f"{theirs.width:,} against {ours.width:,}", False
+        yield "width", f"{theirs.width:,} against {ours.width:,}", None
         return
     if theirs.anatomy.prefix != ours.anatomy.prefix:
-        yield "names of layers", f"begin with {theirs.anatomy.prefix!r} against {ours.anatomy.prefix!r}", False
+        yield "names of layers", f"begin with {theirs.anatomy.prefix!r} against {ours.anatomy.prefix!r}", None
     settings = dict(_settings(modern(theirs.config), modern(ours.config)))
     shapes = dict(_shapes(part, theirs, ours))
     for what, evidence in settings.items():
-        yield what, evidence, True
+        yield what, evidence, "shape" if what in shapes else "setting"
     for what, evidence in shapes.items():
         if what not in settings:
-            yield what, evidence, True
+            yield what, evidence, "shape"
     if ours.config.get("scale_attn_by_inverse_layer_idx") and part.layers not in (None, (0, ours.layers)):
-        yield "scale_attn_by_inverse_layer_idx", "ties each layer to its depth", False
+        yield "scale_attn_by_inverse_layer_idx", "ties each layer to its depth", None
 
 
 def _outside(recipe: Recipe, index: int, theirs: Origin, ours: Origin) -> Iterator[str]:
@@ -189,6 +211,8 @@ def _settings(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: str = ""
         if key not in theirs or key in BOOKKEEPING or key.endswith(BOOKKEEPING_ENDINGS):
             continue
         other = theirs[key]
+        if key in DERIVED and None in (mine, other):
+            continue
         if isinstance(mine, dict) and isinstance(other, dict):
             yield from _settings(other, mine, f"{path}{key}.")
         elif mine != other and not (isinstance(mine, list) and isinstance(other, list)):

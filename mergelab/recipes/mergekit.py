@@ -12,7 +12,7 @@ from mergelab import methods
 from mergelab.errors import Problem, RecipeError, raise_all
 from mergelab.methods import Parameter
 from mergelab.recipes.check import check, is_whole
-from mergelab.recipes.recipe import Numbers, Part, Recipe, Setting, Slice
+from mergelab.recipes.recipe import Numbers, Part, Recipe, Rule, Setting, Slice
 from mergelab.recipes.writing import write
 from mergelab.weights import Source
 
@@ -186,8 +186,13 @@ def _joined(*scopes: Numbers, name: str) -> Numbers:
     for scope in scopes:
         for key, setting in scope:
             if key in METHODS.get(name, ()):
-                found[key] = Setting((*found[key].rules, *setting.rules)) if key in found else setting
+                found[key] = _reached((*found[key].rules, *setting.rules)) if key in found else setting
     return tuple(found.items())
+
+
+def _reached(rules: tuple[Rule, ...]) -> Setting:
+    """The rules without those of a weaker scope that a stronger one leaves nothing to."""
+    return Setting(tuple(rule for at, rule in enumerate(rules) if not any(one.covers(rule) for one in rules[:at])))
 
 
 def _with_donor(recipe: Recipe) -> Recipe:

@@ -41,17 +41,18 @@ class SliceNumbers:
             index, count: layer of the slice, and number of its layers.
 
         Raises:
-            LookupError: parameters without a default get no number; their names are the arguments.
+            LookupError: parameters without a default get no number; the arguments are their names, each with the place
+                of the model that lacks it among ``inputs``, or None where it is one number for all.
         """
         found: list[tuple[str, Number]] = []
-        missing: list[str] = []
+        missing: list[tuple[str, int | None]] = []
         for parameter, chains in self._chains:
             names = inputs if parameter.per_model else [output]
             values = tuple(
                 _first(parameter, chain, name, index, count) for chain, name in zip(chains, names, strict=True)
             )
-            if any(isinstance(value, Required) for value in values):
-                missing.append(parameter.name)
+            lacking = [at for at, value in enumerate(values) if isinstance(value, Required)]
+            missing += [(parameter.name, at if parameter.per_model else None) for at in lacking]
             found.append((parameter.name, values if parameter.per_model else values[0]))  # type: ignore[arg-type]
         if missing:
             raise LookupError(*missing)
@@ -63,6 +64,20 @@ def _first(
 ) -> Scalar | Required | None:
     values = (setting.at(name, index, count) for setting in chain)
     return next((value for value in values if value is not None), parameter.default)
+
+
+def ruled(recipe: Recipe, index: int, part: Part | None, name: str) -> str:
+    """The place of the nearest setting of a parameter, for a slice and, where it is per model, one of its parts."""
+    piece = recipe.slices[index]
+    scopes: list[tuple[str, Numbers]] = [
+        (f"slices[{index}].parameters", piece.numbers),
+        (f"modules.{recipe.module}.parameters", recipe.module_numbers),
+        ("parameters", recipe.numbers),
+    ]
+    if part is not None and part in piece.parts:
+        place = "models" if is_whole(recipe) else f"slices[{index}].sources"
+        scopes.insert(0, (f"{place}[{piece.parts.index(part)}].parameters", part.numbers))
+    return next((f"{path}.{name}" for path, numbers in scopes if name in dict(numbers)), "parameters")
 
 
 class Filter(NamedTuple):

@@ -158,7 +158,7 @@ def plan(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, C
     for stage in recipe.stages:
         source = Source(stage.name or "")
         whole = recipe.stage(source)
-        if whole is None or any(whole.stage(named) and named not in stages for named in whole.named):
+        if whole is None or any(whole.stage(named) and named not in stages for named in whole.mentioned):
             continue  # it is made of a stage that has problems, which are said
         try:
             stages[source] = Staged(_worked(whole, opened, stages))

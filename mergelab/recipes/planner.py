@@ -11,7 +11,7 @@ from mergelab import methods
 from mergelab.errors import Problem
 from mergelab.methods import Method
 from mergelab.recipes.check import models_of
-from mergelab.recipes.numbers import SliceNumbers, filters
+from mergelab.recipes.numbers import SliceNumbers, filters, ruled
 from mergelab.recipes.recipe import Part, Recipe, Slice
 from mergelab.recipes.step import Aligned, Given, Home, Input, Layer, Origin, Peers, Step, TaskVector
 from mergelab.weights import FLOATS, Source
@@ -50,7 +50,7 @@ class Planner:
         self.problems: dict[object, Problem] = {}
         self._runs = tuple(self._run(index, piece) for index, piece in enumerate(recipe.slices))
         self._walked: dict[int, list[tuple[str, Sequence[str]]]] = {run.index: [] for run in self._runs}
-        self._unruled: dict[str, list[str]] = {}
+        self._unruled: dict[tuple[str, str, str], list[str]] = {}
         self._trimmed: dict[str, list[tuple[Source, TaskVector, float]]] = {}
 
     def layers(self) -> tuple[Layer, ...]:
@@ -66,10 +66,11 @@ class Planner:
     def steps(self) -> tuple[Step, ...]:
         """One step for each tensor, in the order of the model. Those that could not be planned are in ``problems``."""
         found = list(self._walk())
-        for name, tensors in self._unruled.items():
+        for (path, name, whose), tensors in self._unruled.items():
             others = f" and {len(tensors) - 1} more" if len(tensors) > 1 else ""
-            what = f"no rule gives {name} for this tensor{others}."
-            self.problems[name] = Problem(tensors[0], what, "Add a rule without a filter at the end of the list.")
+            what = f"no rule gives {name} for {tensors[0]!r}{others}{whose}."
+            hint = "Add a rule without a filter at the end of the list."
+            self.problems[path, name, whose] = Problem(self.recipe.place(path), what, hint)
         for problem in self._unused_filters():
             self.problems[problem] = problem
         return self._with_peers(found)
@@ -137,8 +138,11 @@ class Planner:
         try:
             numbers = run.numbers.at(output, run.merged(names), *at)
         except LookupError as error:
-            for name in error.args:
-                self._unruled.setdefault(name, []).append(output)
+            for name, model in error.args:
+                part = None if model is None else run.models[model]
+                whose = "" if part is None else f" of {str(part.source)!r}"
+                place = ruled(self.recipe, run.index, part, name)
+                self._unruled.setdefault((place, name, whose), []).append(output)
             return
         for problem in run.method.check(dict(numbers), len(run.models)) if len(self.problems) == known else ():
             self.problems.setdefault(("numbers", problem.what), Problem(output, problem.what, problem.hint))
@@ -153,7 +157,7 @@ class Planner:
         base, models = (given[0], given[1:]) if run.base else (None, given)
         said = dict(numbers)
         if base and floating and "cutoffs" in run.method.extras and said.get("trim_scope") == "model":
-            double = any(other.dtype == "F64" for other in found)
+            double = "F64" in (dtype, *(other.dtype for other in found))
             self._trimmed[output] = [
                 (part.source, TaskVector(one, base, double), density)
                 for part, one, density in zip(
@@ -225,6 +229,8 @@ class Planner:
                     names += [inputs[column] for _, inputs in walked]
             if not any(rule.text in name for name in names):
                 hint = f"Filters are parts of tensor names, such as {next(iter(names), '')!r}."
+                if any(rule.text.lower() in name for name in names):
+                    hint = f"Did you mean {rule.text.lower()!r}?"
                 yield Problem(self.recipe.place(rule.path), f"filter {rule.text!r} matches no tensor.", hint)
 
 

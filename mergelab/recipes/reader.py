@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from mergelab import methods
-from mergelab.errors import Problem, did_you_mean
+from mergelab.errors import Problem, closest, did_you_mean
 from mergelab.methods import Parameter
 from mergelab.recipes.notes import located
 from mergelab.recipes.recipe import Scalar
@@ -90,7 +90,7 @@ class Reader:
             elif refused and key.text in refused:
                 self.wrong(path, *refused[key.text], read=True)
             elif keys is not None and key.text not in keys:
-                close = difflib.get_close_matches(key.text, keys, n=1, cutoff=0.6)
+                close = closest(key.text, keys)
                 number = not close and "parameters" in keys and _is_number(key.text)
                 hint = "Numbers of a method stand under parameters:." if number else did_you_mean(key.text, keys)
                 self.wrong(path, "is not a key that means anything here.", hint, read=True)
@@ -101,10 +101,10 @@ class Reader:
             seen.add(key.text)
         for key, value in misspelt:
             # Read on as the key that was meant, so that one slip does not hide others or bring up more.
-            for meant in difflib.get_close_matches(key.text, keys or (), n=1, cutoff=0.6):
-                if meant not in found:
-                    found[meant] = value
-                    self._places.setdefault(step(where, meant), key.place)
+            meant = closest(key.text, keys or ())
+            if meant is not None and meant not in found:
+                found[meant] = value
+                self._places.setdefault(step(where, meant), key.place)
         for name in required:
             if name not in found:
                 self.wrong(where, f"has no {name}:.", f"Add {name}: there.")

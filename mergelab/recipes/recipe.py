@@ -27,6 +27,15 @@ class Rule:
     value: Value
     filter: str | None = None
 
+    @property
+    def text(self) -> str:
+        """What the name of a tensor must contain; nothing where the rule is for all."""
+        return "" if self.filter in (None, "*") else self.filter or ""
+
+    def covers(self, other: Rule) -> bool:
+        """Whether it matches every name that the other one matches."""
+        return self.text in other.text
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -42,7 +51,7 @@ class Setting:
     def at(self, name: str, index: int, count: int) -> Scalar | None:
         """Value for the tensor ``name`` in layer ``index`` of a slice of ``count`` layers; None: no rule matches."""
         for rule in self.rules:
-            if rule.filter is None or rule.filter == "*" or rule.filter in name:
+            if rule.text in name:
                 return gradient(rule.value, index, count) if isinstance(rule.value, tuple) else rule.value
         return None
 
@@ -179,7 +188,7 @@ class Recipe:
         from mergelab.recipes.dialect import read
 
         text = os.fspath(recipe)
-        inline = "\n" in text or ": " in text
+        inline = "\n" in text or ": " in text or not text.strip()
         loaded = read(text, "recipe") if inline else read(_file_text(Path(text)), Path(text).name)
         return loaded if root is None else loaded.under(root)
 
@@ -195,6 +204,9 @@ class Recipe:
         Where slices have methods of their own, each run of slices becomes a document that the last one stacks: a text
         of several documents is for mergekit-multi, any other for mergekit-yaml. What mergekit is told on its command
         line stands in comments above the text.
+
+        No source is opened. mergekit refuses a stage whose sources differ in their numbers of embedding rows unless
+        that stage itself says ``tokenizer:``, which cannot be told from here.
 
         Raises:
             RecipeError: everything in the recipe that mergekit cannot say.
@@ -276,16 +288,19 @@ class Recipe:
         return tuple(dict.fromkeys(found))
 
     @property
+    def mentioned(self) -> tuple[Source, ...]:
+        """As ``named``, and then the models and stages that only its vocabulary names."""
+        words = self.vocabulary
+        told = [words.source, *(token.source for _, token in words.tokens)] if words else []
+        return tuple(dict.fromkeys((*self.named, *(source for source in told if isinstance(source, Source)))))
+
+    @property
     def sources(self) -> tuple[Source, ...]:
         """Every model it reads, each once: in order of appearance, a base first, a stage's own in its place."""
         found: list[Source] = []
-        for source in self.named:
+        for source in self.mentioned:
             stage = self.stage(source)
             found += [source] if stage is None else stage.sources
-        words = self.vocabulary
-        if words is not None:
-            told = [words.source, *(token.source for _, token in words.tokens)]
-            found += [source for source in told if isinstance(source, Source) and self.stage(source) is None]
         return tuple(dict.fromkeys(found))
 
     @property

@@ -49,11 +49,14 @@ def on_sources(recipe: Recipe, checkpoints: Mapping[Source, Checkpoint], say: Sa
         yield Finding("note", "licences", "they differ", listed, remedy)
 
 
-def on_plan(planned: Plan, configs: Mapping[Source, Mapping[str, Any]], say: Say) -> Iterator[Finding]:
+def on_plan(
+    planned: Plan, configs: Mapping[Source, Mapping[str, Any]], written: Mapping[str, Any], say: Say
+) -> Iterator[Finding]:
     """Remarks on a merge that was worked out: random draws, dtypes, layers that moved or repeat.
 
     Args:
         configs: config.json of each model with per-layer lists written out.
+        written: config.json of the merge; empty where there is none.
     """
     documents = (*planned.recipe.stages, planned.recipe)
     unseeded = [one.method_of(piece) for one in documents if one.seed == 0 for piece in one.slices]
@@ -62,7 +65,7 @@ def on_plan(planned: Plan, configs: Mapping[Source, Mapping[str, Any]], say: Say
         remedy = "The same seed gives the same model; name another to draw anew."
         yield Finding("note", "the recipe", "random draws", f"{', '.join(drawn)} with seed 0", remedy)
     yield from _dtypes(planned, say)
-    yield from _moved(planned, configs)
+    yield from _moved(planned, configs, written)
     yield from _repeats(planned)
 
 
@@ -207,17 +210,18 @@ def _dtypes(planned: Plan, say: Say) -> Iterator[Finding]:
         yield Finding("note", "sources", "dtypes differ", listed, remedy)
 
 
-def _moved(planned: Plan, configs: Mapping[Source, Mapping[str, Any]]) -> Iterator[Finding]:
+def _moved(planned: Plan, configs: Mapping[Source, Mapping[str, Any]], written: Mapping[str, Any]) -> Iterator[Finding]:
     """Per-layer lists that had to move with the layers, and layers of two kinds that are blended."""
     host = planned.origins[planned.recipe.donor]
     table = configs.get(planned.recipe.donor, host.config)
     lists = [
         key
         for key, value in table.items()
-        if isinstance(value, list) and len(value) == host.layers and any(one != value[0] for one in value)
+        if isinstance(value, list) and len(value) == host.layers
+        # Ids of tokens are other ones where the merge has another vocabulary.
+        if written.get(key, value) != value and not key.endswith("_token_id")
     ]
-    places = [layer.home.index for layer in planned.layers]
-    if lists and places != list(range(host.layers)):
+    if lists:
         remedy = "Nothing to do: each layer keeps its own settings wherever it stands."
         yield Finding("note", "the merge", "settings per layer", f"{', '.join(lists)} moved along", remedy)
     mixed = [

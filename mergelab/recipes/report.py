@@ -16,6 +16,9 @@ Grade: TypeAlias = Literal["error", "warning", "note"]
 GRADES: tuple[Grade, ...] = ("error", "warning", "note")
 WIDTH = 100
 
+REFUSED = "refused"
+"""What a finding is of that tells of a problem in the problem's own words."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -70,13 +73,15 @@ class Report:
         """The answer in a sentence or two."""
         if self.works:
             return "This will load and run."
-        reasons = list(dict.fromkeys(finding.what for finding in self.errors))
+        reasons = list(dict.fromkeys(finding.what for finding in self.errors if finding.what != REFUSED))
         if all(finding.one_config for finding in self.errors):
             return (
                 f"This cannot work as one standard checkpoint. Its layers differ in {_listed(reasons)}; "
                 f"a config states {'this' if len(reasons) == 1 else 'each of these'} once for all layers."
             )
-        return f"This cannot work. In the way: {_listed(reasons)}."
+        told = [f"{one.about} ({one.evidence})" for one in self.errors if one.what == REFUSED]
+        more = [f"{len(told) - 1} problems more"] if len(told) > 2 else told[1:]  # sentences: they stand below
+        return f"This cannot work. In the way: {_listed([*reasons, *told[:1], *more])}."
 
     def problems(self) -> tuple[Problem, ...]:
         """The errors, as a FitError carries them: one for each pair of models or place."""

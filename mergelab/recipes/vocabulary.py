@@ -110,12 +110,10 @@ def align(
     words = recipe.vocabulary
     if words is None:
         return None, ()
-    told = (words.source, *(token.source for _, token in words.tokens))
-    named = (recipe.donor, *recipe.named, *(source for source in told if isinstance(source, Source)))
     readers: list[Reader] = []
     problems: list[Problem] = []
     host = origins[recipe.donor]
-    for source in dict.fromkeys(named):
+    for source in dict.fromkeys((recipe.donor, *recipe.mentioned)):
         origin = origins[source]
         found = chosen.get(source) or lexicon(origin)
         if isinstance(found, Problem):

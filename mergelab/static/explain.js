@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 35f8d22b70b15046 */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 3e958c5242e2a893 */
 
 // src/lib/dom.js
 var SVG = "http://www.w3.org/2000/svg";
@@ -44,7 +44,7 @@ function hue(source) {
 }
 
 // src/lib/dials_view.js
-var shownAs = (value) => typeof value === "number" ? `${Number(value.toFixed(3))}`.replace("-", "−") : "own";
+var shownAs = (value, unset) => typeof value === "number" ? `${Number(value.toFixed(3))}`.replace("-", "−") : unset;
 function dialsView(edit, signal) {
   const root = h("div", { class: "ml-numbers" });
   let dials = [];
@@ -79,7 +79,7 @@ function dialsView(edit, signal) {
       const paint = (value) => {
         range.style.setProperty("--ml-part", `${100 * (Number(range.value) - min) / (max - min)}%`);
         range.classList.toggle("ml-unset", value === null);
-        say(output, shownAs(value));
+        say(output, shownAs(value, dial.unset));
       };
       range.addEventListener("input", () => {
         paint(Number(range.value));
@@ -149,17 +149,19 @@ function outbox(send, pause = 50) {
 var WIDE = 560;
 var TALL = 72;
 var GUTTER = 30;
+var NUMBERED = 14;
 var figure = (value) => value === null ? "not a number" : `${Number(value.toFixed(2))}`.replace("-", "−");
-var colour = (model, count) => count > 1 ? `var(${hue(model + 1)})` : "var(--ml-merged)";
-var whose = (names, stage, model) => stage.rows.length > 1 || names.length === 1 ? names[model] : "merged";
-function bars(stage, before, base, limit, names) {
+var colourOf = (model) => `var(${hue(model + 1)})`;
+var colour = (stage, model) => stage.each ? colourOf(model) : "var(--ml-merged)";
+var whose = (names, stage, model) => stage.each ? names[model] : "merged";
+function bars(stage, before, base, limit, names, last) {
   const count = stage.rows.length;
   const places = stage.rows[0].length;
   const column = (WIDE - GUTTER) / places;
   const thick = Math.min(count > 1 ? 10 : 16, (column - 12) / count);
   const y = (value) => TALL / 2 - Math.max(-limit, Math.min(limit, value)) / limit * (TALL / 2 - 3);
-  const ghosts = before?.rows.length === count && before.rows[0].length === places && before.change === stage.change;
-  const svg = s("svg", { viewBox: `0 0 ${WIDE} ${TALL}`, role: "img" });
+  const ghosts = before?.each === stage.each && before.rows.length === count && before.rows[0].length === places && before.change === stage.change;
+  const svg = s("svg", { viewBox: `0 0 ${WIDE} ${TALL + (last ? NUMBERED : 0)}`, role: "img" });
   const words = stage.rows.map((row, model) => `${whose(names, stage, model)}: ${row.map(figure).join(", ")}`);
   svg.setAttribute("aria-label", `${stage.name}. ${words.join("; ")}`);
   svg.append(label(GUTTER - 8, 9, figure(limit), { "text-anchor": "end" }));
@@ -182,13 +184,14 @@ function bars(stage, before, base, limit, names) {
       });
       if (was !== null && was !== now) group.append(s("rect", { class: "ml-was", ...rect(was) }));
       if (now === null) group.append(label(x + thick / 2, TALL / 2 - 4, "×", { "text-anchor": "middle", class: "ml-ink" }));
-      else if (now === 0) group.append(s("circle", { cx: x + thick / 2, cy: y(0), r: 1.6, style: `fill:${colour(model, count)}` }));
-      else group.append(s("rect", { ...rect(now), rx: 1, style: `fill:${colour(model, count)}` }));
+      else if (now === 0) group.append(s("circle", { cx: x + thick / 2, cy: y(0), r: 1.6, style: `fill:${colour(stage, model)}` }));
+      else group.append(s("rect", { ...rect(now), rx: 1, style: `fill:${colour(stage, model)}` }));
     });
     if (!stage.change && base && base.length === places) {
       group.append(s("line", { class: "ml-at-base", x1: left - 3, x2: left + count * thick + 3, y1: y(base[place]), y2: y(base[place]) }));
     }
     svg.append(group);
+    if (last) svg.append(label(GUTTER + (place + 0.5) * column, TALL + 11, place + 1, { "text-anchor": "middle" }));
   }
   return svg;
 }
@@ -203,7 +206,7 @@ function stagesView() {
     draw({ names, base, limit, stages }) {
       const swatch = (style, words, kind = "") => h("span", {}, h("i", { style, class: kind }), words);
       key.replaceChildren(
-        ...names.map((name, model) => swatch(`background:${colour(model, 2)}`, name)),
+        ...names.map((name, model) => swatch(`background:${colourOf(model)}`, name)),
         swatch("background:var(--ml-merged)", "merged"),
         ...base ? [swatch("", "base", "ml-at-base")] : [],
         swatch("", "step before", "ml-was")
@@ -211,7 +214,7 @@ function stagesView() {
       list.replaceChildren(
         ...stages.map((stage, at) => {
           const words = h("div", {}, h("h4", {}, stage.name), h("p", {}, stage.doc));
-          return h("div", { class: "ml-stage" }, words, bars(stage, stages[at - 1], base, limit, names));
+          return h("div", { class: "ml-stage" }, words, bars(stage, stages[at - 1], base, limit, names, at === stages.length - 1));
         })
       );
       say(axis, `Ten numbers of one tensor, 2 rows of 5, from left to right. First and last step: their values${base ? "; between them: change against base" : ""}. Height: −${figure(limit)} to ${figure(limit)}. A dot is zero.`);

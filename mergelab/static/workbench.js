@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 35f8d22b70b15046 */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 3e958c5242e2a893 */
 
 // src/lib/blocks.js
 function layersOf(blocks) {

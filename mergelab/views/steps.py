@@ -17,6 +17,10 @@ ROWS = 2
 
 # Where a default would show nothing: what is trimmed, and how much, is the point of these methods.
 _BEGIN = {"density": 0.5, "select_topk": 0.5, "gamma": 0.1}
+# Thresholds on changes: their ranges are for the small changes of real weights, those of the ten numbers reach further.
+_THRESHOLDS = {("ram", "epsilon"), ("ramplus_tl", "epsilon"), ("nearswap", "t")}
+_STEPS = (0.001, 0.005, 0.01, 0.05)
+_UNSET = {"alpha": "1/T", "beta": "1 − alpha"}  # what a number is that was not given
 _LIMITS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 
 
@@ -55,8 +59,19 @@ def taken(method: Method, example: Example) -> Example:
 
 
 def dials(method: Method) -> tuple[Parameter, ...]:
-    """The numbers worth turning: those that change the result and are a choice or have a range."""
-    return tuple(one for one in method.parameters.values() if one.effect and (one.kind in (bool, str) or one.dial))
+    """The numbers worth turning: those that change the result and are a choice or have a range.
+
+    A choice between one tensor and the whole model is none: here is one tensor only.
+    """
+    return tuple(
+        one
+        for one in method.parameters.values()
+        if one.effect and one.name != "trim_scope" and (one.kind in (bool, str) or one.dial)
+    )
+
+
+def _range(method: Method, parameter: Parameter) -> tuple[float, float]:
+    return (0.0, 0.5) if (method.name, parameter.name) in _THRESHOLDS else parameter.dial or (0.0, 1.0)
 
 
 def begin(method: Method, count: int) -> dict[str, Any]:
@@ -64,16 +79,16 @@ def begin(method: Method, count: int) -> dict[str, Any]:
     return {
         parameter.name: [value] * count if parameter.per_model else value
         for parameter in dials(method)
-        if (value := _first(parameter)) is not None
+        if (value := _first(method, parameter)) is not None
     }
 
 
-def _first(parameter: Parameter) -> Any:
+def _first(method: Method, parameter: Parameter) -> Any:
     if parameter.name in _BEGIN:
         return _BEGIN[parameter.name]
-    if parameter.default is not REQUIRED:
+    if parameter.default is not REQUIRED and (method.name, parameter.name) not in _THRESHOLDS:
         return parameter.default
-    low, high = parameter.dial or (0.0, 1.0)
+    low, high = _range(method, parameter)
     return 1.0 if parameter.per_model else (low + high) / 2
 
 
@@ -102,7 +117,7 @@ def payload(
     depth: float,
     turn: int,
 ) -> dict[str, Any]:
-    """The ``_shown`` trait: plain JSON, NaN and infinity as null."""
+    """The ``_shown`` trait: plain JSON, NaN and infinity as null; ``each``: a stage has a row for each model."""
     rows = [[_plain(tensor.flatten().tolist()) for tensor in stage.tensors] for stage in stages]
     largest = max((abs(value) for stage in rows for row in stage for value in row if value is not None), default=0.0)
     limit = next((one for one in _LIMITS if one >= largest), largest)
@@ -113,9 +128,16 @@ def payload(
         "names": list(example.names),
         "base": None if method.base == "none" else list(example.base),
         "limit": limit,
-        "dials": [_dial(one, numbers, len(example.models)) for one in dials(method)] + _own_dials(method, seed, depth),
+        "dials": [_dial(method, one, numbers, len(example.models)) for one in dials(method)]
+        + _own_dials(method, seed, depth),
         "stages": [
-            {"name": stage.name, "doc": stage.doc, "change": 0 < at < len(stages) - 1, "rows": row}
+            {
+                "name": stage.name,
+                "doc": stage.doc,
+                "change": 0 < at < len(stages) - 1,
+                "each": at == 0 or len(row) > 1,
+                "rows": row,
+            }
             for at, (stage, row) in enumerate(zip(stages, rows, strict=True))
         ],
     }
@@ -125,8 +147,8 @@ def _plain(values: Sequence[float]) -> list[float | None]:
     return [round(value, 6) + 0.0 if math.isfinite(value) else None for value in values]
 
 
-def _dial(parameter: Parameter, numbers: Mapping[str, Any], count: int) -> dict[str, Any]:
-    low, high = parameter.dial or (0.0, 1.0)
+def _dial(method: Method, parameter: Parameter, numbers: Mapping[str, Any], count: int) -> dict[str, Any]:
+    low, high = _range(method, parameter)
     given = numbers.get(parameter.name)
     each = given if isinstance(given, Sequence) and not isinstance(given, str) else [given] * count
     return {
@@ -136,11 +158,17 @@ def _dial(parameter: Parameter, numbers: Mapping[str, Any], count: int) -> dict[
         "perModel": parameter.per_model,
         "low": low,
         "high": high,
-        "step": 1 if parameter.kind is int else (high - low) / 100,
+        "step": 1 if parameter.kind is int else _step(low, high),
         "choices": list(parameter.choices),
         "doc": parameter.doc,
+        "unset": _UNSET.get(parameter.name, "own"),
         "values": list(each) if parameter.per_model else [given],
     }
+
+
+def _step(low: float, high: float) -> float:
+    """The finest step, of those that meet 0, 1 and their quarters, that goes from end to end in about 100."""
+    return next((step for step in _STEPS if high - low <= 100 * step), (high - low) / 100)
 
 
 def _own_dials(method: Method, seed: int, depth: float) -> list[dict[str, Any]]:
@@ -154,7 +182,7 @@ def _own_dials(method: Method, seed: int, depth: float) -> list[dict[str, Any]]:
     return [
         {
             "name": name, "place": "trait", "kind": kind, "perModel": False, "low": low, "high": high, "step": step,
-            "choices": [], "doc": doc, "values": [value],
+            "choices": [], "doc": doc, "unset": "own", "values": [value],
         }
         for extra, name, kind, low, high, step, doc, value in found
         if extra in method.extras
@@ -174,15 +202,22 @@ def still(shown: Mapping[str, Any]) -> str:
         f'<text class="t{at + 1}" x="{_GUTTER + at * 60}" y="11">{html.escape(name)}</text>'
         for at, name in enumerate(shown["names"])
     )
-    height = len(stages) * _TALL + 22
+    end = len(stages) * _TALL + 22
+    places = len(stages[0]["rows"][0])
+    column = _WIDE / places
+    numbered = "".join(
+        f'<text class="n" text-anchor="middle" x="{_GUTTER + (at + 0.5) * column:.1f}" y="{end + 6}">{at + 1}</text>'
+        for at in range(places)
+    )
+    height = end + 12
     title = html.escape(f"{shown['method']} on ten numbers of {count} models, step by step.", quote=True)
-    set_to = ", ".join(f"{dial['name']} {_words(dial['values'])}" for dial in shown["dials"])
+    set_to = ", ".join(f"{dial['name']} {_words(dial['values'], dial['unset'])}" for dial in shown["dials"])
     return (
         '<div class="mergelab-still" style="font:13px/1.45 system-ui,sans-serif;max-width:760px">'
         f"<p><b>{html.escape(shown['method'])}</b> ({html.escape(set_to)}). {html.escape(shown['summary'])}</p>"
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{title}" width="{_WIDE + _GUTTER}" '
         f'height="{height}" viewBox="0 0 {_WIDE + _GUTTER} {height}" style="max-width:100%">'
-        f"<style>{_style()}</style>{names}{''.join(parts)}</svg>"
+        f"<style>{_style()}</style>{names}{''.join(parts)}{numbered}</svg>"
         f"<p>First and last step: values; between them: change against base. Height: ±{shown['limit']:g}.</p>"
         '<p style="opacity:.7">Saved picture; run the cell to work on it.</p></div>'
     )
@@ -204,7 +239,7 @@ def _row(shown: Mapping[str, Any], stage: Mapping[str, Any], top: float) -> str:
     parts = [f'<text class="n" x="0" y="{middle + 4:.1f}">{html.escape(stage["name"])}</text>']
     parts.append(f'<line class="z" x1="{_GUTTER}" x2="{_GUTTER + _WIDE}" y1="{middle:.1f}" y2="{middle:.1f}"/>')
     for model, row in enumerate(rows):
-        look = f"b{model + 1}" if len(rows) > 1 else "bm"
+        look = f"b{model + 1}" if stage["each"] else "bm"
         for place, value in enumerate(row):
             x = _GUTTER + place * column + (column - len(rows) * thick) / 2 + model * thick
             tall = abs(value or 0.0) / limit * (_TALL / 2 - 6)
@@ -214,10 +249,10 @@ def _row(shown: Mapping[str, Any], stage: Mapping[str, Any], top: float) -> str:
     return "".join(parts)
 
 
-def _words(values: Sequence[Any]) -> str:
+def _words(values: Sequence[Any], unset: str) -> str:
     def word(value: Any) -> str:
         if value is None:
-            return "own"
+            return unset
         return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value).lower()
 
     return word(values[0]) if len(set(map(str, values))) == 1 else "/".join(map(word, values))

@@ -16,6 +16,12 @@ from mergelab.errors import Problem, SourceError
 
 LAYER_COUNT_KEYS: tuple[str, ...] = ("num_hidden_layers", "n_layer", "num_layers", "n_layers")
 _NUMBERED = re.compile(r"^(.*?)(?<![^.])(0|[1-9][0-9]{0,8})\.(.+)$", re.DOTALL)
+# Tables that older versions of transformers computed and stored beside the weights: no version reads them any more.
+LEFTOVERS: tuple[str, ...] = (
+    ".rotary_emb.inv_freq", ".rotary_emb.cos_cached", ".rotary_emb.sin_cached",  # Llama, Mistral, GPT-NeoX ...
+    ".attn.masked_bias", ".attention.masked_bias",  # GPT-2 and GPT-J; GPT-Neo and GPT-NeoX
+)  # fmt: skip
+LEFTOVER_MASKS: tuple[str, ...] = (".attn.bias", ".attention.bias")  # of the same four: who may look at whom
 _AFTER = re.compile(r"(^|\.)(lm_head|embed_out|head|output|ln_f|norm_f|norm|final_[a-z_]*norm)(\.|$)")
 
 
@@ -81,6 +87,15 @@ def anatomy(names: Iterable[str], where: str) -> Anatomy:
         tuple(name for name in outside if not _AFTER.search(name)),
         tuple(name for name in outside if _AFTER.search(name)),
     )
+
+
+def is_leftover(name: str, shape: Sequence[int]) -> bool:
+    """Whether a stored tensor is no weight but a table that transformers computes by itself and ignores on loading.
+
+    A causal mask has the shape (1, 1, n, n); a tensor of such a name and another shape is a bias, which is a weight.
+    """
+    mask = len(shape) == 4 and tuple(shape[:2]) == (1, 1) and shape[2] == shape[3]
+    return name.endswith(LEFTOVERS) or (mask and name.endswith(LEFTOVER_MASKS))
 
 
 def layer_count_key(config: Mapping[str, Any]) -> str | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mergelab.errors import Problem, SourceError, did_you_mean, raise_all
 from mergelab.weights.adapters import CONFIG, Adapter, read_adapter
-from mergelab.weights.anatomy import Anatomy, anatomy, layer_count_key
+from mergelab.weights.anatomy import Anatomy, anatomy, is_leftover, layer_count_key
 from mergelab.weights.files import INDEX, TOKENIZER, Folder, Mapped
 from mergelab.weights.header import TensorSpec
 from mergelab.weights.hub import Repository
@@ -29,7 +29,7 @@ class Checkpoint:
     Attributes:
         source: its address.
         config: its config.json, as read.
-        specs: header entry of every tensor by name, in file order.
+        specs: header entry of every tensor by name, in file order; tables left over in old files are no tensors here.
         anatomy: which tensor belongs to which layer.
         adapter: the adapter that is folded into its tensors, or None.
     """
@@ -62,7 +62,7 @@ class Checkpoint:
 
     @property
     def bytes(self) -> int:
-        """Bytes of weights on disk."""
+        """Bytes of weights on disk, without the tables that old files hold beside them."""
         return sum(spec.bytes for spec in self.specs.values())
 
     def tensor(self, name: str) -> torch.Tensor:
@@ -146,6 +146,7 @@ def _open(source: Source) -> Checkpoint:
         what = f"cannot be read ({error})."
         raise SourceError(Problem(str(source), what, "Mend its files or their permissions.")) from error
     raise_all(SourceError, problems + broken)
+    specs = {name: spec for name, spec in specs.items() if not is_leftover(name, spec.shape)}
     parts = anatomy(specs, str(source))
     key = layer_count_key(config)
     if key is None or config[key] != len(parts.layers):

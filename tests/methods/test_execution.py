@@ -74,17 +74,18 @@ SEEN = describe(seen, inputs=(1, None))
 
 
 @pytest.mark.parametrize(
-    ("dtypes", "double"),
+    ("dtypes", "wanted", "double"),
     [
-        ((torch.bfloat16, torch.float16, torch.float32), False),
-        ((torch.float8_e4m3fn, torch.float16, torch.bfloat16), False),
-        ((torch.bfloat16, torch.float64, torch.float32), True),
-        ((torch.float32, torch.float32, torch.float64), True),
+        ((torch.bfloat16, torch.float16, torch.float32), torch.float32, False),
+        ((torch.float8_e4m3fn, torch.float16, torch.bfloat16), torch.bfloat16, False),
+        ((torch.bfloat16, torch.float64, torch.float32), torch.float32, True),
+        ((torch.float32, torch.float32, torch.float64), torch.float32, True),
+        ((torch.float32, torch.bfloat16, torch.float32), torch.float64, True),
     ],
 )
-def test_methods_receive_float32_or_float64(dtypes: tuple[torch.dtype, ...], double: bool) -> None:
+def test_methods_receive_float32_or_float64(dtypes: tuple[torch.dtype, ...], wanted: torch.dtype, double: bool) -> None:
     first, second, base = (x.to(dtype) for x, dtype in zip((A, B, C), dtypes, strict=True))
-    result = methods.apply(SEEN, [first, second], base, {}, dtype=torch.float64)
+    result = methods.apply(SEEN, [first, second], base, {}, dtype=wanted)
     assert set(result.flatten().tolist()) == {11.0 if double else 1.0}
 
 
@@ -205,3 +206,13 @@ def test_numbers_without_effect_have_none() -> None:
     plain = run(method, [A, B], C, weight=[0.5, 0.25])
     given = run(method, [A, B], C, weight=[0.5, 0.25], density=[0.1, 0.2], rescale=True, int8_mask=True)
     assert torch.equal(plain, given)
+
+
+@pytest.mark.parametrize("name", ["linear", "task_arithmetic"])
+def test_a_result_in_float64_is_computed_in_float64(name: str) -> None:
+    """dtype: float64 of float32 sources: thirds are right to 15 digits."""
+    models, base = [torch.tensor([1.0, 2.0]), torch.tensor([4.0, 1.0])], torch.zeros(2)
+    found = methods.get(name)
+    numbers = {"weight": [1 / 3, 2 / 3]}
+    result = methods.apply(found, models, None if found.base == "none" else base, numbers, dtype=torch.float64)
+    assert result.tolist() == pytest.approx([3.0, 4 / 3], rel=1e-15)

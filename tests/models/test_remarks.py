@@ -157,6 +157,15 @@ def test_settings_per_layer_move_along_and_blends_of_two_kinds_are_warned_of(tmp
     assert "attention types" not in whats(check(linear(folder, folder)))
 
 
+def test_ids_of_tokens_do_not_move_with_the_layers(tmp_path: Path) -> None:
+    """Three ids, as many as there are layers."""
+    a = small(tmp_path / "a", tokens=TOKENS, eos_token_id=[2, 3, 4])
+    b = small(tmp_path / "b", tokens=TOKENS, eos_token_id=[3, 4, 5])
+    assert "settings per layer" not in whats(check(runs((a, 0, 1), (a, 2, 3))))
+    theirs = Vocabulary(source=Source(str(b)))
+    assert "settings per layer" not in whats(check(linear(a, b, vocabulary=theirs)))
+
+
 def test_with_a_tokenizer_section_other_tokens_are_a_note(tmp_path: Path) -> None:
     a, b = small(tmp_path / "a", tokens=TOKENS), small(tmp_path / "b", tokens=SWAPPED)
     report = check(linear(a, b, vocabulary=Vocabulary()))

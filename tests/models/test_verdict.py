@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from mergelab.models.assembly import assemble
 from mergelab.models.verdict import _memory, check
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import graft, repeat
+from mergelab.recipes.recipe import Part, Recipe, Slice
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 from tests.models.small import SWAPPED, TOKENS, about, linear, runs, small, whats
 from tests.recipes.opened import checkpoint, opened
@@ -91,14 +93,15 @@ def test_a_layer_without_a_weight_that_transformers_needs_is_seen(tmp_path: Path
     ("config", "what", "evidence"),
     [
         ({"model_type": "brand_new"}, "refused", "model_type 'brand_new' is unknown to the installed transformers"),
-        ({"num_attention_heads": 0}, "refuses the config", "Error"),
-        ({"hidden_act": "no_such"}, "refuses the config", "Error"),
+        ({"num_attention_heads": 0}, "refused", "transformers says ZeroDivisionError"),
+        ({"hidden_act": "no_such"}, "refused", "transformers says "),
     ],
 )
 def test_what_transformers_refuses_is_no_crash(tmp_path: Path, config: dict, what: str, evidence: str) -> None:
     report = check(runs((small(tmp_path / "a", **config), 0, 3)))
     assert evidence in about(report, what).evidence
     assert not report.works
+    assert f"({about(report, what).evidence})" in report.verdict
 
 
 def test_a_problem_of_the_plan_is_a_finding(tmp_path: Path) -> None:
@@ -107,8 +110,9 @@ def test_a_problem_of_the_plan_is_a_finding(tmp_path: Path) -> None:
     weights = folders.tensors({name: spec.shape for name, spec in open_checkpoint(a).specs.items()}, seed=2)
     del weights["model.layers.1.self_attn.k_proj.weight"]
     folders.save(b, weights, tie_word_embeddings=False)
-    found = about(check(linear(a, b)), "refused")
-    assert "has no tensor 'model.layers.1.self_attn.k_proj.weight'" in found.evidence
+    report = check(linear(a, b))
+    assert "has no tensor 'model.layers.1.self_attn.k_proj.weight'" in about(report, "refused").evidence
+    assert "has no tensor 'model.layers.1.self_attn.k_proj.weight'" in report.verdict
 
 
 def test_a_malformed_recipe_and_lost_models_are_errors_as_everywhere(tmp_path: Path) -> None:
@@ -149,15 +153,25 @@ def test_the_memory_of_a_live_model_is_foreseen(tmp_path: Path) -> None:
     a, b = small(tmp_path / "a"), small(tmp_path / "b")
     whole = open_checkpoint(a)
     folders.save(b, {name: whole.tensor(name).bfloat16() for name in whole.specs}, tie_word_embeddings=False)
-    for recipe in (graft(a, b, (1, 2)), linear(a, b), repeat(a, (1, 3))):
+    lora = save_adapter(tmp_path / "lora", pair("model.layers.1.self_attn.q_proj", 8, 8))
+    adapted = open_checkpoint(f"{a}+{lora}")
+    moved = Recipe("passthrough", (Slice((Part(adapted.source, (0, 3)),)),), name="first")
+    for recipe in (
+        graft(a, b, (1, 2)), linear(a, b), repeat(a, (1, 3)),
+        repeat(adapted, (1, 3)), graft(a, adapted, (1, 2)), linear(a, str(adapted.source)),
+        replace(runs(("first", 0, 2), ("first", 1, 3)), stages=(linear(a, a, name="first"),)),
+        replace(runs((a, 0, 1), ("first", 1, 2), ("first", 1, 3)), stages=(moved,)),
+    ):  # fmt: skip
         planned = plan(recipe)
         with assemble(planned) as live:
             mapped = {
                 checkpoint.tensor(name).data_ptr() for checkpoint in planned.checkpoints.values()
-                for name in checkpoint.specs
+                for name in checkpoint.specs if not checkpoint.adapter or name not in checkpoint.adapter.changes
             }  # fmt: skip
             own = {one.data_ptr(): one.nbytes for one in live.model.parameters() if one.data_ptr() not in mapped}
         assert _memory(planned)[0] == sum(own.values())
+    changed = adapted.specs["model.layers.1.self_attn.q_proj.weight"].bytes
+    assert _memory(plan(replace(moved, name=None))) == (changed, adapted.bytes - changed)
 
 
 def test_a_model_with_an_adapter_is_a_model(tmp_path: Path) -> None:
@@ -204,10 +218,23 @@ def test_a_recipe_in_stages_is_checked_stage_by_stage(tmp_path: Path) -> None:
     good = linear("first", b, stages=(first,))
     assert check(good).works
     bad = check(linear("first", a, stages=(linear(a, c, name="first"),)))
-    assert about(bad, "norm epsilon").about == "c does not fit a"
+    assert (about(bad, "norm epsilon").grade, about(bad, "norm epsilon").about) == ("warning", "c blended into a")
     late = check(linear("first", c, stages=(first,)))
-    assert not late.works
-    assert "norm epsilon" in str(late)
+    assert late.works
+    assert about(late, "norm epsilon").about == "c blended into first"
+    bad = check(replace(runs(("first", 0, 1), (c, 1, 3)), stages=(first,)))
+    assert not bad.works
+    assert "norm epsilon" in str(bad)
+
+
+def test_a_blend_runs_with_the_settings_of_its_host(tmp_path: Path) -> None:
+    a, b = small(tmp_path / "a", rope_theta=1e4), small(tmp_path / "b", seed=2, rope_theta=5e5)
+    report = check(linear(a, b))
+    assert (report.works, about(report, "rope theta").grade) == (True, "warning")
+    assert "-> Its weights will run with the setting of a," in str(report)
+    with assemble(linear(a, b)) as live:
+        assert live.model.config.rope_parameters["rope_theta"] == 1e4
+    assert not check(graft(a, b, (1, 2))).works
 
 
 # --------------------------------------------------------------------------------------------------- the hub

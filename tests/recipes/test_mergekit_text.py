@@ -185,6 +185,22 @@ parameters: {trim_scope: tensor}
     assert "trim_scope" not in Recipe.load(text).to_mergekit()
 
 
+def test_rules_of_a_weaker_scope_that_are_never_reached_are_left_out() -> None:
+    text = """merge_method: ties
+base_model: a
+slices:
+  - sources: [{model: a, layer_range: [0, 2]}, {model: b, layer_range: [0, 2]}]
+    parameters: {weight: 1}
+  - merge_method: passthrough
+    sources: [{model: a, layer_range: [2, 4]}]
+    parameters: {scale: [{filter: attn, value: 2}, {filter: mlp, value: 3}]}
+parameters: {scale: [{filter: self_attn, value: 4}, {filter: norm, value: 5}]}
+"""
+    last = Recipe.load(Recipe.load(text).to_mergekit())
+    (scale,) = (setting for name, setting in last.slices[1].numbers if name == "scale")
+    assert [(rule.filter, rule.value) for rule in scale.rules] == [("attn", 2.0), ("mlp", 3.0), ("norm", 5.0)]
+
+
 @pytest.mark.parametrize(("pattern", "refused"), [("layers.1.", True), ("1", True), ("1.mlp", True), ("fc1", False),
     ("w1.weight", False), ("mlp", False), (".12", True)])  # fmt: skip
 def test_filters_by_layer_number_have_no_meaning_in_stages(pattern: str, refused: bool) -> None:

@@ -63,7 +63,6 @@ parameters:
     - {filter: self_attn.q, value: 0.1}
     - {filter: self_attn, value: 0.2}
     - {filter: "*", value: 0.3}
-    - {value: 0.4}
 """)
     assert found["model.layers.3.self_attn.q_proj.weight"] == {"t": 0.1}
     assert found["model.layers.3.self_attn.k_proj.weight"] == {"t": 0.2}
@@ -148,7 +147,37 @@ def test_a_gradient_of_switches_goes_in_steps() -> None:
 def test_a_tensor_that_no_rule_reaches_is_named() -> None:
     text = "merge_method: slerp\nbase_model: a\nmodels: [{model: b}]\nparameters: {t: {filter: mlp, value: 1}}\n"
     hint = "Add a rule without a filter at the end of the list."
-    assert refused(text) == f"model.embed_tokens.weight: no rule gives t for this tensor and 14 more. {hint}"
+    assert refused(text) == (
+        f"recipe line 4, column 14, parameters.t: no rule gives t for 'model.embed_tokens.weight' and 14 more. {hint}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("models: [{model: a, RULED}, {model: b, GIVEN}]", "line 2, column 34, models[0].parameters.weight"),
+        ("parameters: {weight: {filter: lm_head, value: 1}}\nmodels: [{model: a, RULED}, {model: b, GIVEN}]",
+            "line 3, column 34, models[0].parameters.weight"),
+        ("RULED\nmodels: [{model: a}, {model: b, GIVEN}]", "line 2, column 14, parameters.weight"),
+        ("modules: {default: {RULED, models: [{model: a}, {model: b, GIVEN}]}}",
+            "line 2, column 34, modules.default.parameters.weight"),
+        ("slices: [{sources: [{model: a, layer_range: [0, 4]}, {model: b, layer_range: [0, 4], GIVEN}], RULED}]",
+            "line 2, column 126, slices[0].parameters.weight"),
+        ("modules: {default: {models: [{model: a, RULED}, {model: b, GIVEN}]}}",
+            "line 2, column 54, modules.default.models[0].parameters.weight"),
+    ],
+)  # fmt: skip
+def test_a_tensor_that_no_rule_reaches_is_named_with_its_model_and_the_nearest_rules(text: str, place: str) -> None:
+    text = text.replace("RULED", "parameters: {weight: {filter: mlp, value: 1}}")
+    said = refused(f"merge_method: linear\n{text.replace('GIVEN', 'parameters: {weight: 1}')}\n")
+    more = 13 if "lm_head" in text else 14
+    what = f"no rule gives weight for 'model.embed_tokens.weight' and {more} more of 'a'."
+    assert said == f"recipe {place}: {what} Add a rule without a filter at the end of the list."
+
+
+def test_a_filter_in_capitals_is_told_what_is_meant() -> None:
+    text = "merge_method: passthrough\nmodels: [{model: a}]\nparameters: {scale: [{filter: MLP, value: 2}]}\n"
+    assert "filter 'MLP' matches no tensor. Did you mean 'mlp'?" in refused(text)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from mergelab.errors import FitError
 from mergelab.recipes import Recipe, graft, plan
+from mergelab.recipes.fit import unfit
 from mergelab.recipes.preflight import preflight
 from mergelab.recipes.recipe import Vocabulary
 from mergelab.weights import Source
@@ -38,6 +39,12 @@ def refusal(models: Models, text: str = GRAFT) -> str:
     return str(problem)
 
 
+def remarks(models: Models, text: str) -> list[tuple[str, str, str, str]]:
+    """What is found out, and not said of a stack: grade, about, what and figures."""
+    found = unfit(Recipe.load(text), models, lambda source: source.label)
+    return [(one.grade, one.about, one.what, one.evidence) for one in found]
+
+
 @pytest.mark.parametrize("text", [GRAFT, SLERP], ids=["graft", "slerp"])
 @pytest.mark.parametrize(
     ("theirs", "said"),
@@ -45,6 +52,17 @@ def refusal(models: Models, text: str = GRAFT) -> str:
         ({"inner": 14}, "feed-forward size: mlp.down_proj.weight [8, 14] against [8, 10]"),
         ({"keys": 2}, "key/value heads: self_attn.k_proj.weight [2, 8] against [4, 8]"),
         ({"width": 12}, "width: 12 against 8"),
+        ({"prefix": ""}, "names of layers: begin with 'layers.' against 'model.layers.'"),
+        ({"config": {"model_type": "qwen2"}}, "kind of model: qwen2 against llama"),
+    ],
+)
+def test_layers_of_another_kind_are_refused_in_a_stack_and_in_a_blend(text: str, theirs: dict, said: str) -> None:
+    assert refusal(opened(checkpoint("a"), checkpoint("b", **theirs)), text).startswith(f"'b' does not fit 'a': {said}")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "said"),
+    [
         ({"config": {"rope_theta": 5e5}}, "rope theta: 500,000 against 10,000"),
         ({"config": {"rms_norm_eps": 1e-6}}, "norm epsilon: 1e-06 against 1e-05"),
         ({"config": {"num_attention_heads": 4}}, "attention heads: 4 against 2"),
@@ -52,16 +70,64 @@ def refusal(models: Models, text: str = GRAFT) -> str:
         ({"config": {"hidden_act": "gelu"}, }, "activation: gelu against silu"),
         ({"config": {"sliding_window": 128}}, "sliding window: 128 against none"),
         ({"config": {"some_new_setting": 3}}, "some_new_setting: 3 against 2"),
-        ({"prefix": ""}, "names of layers: begin with 'layers.' against 'model.layers.'"),
     ],
 )  # fmt: skip
-def test_a_stranger_is_refused_with_the_figures_that_clash(text: str, theirs: dict, said: str) -> None:
+def test_a_setting_that_clashes_is_refused_in_a_stack_and_warned_of_in_a_blend(theirs: dict, said: str) -> None:
     ours = {"hidden_act": "silu", "sliding_window": False, "some_new_setting": 2}
-    config = ours | theirs.get("config", {})
-    models = opened(checkpoint("a", config=ours), checkpoint("b", **(theirs | {"config": config})))
+    models = pair(ours | theirs["config"], ours)
     if "none" in said:
         models[next(iter(models))].config["sliding_window"] = None  # type: ignore[index]
-    assert refusal(models, text).startswith(f"'b' does not fit 'a': {said}")
+    assert refusal(models).startswith(f"'b' does not fit 'a': {said}. A stack has one shape and one set of settings")
+    what, evidence = said.split(": ")
+    assert remarks(models, SLERP) == [("warning", "b blended into a", what, evidence)]
+    assert len(plan(Recipe.load(SLERP), models).layers) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "grade"),
+    [
+        ("merge_method: linear\nparameters: {weight: 1}\nmodels: [{model: a}, {model: b}]\n", "warning"),
+        ("merge_method: linear\nbase_model: a\nparameters: {weight: 1}\nmodels: [{model: b}, {model: a}]\n", "warning"),
+        ("merge_method: linear\nbase_model: a\nparameters: {weight: 1}\nmodels: [{model: b}]\n", "warning"),
+        ("merge_method: linear\nparameters: {weight: 1}\nslices:\n- sources: [{model: a, layer_range: [0, 2]}, "
+            "{model: b, layer_range: [2, 4]}]\n", "warning"),
+        ("merge_method: linear\nparameters: {weight: 1}\nslices:\n- sources: [{model: a, layer_range: [0, 2]}]\n"
+            "- sources: [{model: b, layer_range: [2, 4]}, {model: a, layer_range: [2, 4]}]\n", "error"),
+        ("merge_method: task_arithmetic\nbase_model: a\nparameters: {weight: 1}\nslices:\n- sources: "
+            "[{model: b, layer_range: [2, 4]}, {model: a, layer_range: [2, 4]}]\n", "warning"),
+    ],
+    ids=["models", "base behind", "base unlisted", "slice", "place of b", "place of the base"],
+)  # fmt: skip
+def test_a_layer_that_takes_the_place_of_another_models_is_no_blend_into_the_host(text: str, grade: str) -> None:
+    (found,) = remarks(pair({"rms_norm_eps": 1e-6}), text)
+    assert (found[0], found[2:]) == (grade, ("norm epsilon", "1e-06 against 1e-05"))
+
+
+def test_a_blend_is_told_apart_from_a_stack_in_words() -> None:
+    models = pair({"intermediate_size": 14, "rms_norm_eps": 1e-6}, {"intermediate_size": 10}, inner=14)
+    assert refusal(models, SLERP) == (
+        "'b' does not fit 'a': feed-forward size: 14 against 10. Models that are blended have the same tensors in the "
+        "same shapes: leave it out, or use a relative."
+    )
+    found = list(unfit(Recipe.load(SLERP), models, lambda source: source.label))
+    assert [(one.grade, one.what, one.one_config) for one in found] == [
+        ("error", "feed-forward size", False), ("warning", "norm epsilon", False),
+    ]  # fmt: skip
+    assert found[1].remedy.startswith("Its weights will run with the setting of a, not with the one")
+
+
+@pytest.mark.parametrize("key", ["head_dim", "n_inner", "num_key_value_heads"])
+def test_a_size_that_is_null_is_derived_and_the_shapes_speak(key: str) -> None:
+    models = pair({key: 4}, {key: 4})
+    for model in models.values():
+        model.config[key] = None  # type: ignore[index]
+        for text in (GRAFT, SLERP):
+            assert remarks(models, text) == []
+        model.config[key] = 4  # type: ignore[index]
+    assert "2 against 4" in refusal(pair({key: 2}, {key: 4}))
+    smaller = pair({key: 4}, {key: 4}, keys=2)
+    smaller[Source("b")].config[key] = None  # type: ignore[index]
+    assert "key/value heads: self_attn.k_proj.weight [2, 8] against [4, 8]" in refusal(smaller)
 
 
 def test_a_stranger_is_refused_with_all_that_clashes_at_once() -> None:
@@ -125,7 +191,7 @@ def test_whole_models_of_other_depth_are_refused_with_both_counts() -> None:
 def test_layers_that_do_not_exist_are_refused() -> None:
     text = GRAFT.replace("[2, 3]", "[4, 5]")
     assert refusal(pair(), text) == (
-        "slices[1], source 'b': layer range: asks for layers [4, 5], it has 4. "
+        "recipe line 4, column 5, slices[1], source 'b': layer range: asks for layers [4, 5], it has 4. "
         "Layers are 0 to 3; the end of a range is not included."
     )
 

@@ -168,11 +168,17 @@ def test_relative_models_can_be_counted_from_another_folder(tmp_path: Path) -> N
     assert recipe.base == recipe.slices[0].parts[0].source
 
 
-@pytest.mark.parametrize("place", ["none.yml", "", "a\0b", "~nobody/x.yml", "x" * 9000])
+@pytest.mark.parametrize("place", ["none.yml", "a\0b", "~nobody/x.yml", "x" * 9000])
 def test_a_recipe_file_that_cannot_be_read_is_an_error_in_words(place: str) -> None:
     with pytest.raises(RecipeError, match=r"there is no such recipe file|cannot be read") as caught:
         Recipe.load(place)
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["", "  "])
+def test_no_text_at_all_is_an_empty_recipe(text: str) -> None:
+    with pytest.raises(RecipeError, match=r"^recipe: the recipe is empty. Start with merge_method:"):
+        Recipe.load(text)
 
 
 def test_a_recipe_file_that_is_no_text_is_an_error_in_words(tmp_path: Path) -> None:

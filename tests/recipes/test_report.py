@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mergelab.columns import Table
-from mergelab.recipes.report import Finding, Report, graded
+from mergelab.recipes.report import REFUSED, Finding, Report, graded
 
 SOURCES = Table(("model", "layers"), (("a", 4), ("b", 5)))
 
@@ -61,6 +61,15 @@ def test_the_verdict_names_what_stands_in_the_way(whats: list[str], one_config: 
     found = report(*(error(what, one_config=one_config) for what in whats), WARNING)
     assert not found.works
     assert found.verdict == said
+
+
+def test_a_problem_in_its_own_words_stands_in_the_way_in_these() -> None:
+    first, *others = (Finding("error", where, REFUSED, "filter 'x' matches no tensor", "") for where in "pqr")
+    said = "This cannot work. In the way: p (filter 'x' matches no tensor)"
+    assert report(first).verdict == f"{said}."
+    assert report(first, others[0]).verdict == f"{said} and q (filter 'x' matches no tensor)."
+    assert report(first, *others).verdict == f"{said} and 2 problems more."
+    assert report(error(), first).verdict == "This cannot work. In the way: width and p (filter 'x' matches no tensor)."
 
 
 def test_one_error_of_another_kind_makes_it_plainly_impossible() -> None:

@@ -7,6 +7,8 @@ its first value.
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from fractions import Fraction
 from typing import Any
 
@@ -48,7 +50,13 @@ def setting(parameter: str) -> st.SearchStrategy[Any]:
     rule = st.builds(
         lambda name, given: {"value": given} | ({} if name is None else {"filter": name}), FILTER, value(parameter)
     )
-    return value(parameter) | rule | st.lists(rule, min_size=1, max_size=3)
+    return value(parameter) | rule | st.lists(rule, min_size=1, max_size=3).map(reached)
+
+
+def reached(rules: list[Table]) -> list[Table]:
+    """The rules that an earlier one does not make useless: those would be refused."""
+    texts = [rule.get("filter", "").replace("*", "") for rule in rules]
+    return [rule for at, rule in enumerate(rules) if not any(text in texts[at] for text in texts[:at])]
 
 
 def parameters(names: tuple[str, ...]) -> st.SearchStrategy[Table]:
@@ -177,13 +185,22 @@ def filters_without_a_tensor(tree: Table) -> list[str]:
     return list(lost.values())
 
 
-def without_a_number(numbers: Table) -> list[str]:
-    """Parameters that must be given and are not."""
-    return [
-        parameter
-        for parameter, wanted in numbers.items()
-        if None in (wanted if isinstance(wanted, tuple) else (wanted,))
-    ]
+def without_a_number(tree: Table) -> dict[tuple[str, str], list[str]]:
+    """The tensors to which a parameter that must be given is not, by parameter and model (empty: one for all)."""
+    lacking: dict[tuple[str, str], list[str]] = defaultdict(list)
+    slices = tree.get("modules", {}).get("default", tree)["slices"]
+    for (at, _, output, _), numbers in zip(tensors(tree), reading(tree).values(), strict=True):
+        method = slices[at].get("merge_method", tree["merge_method"])
+        merged = [source["model"] for source in slices[at]["sources"] if method == "linear" or source["model"] != "c"]
+        for parameter, wanted in numbers.items():
+            values = zip(merged, wanted, strict=True) if isinstance(wanted, tuple) else [("", wanted)]
+            for model, found in values:
+                if found is None:
+                    lacking[parameter, model].append(output)
+    return lacking
+
+
+UNRULED = re.compile(r"no rule gives (\w+) for '([\w.]+)'(?: and (\d+) more)?(?: of '(\w+)')?\.")
 
 
 @settings(max_examples=60)
@@ -191,18 +208,17 @@ def without_a_number(numbers: Table) -> list[str]:
 def test_every_number_is_what_mergekits_rules_give(tree: Table) -> None:
     recipe, expected = Recipe.load(yaml.safe_dump(tree)), reading(tree)
     lost = [f"filter {part!r} matches no tensor." for part in filters_without_a_tensor(tree)]
-    unruled = {
-        parameter: name for name, numbers in reversed(expected.items()) for parameter in without_a_number(numbers)
-    }
+    unruled = without_a_number(tree)
     if lost or unruled:
         with pytest.raises(FitError) as caught:
             plan(recipe, family())
         said = [problem.what for problem in caught.value.problems]
         assert sorted(what for what in said if what.startswith("filter")) == sorted(lost)
-        firsts = {
-            problem.what.split()[3]: problem.where for problem in caught.value.problems if "no rule" in problem.what
-        }
-        assert firsts == unruled
+        counts: dict[tuple[str, str], int] = defaultdict(int)
+        for parameter, tensor, more, model in (match.groups("") for what in said if (match := UNRULED.match(what))):
+            assert tensor in unruled[parameter, model]
+            counts[parameter, model] += 1 + int(more or 0)
+        assert counts == {key: len(names) for key, names in unruled.items() if names}
         return
     found = {name: dict(step.numbers) for name, step in steps(plan(recipe, family())).items()}
     assert list(found) == list(expected)

@@ -121,6 +121,23 @@ slices: [{sources: [{model: middle, layer_range: [0, 2]}, {model: other, layer_r
     assert "models[0].parameters.scale: filter 'mpl' matches no tensor." in second
 
 
+def test_problems_of_a_stage_whose_tokenizer_alone_is_used_are_said_once() -> None:
+    text = """
+name: low
+merge_method: passthrough
+slices: [{sources: [{model: a, layer_range: [0, 9]}]}]
+---
+name: middle
+merge_method: passthrough
+models: [{model: b}]
+tokenizer_source: low
+---
+merge_method: passthrough
+models: [{model: middle}]
+"""
+    assert refused(text).startswith("stage 'low', ")
+
+
 def test_a_stage_has_as_many_layers_as_it_makes() -> None:
     text = STAGES.replace("high, layer_range: [1, 4]", "high, layer_range: [1, 6]")
     assert "[1, 6], it has 5" in refused(text.replace("low, layer_range: [0, 3]", "low, layer_range: [0, 5]"))

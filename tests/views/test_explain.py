@@ -6,6 +6,7 @@ import gc
 import json
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from xml.etree import ElementTree as ET
 
 import pytest
@@ -41,7 +42,7 @@ def test_every_method_is_shown_with_its_own_numbers(widget: Explain, name: str) 
     assert [dial["name"] for dial in shown["dials"] if dial["place"] == "numbers"] == [
         parameter.name
         for parameter in method.parameters.values()
-        if parameter.effect and (parameter.kind in (bool, str) or parameter.dial)
+        if parameter.effect and parameter.name != "trim_scope" and (parameter.kind in (bool, str) or parameter.dial)
     ]
     json.dumps(shown, allow_nan=False)
 
@@ -62,21 +63,54 @@ def test_dials_say_what_they_turn(widget: Explain) -> None:
     dials = {dial["name"]: dial for dial in widget._shown["dials"]}
     assert dials["density"]["values"] == [0.5] * 3
     assert (dials["weight"]["low"], dials["weight"]["high"], dials["weight"]["perModel"]) == (-1, 2, True)
-    assert dials["trim_scope"]["choices"] == ["tensor", "model"]
+    assert "trim_scope" not in dials, "one tensor is the whole model here"
     assert dials["normalize"]["values"] == [True]
     assert "int8_mask" not in dials
     widget.method = "dare_ties"
+    rescale_by = next(dial for dial in widget._shown["dials"] if dial["name"] == "rescale_by")
+    assert rescale_by["choices"] == ["norm", "probability"]
     assert [dial["name"] for dial in widget._shown["dials"] if dial["place"] == "trait"] == ["seed"]
     first = widget._shown["stages"]
     widget.seed = 3
     assert widget._shown["stages"] != first
     widget.method = "lines"
     assert [dial["name"] for dial in widget._shown["dials"] if dial["place"] == "trait"] == ["depth"]
-    assert next(dial for dial in widget._shown["dials"] if dial["name"] == "alpha")["values"] == [None]
+    unset = [(dial["values"], dial["unset"]) for dial in widget._shown["dials"] if dial["name"] in ("alpha", "beta")]
+    assert unset == [([None], "1/T"), ([None], "1 − alpha")]
+    assert "alpha 1/T, beta 1 − alpha" in widget.still()
     widget.depth = 1.0
     top = widget._shown["stages"][-1]["rows"][0]
     added_up = [base + sum(model[at] - base for model in TEN.models) for at, base in enumerate(TEN.base)]
     assert top == pytest.approx(added_up)
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_a_slider_can_stand_on_what_matters(widget: Explain, name: str) -> None:
+    """Where it begins, the default, 0 and 1, as far as they are in its range."""
+    widget.method = name
+    for dial in widget._shown["dials"]:
+        if dial["kind"] not in ("float", "int"):
+            continue
+        low, high, step = dial["low"], dial["high"], dial["step"]
+        wanted = [0, 1, high, *(value for value in dial["values"] if value is not None)]
+        parameter = methods.get(name).parameters.get(dial["name"])
+        if parameter and isinstance(parameter.default, float) and dial["name"] != "epsilon":
+            wanted.append(parameter.default)
+        for value in wanted:
+            steps = (value - low) / step
+            assert not low <= value <= high or steps == pytest.approx(round(steps), abs=1e-6), (dial["name"], value)
+        assert dial["kind"] == "int" or 30 <= (high - low) / step <= 101
+
+
+@pytest.mark.parametrize(("name", "number"), [("ram", "epsilon"), ("ramplus_tl", "epsilon"), ("nearswap", "t")])
+def test_a_threshold_has_the_reach_of_the_ten_numbers(widget: Explain, name: str, number: str) -> None:
+    widget.method = name
+    results = []
+    for value in (0.0, 0.25, 0.5):
+        widget.numbers = {number: value}
+        results.append(widget._shown["stages"][-1]["rows"][0])
+    moved = [sum(one != other for one, other in zip(*pair, strict=True)) for pair in pairwise(results)]
+    assert min(moved) >= 3
 
 
 def test_numbers_left_out_are_as_at_the_beginning(widget: Explain) -> None:
@@ -153,6 +187,17 @@ def test_the_saved_picture_is_well_formed_and_escapes_names(name: str) -> None:
     tree = ET.fromstring(page)
     assert tree.findall(".//{*}rect")
     assert not tree.findall(".//{*}script")
+
+
+def test_the_saved_picture_numbers_its_places_and_colours_one_model() -> None:
+    widget = Explain("slerp")
+    tree = ET.fromstring(widget.still())
+    widget.close()
+    texts = [(text.get("y"), text.text) for text in tree.findall(".//{*}text")]
+    lowest = max(float(y) for y, _ in texts if y)
+    assert [words for y, words in texts if y and float(y) == lowest] == [str(place) for place in range(1, 11)]
+    assert lowest < float(tree.find(".//{*}svg").get("height", 0))  # type: ignore[union-attr]
+    assert [rect.get("class") for rect in tree.findall(".//{*}rect")] == ["b1"] * 10 + ["bm"] * 10
 
 
 def test_close_lets_everything_go() -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergelab.errors import SourceError
-from mergelab.weights.anatomy import anatomy, embedding_for_head, layer_count_key
+from mergelab.weights.anatomy import anatomy, embedding_for_head, is_leftover, layer_count_key
 
 # family -> prefix of the layers, what one layer holds, what comes before, what comes after
 FAMILIES: dict[str, tuple[str, list[str], list[str], list[str]]] = {
@@ -121,3 +121,30 @@ def test_an_embedding_stands_in_for_a_head_of_its_shape_only() -> None:
     assert embedding_for_head(specs, parts, "lm_head.weight", (13, 8)) == "model.embed_tokens.weight"
     assert embedding_for_head(specs, parts, "lm_head.weight", (14, 8)) is None
     assert embedding_for_head(specs, parts, "model.norm.weight", (13, 8)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "leftover"),
+    [
+        ("model.layers.3.self_attn.rotary_emb.inv_freq", (4,), True),
+        ("gpt_neox.layers.0.attention.rotary_emb.inv_freq", (4,), True),
+        ("model.layers.3.self_attn.rotary_emb.cos_cached", (1, 1, 64, 8), True),
+        ("model.layers.3.self_attn.rotary_emb.sin_cached", (1, 1, 64, 8), True),
+        ("h.0.attn.masked_bias", (), True),
+        ("gpt_neox.layers.0.attention.masked_bias", (), True),
+        ("transformer.h.0.attn.bias", (1, 1, 16, 16), True),
+        ("gpt_neox.layers.0.attention.bias", (1, 1, 16, 16), True),
+        ("transformer.h.0.attn.bias", (16,), False),
+        ("transformer.h.0.attn.bias", (16, 16), False),
+        ("transformer.h.0.attn.bias", (1, 2, 16, 16), False),
+        ("transformer.h.0.attn.bias", (1, 1, 16, 8), False),
+        ("transformer.h.0.attn.c_attn.bias", (48,), False),
+        ("transformer.h.0.attn.c_attn.bias", (1, 1, 16, 16), False),
+        ("transformer.h.0.attn.c_proj.bias", (16,), False),
+        ("gpt_neox.layers.0.attention.dense.bias", (16,), False),
+        ("model.layers.0.self_attn.q_proj.weight", (1, 1, 16, 16), False),
+        ("model.layers.0.inv_freq", (4,), False),
+    ],
+)
+def test_tables_of_older_transformers_are_told_from_weights(name: str, shape: tuple[int, ...], leftover: bool) -> None:
+    assert is_leftover(name, shape) is leftover

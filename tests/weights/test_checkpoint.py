@@ -63,6 +63,18 @@ def test_what_was_saved_is_what_is_read(
     assert len({spec.file for spec in model.specs.values()}) == shards
 
 
+@pytest.mark.parametrize("shards", [1, 3])
+def test_tables_that_old_files_hold_beside_the_weights_are_no_tensors(shards: int, tmp_path: Path) -> None:
+    weights = folders.tensors(folders.shapes())
+    tables = {f"model.layers.{layer}.self_attn.rotary_emb.inv_freq": torch.rand(2) for layer in range(folders.LAYERS)}
+    old = open_checkpoint(folders.save(tmp_path / "old", tables | weights, shards=shards))
+    new = open_checkpoint(folders.save(tmp_path / "new", weights))
+    assert sorted(old.specs) == sorted(weights)
+    assert (old.parameters, old.bytes) == (new.parameters, new.bytes)
+    assert [sorted(layer) for layer in old.anatomy.layers] == [sorted(layer) for layer in new.anatomy.layers]
+    assert all(torch.equal(old.tensor(name), tensor) for name, tensor in weights.items())
+
+
 def test_a_tensor_is_mapped_once_and_shared(tmp_path: Path) -> None:
     model = open_checkpoint(folders.save(tmp_path / "m"))
     assert model.tensor("lm_head.weight") is model.tensor("lm_head.weight")

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, test } from "node:test";
 import { FakeModel, openPage, pause } from "./page.mjs";
 
 const dial = (name, more = {}) => ({
-  name, place: "numbers", kind: "float", perModel: false, low: 0, high: 2, step: 0.02, choices: [], doc: `What ${name} does.`, values: [1], ...more,
+  name, place: "numbers", kind: "float", perModel: false, low: 0, high: 2, step: 0.05, choices: [], doc: `What ${name} does.`, unset: "own", values: [1], ...more,
 });
 const SHOWN = {
   turn: 0,
@@ -17,15 +17,15 @@ const SHOWN = {
     dial("weight", { perModel: true, low: -1, values: [1, 0.5] }),
     dial("normalize", { kind: "bool", values: [true] }),
     dial("trim_scope", { kind: "str", choices: ["tensor", "model"], values: ["tensor"] }),
-    dial("alpha", { high: 1, values: [null] }),
+    dial("alpha", { high: 1, unset: "1/T", values: [null] }),
     dial("depth", { place: "trait", high: 1, values: [0.5] }),
   ],
   stages: [
-    { name: "models", doc: "What they hold.", change: false, rows: [[1, 2, 0, -1], [0, 1, 1, 1]] },
-    { name: "task vectors", doc: "Changes.", change: true, rows: [[0.5, 2, 0.5, -1], [-0.5, 1, 1.5, 1]] },
-    { name: "trim", doc: "The largest.", change: true, rows: [[0, 2, 0, -1], [0, 1, 1.5, null]] },
-    { name: "sum", doc: "Added up.", change: true, rows: [[0, 3, 1.5, 0]] },
-    { name: "add to base", doc: "The end.", change: false, rows: [[0.5, 3, 1, 0]] },
+    { name: "models", doc: "What they hold.", change: false, each: true, rows: [[1, 2, 0, -1], [0, 1, 1, 1]] },
+    { name: "task vectors", doc: "Changes.", change: true, each: true, rows: [[0.5, 2, 0.5, -1], [-0.5, 1, 1.5, 1]] },
+    { name: "trim", doc: "The largest.", change: true, each: true, rows: [[0, 2, 0, -1], [0, 1, 1.5, null]] },
+    { name: "sum", doc: "Added up.", change: true, each: false, rows: [[0, 3, 1.5, 0]] },
+    { name: "add to base", doc: "The end.", change: false, each: false, rows: [[0.5, 3, 1, 0]] },
   ],
 };
 
@@ -66,6 +66,7 @@ test("a slider sends all numbers of the method but those not given", async () =>
   assert.deepEqual(model.sent.at(-1), { numbers: { weight: [1, -0.5], normalize: true, trim_scope: "tensor" }, _turn: 1 });
   assert.equal(labelled("weight of B").closest("label").querySelector("output").textContent, "−0.5");
   await pause(60);
+  assert.equal(labelled("alpha").closest("label").querySelector("output").textContent, "1/T");
   turn(labelled("alpha"), 0.25);
   assert.equal(model.sent.at(-1).numbers.alpha, 0.25);
 });
@@ -115,6 +116,26 @@ test("each step is a picture that can be read out; what went is an outline, noth
   assert.deepEqual([marks(2, "circle"), marks(3, "circle")], [3, 2]);
   assert.deepEqual([marks(0, ".ml-at-base"), marks(2, ".ml-at-base"), marks(4, ".ml-at-base")], [4, 0, 4]);
   assert.equal(pictures[0].querySelector("title").textContent, "number 1: A 1, B 0");
+});
+
+test("the places are numbered once, below the last step", async () => {
+  await show();
+  const numbered = (picture) => [...picture.querySelectorAll("text")].filter((text) => Number(text.getAttribute("y")) > 72).map((text) => text.textContent);
+  assert.deepEqual(all(".ml-stage svg").map(numbered), [[], [], [], [], ["1", "2", "3", "4"]]);
+});
+
+test("the one model of a method has its colour, what comes of it that of merged", async () => {
+  const [first, , , , end] = structuredClone(SHOWN).stages;
+  first.rows.pop();
+  model = new FakeModel({ ...model.state, _shown: { ...structuredClone(SHOWN), names: ["A"], stages: [first, end] } });
+  await show();
+  const [before, after] = all(".ml-stage svg");
+  assert.equal(before.getAttribute("aria-label"), "models. A: 1, 2, 0, −1");
+  assert.equal(after.getAttribute("aria-label"), "add to base. merged: 0.5, 3, 1, 0");
+  const colours = (picture) => new Set([...picture.querySelectorAll("[style]")].map((mark) => mark.getAttribute("style")));
+  assert.equal(colours(after).has("fill:var(--ml-merged)"), true);
+  assert.equal(colours(before).has("fill:var(--ml-merged)"), false);
+  assert.equal(after.querySelectorAll(".ml-was").length, 0);
 });
 
 test("what is wrong is said, and what stands stays", async () => {

@@ -7,11 +7,11 @@ import { hue } from "./swatches.js";
 /**
  * @typedef {number | boolean | string | null} Value null: not given
  * @typedef {{ name: string, place: "numbers" | "trait", kind: "float" | "int" | "bool" | "str", perModel: boolean, low: number,
- *   high: number, step: number, choices: string[], doc: string, values: Value[] }} Dial
+ *   high: number, step: number, choices: string[], doc: string, unset: string, values: Value[] }} Dial
  */
 
-/** @param {Value} value */
-const shownAs = (value) => (typeof value === "number" ? `${Number(value.toFixed(3))}`.replace("-", "−") : "own");
+/** @param {Value} value @param {string} unset what to say where nothing is given */
+const shownAs = (value, unset) => (typeof value === "number" ? `${Number(value.toFixed(3))}`.replace("-", "−") : unset);
 
 /** @param {(edits: Record<string, unknown>) => void} edit @param {AbortSignal} signal */
 export function dialsView(edit, signal) {
@@ -54,7 +54,7 @@ export function dialsView(edit, signal) {
       const paint = (/** @type {Value} */ value) => {
         range.style.setProperty("--ml-part", `${(100 * (Number(range.value) - min)) / (max - min)}%`);
         range.classList.toggle("ml-unset", value === null);
-        say(output, shownAs(value));
+        say(output, shownAs(value, dial.unset));
       };
       range.addEventListener("input", () => {
         paint(Number(range.value));
