@@ -235,7 +235,8 @@ def _threshold(patterns: Patterns, k: int, counts: Counts | None) -> _Threshold:
 
 
 def _largest_of_few(patterns: Patterns, k: int) -> Mask:
-    sizes = _sizes(patterns).numpy()
+    bits = patterns.numpy()
+    sizes = bits & np.iinfo(bits.dtype).max  # without the sign
     last = np.partition(sizes, len(sizes) - k)[len(sizes) - k]
     mask = sizes >= last
     excess = np.count_nonzero(mask) - k
