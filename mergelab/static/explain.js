@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 3e958c5242e2a893 */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 18fb94f37e502c3a */
 
 // src/lib/dom.js
 var SVG = "http://www.w3.org/2000/svg";
@@ -46,7 +46,7 @@ function hue(source) {
 // src/lib/dials_view.js
 var shownAs = (value, unset) => typeof value === "number" ? `${Number(value.toFixed(3))}`.replace("-", "−") : unset;
 function dialsView(edit, signal) {
-  const root = h("div", { class: "ml-numbers" });
+  const root = h("fieldset", { class: "ml-numbers" });
   let dials = [];
   let layout = "";
   let setters = [];
@@ -96,6 +96,10 @@ function dialsView(edit, signal) {
   }
   return {
     root,
+    /** @param {boolean} away the dials of another method are on their way: what is turned now would be meant for none */
+    lock(away) {
+      root.disabled = away;
+    },
     /** @param {Dial[]} given @param {string[]} names of the models */
     draw(given, names) {
       dials = structuredClone(given);
@@ -269,7 +273,10 @@ function render({ model, el, signal: outer }) {
   const edit = (edits) => box.put(edits);
   const method = h("select", { class: "ml-select", "aria-label": "Method" });
   for (const name of model.get("_methods")) method.append(h("option", { value: name }, name));
-  method.addEventListener("change", () => edit({ method: method.value, numbers: {} }), { signal });
+  method.addEventListener("change", () => {
+    edit({ method: method.value, numbers: {} });
+    lock();
+  }, { signal });
   const does = h("p", { class: "ml-does" });
   const reset = h("button", { class: "ml-button ml-small", type: "button" }, "Reset");
   reset.addEventListener("click", () => edit({ numbers: {} }), { signal });
@@ -295,15 +302,18 @@ function render({ model, el, signal: outer }) {
     )
   );
   root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  let drawn = "";
+  const lock = () => dials.lock(method.value !== model.get("_shown").method);
   function draw() {
     const shown = model.get("_shown");
     const wrong = model.get("error");
     say(does, shown.summary);
     stages.draw(shown);
-    if (!box.waiting && shown.turn >= model.get("_turn") && !wrong) {
-      if (method.value !== shown.method) method.value = shown.method;
+    if (!box.waiting && shown.turn >= model.get("_turn") && (!wrong || shown.method !== drawn)) {
+      method.value = drawn = shown.method;
       dials.draw(shown.dials, shown.names);
     }
+    lock();
     root.dataset.state = wrong ? "stale" : "exact";
     error.hidden = !wrong;
     say(errorText, wrong);

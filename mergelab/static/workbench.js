@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 3e958c5242e2a893 */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 18fb94f37e502c3a */
 
 // src/lib/blocks.js
 function layersOf(blocks) {

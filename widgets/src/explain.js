@@ -30,7 +30,10 @@ function render({ model, el, signal: outer }) {
 
   const method = h("select", { class: "ml-select", "aria-label": "Method" });
   for (const name of model.get("_methods")) method.append(h("option", { value: name }, name));
-  method.addEventListener("change", () => edit({ method: method.value, numbers: {} }), { signal });
+  method.addEventListener("change", () => {
+    edit({ method: method.value, numbers: {} });
+    lock();
+  }, { signal });
   const does = h("p", { class: "ml-does" });
   const reset = h("button", { class: "ml-button ml-small", type: "button" }, "Reset");
   reset.addEventListener("click", () => edit({ numbers: {} }), { signal });
@@ -58,16 +61,20 @@ function render({ model, el, signal: outer }) {
   );
   root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
 
+  let drawn = ""; // the method whose dials stand there
+  const lock = () => dials.lock(method.value !== model.get("_shown").method);
+
   function draw() {
     const shown = model.get("_shown");
     const wrong = model.get("error");
     say(does, shown.summary);
     stages.draw(shown);
     // While edits are on their way the dials stay as the hand left them.
-    if (!box.waiting && shown.turn >= model.get("_turn") && !wrong) {
-      if (method.value !== shown.method) method.value = shown.method;
+    if (!box.waiting && shown.turn >= model.get("_turn") && (!wrong || shown.method !== drawn)) {
+      method.value = drawn = shown.method;
       dials.draw(shown.dials, shown.names);
     }
+    lock();
     root.dataset.state = wrong ? "stale" : "exact";
     error.hidden = !wrong;
     say(errorText, wrong);

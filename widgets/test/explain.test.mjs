@@ -92,6 +92,20 @@ test("another method starts from its own numbers, whatever waits to be sent", as
   assert.deepEqual(model.sent.at(-1), { numbers: {}, method: "linear", _turn: 2 });
 });
 
+test("the dials of the old method cannot be turned while those of the new one are on their way", async () => {
+  await show();
+  const dials = find("fieldset");
+  turn(labelled("Method"), "linear", "change");
+  assert.equal(dials.disabled, true);
+  model.hear({ error: "something else is wrong" });
+  assert.equal(dials.disabled, true);
+  const next = { ...structuredClone(SHOWN), turn: 1, method: "linear", dials: SHOWN.dials.slice(0, 1) };
+  model.hear({ _shown: next });
+  assert.equal(dials.disabled, false);
+  assert.equal(find('[aria-label="normalize"]'), null, "the dials are those of linear, error or not");
+  assert.equal(labelled("Method").value, "linear");
+});
+
 test("while edits are on their way the dials stay; then they follow Python", async () => {
   await show();
   turn(labelled("weight of A"), 0);

@@ -15,7 +15,7 @@ const shownAs = (value, unset) => (typeof value === "number" ? `${Number(value.t
 
 /** @param {(edits: Record<string, unknown>) => void} edit @param {AbortSignal} signal */
 export function dialsView(edit, signal) {
-  const root = h("div", { class: "ml-numbers" });
+  const root = h("fieldset", { class: "ml-numbers" });
   /** @type {Dial[]} */
   let dials = [];
   let layout = "";
@@ -72,6 +72,10 @@ export function dialsView(edit, signal) {
 
   return {
     root,
+    /** @param {boolean} away the dials of another method are on their way: what is turned now would be meant for none */
+    lock(away) {
+      root.disabled = away;
+    },
     /** @param {Dial[]} given @param {string[]} names of the models */
     draw(given, names) {
       dials = structuredClone(given);
