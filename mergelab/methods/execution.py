@@ -32,6 +32,7 @@ def apply(
     depth: float = 0.0,
     counts: Counts | None = None,
     cutoffs: Sequence[float] | None = None,
+    out: Tensor | None = None,
 ) -> Tensor:
     """The tensor that ``method`` makes of ``models`` and ``base``.
 
@@ -56,6 +57,7 @@ def apply(
             saves a pass, and changes no bit.
         cutoffs: for each model the magnitude from which elements of its task vector are kept, for methods told to trim
             whole models.
+        out: contiguous storage for a fresh result, of its shape, dtype and device, which nothing else uses.
 
     Raises:
         MethodError: inputs or numbers are wrong; all problems at once.
@@ -74,6 +76,8 @@ def apply(
     if result.shape != first.shape:
         what = f"returned {_shape(result)} for inputs of {_shape(first)}."
         raise MethodError(Problem(_place(method, name), what, "This is a fault of the method."))
+    if out is not None:
+        return out.copy_(result)
     result = result.to(dtype)
     storage = result.untyped_storage().data_ptr()
     inputs = [*models, *([] if base is None else [base])]

@@ -14,11 +14,12 @@ from typing import Any, Self
 
 import torch
 
-from mergelab.errors import AssemblyError, MergelabError, Problem
-from mergelab.models.config import NAMES, generation_settings, in_words, stack_config
-from mergelab.models.pour import DTYPES, Findings, pour
-from mergelab.models.shell import build_shell
+from mergelab.errors import AssemblyError, Problem
+from mergelab.models.config import generation_settings, stack_config
+from mergelab.models.findings import Findings
+from mergelab.models.pour import DTYPES, pour
 from mergelab.models.speak import Stopped, write
+from mergelab.models.stacking import Slots, build
 from mergelab.models.tokenizer import merged_tokenizer, same_tokenizer
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
@@ -38,6 +39,8 @@ class Changes:
         bytes: bytes of the tensors redone, as they stand in the model.
         seconds: time it took.
         rebuilt: the stack itself changed, so that the model was built anew around the tensors that stayed.
+        first: the first layer whose output may differ from before: 0 where something in front of the layers changed,
+            the number of layers where only the final norm or the head did, and one more where nothing did.
     """
 
     redone: int
@@ -45,6 +48,7 @@ class Changes:
     bytes: int
     seconds: float
     rebuilt: bool
+    first: int = 0
 
 
 class Assembly:
@@ -65,7 +69,7 @@ class Assembly:
         self._tokenizer: Any = None
         self._configs: dict[Source, dict[str, Any]] = {}
         self._shell: object = None
-        self._slots: dict[str, list[tuple[torch.nn.Module, str]]] = {}
+        self._slots: Slots = {}
         self.plan = planned
         self._turn(planned, stop or (lambda: False))
 
@@ -224,60 +228,3 @@ def rehearse(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -
     )
     generation_settings(planned)
     return config
-
-
-def build(
-    planned: Plan, written: dict[str, Any], tensors: dict[Step, torch.Tensor]
-) -> tuple[Any, dict[str, list[tuple[torch.nn.Module, str]]]]:
-    """A transformers model around the given tensors, and where each of them sits in it: name -> (module, parameter).
-
-    Every layer gets a shell of its own (one cache slot each) around shared memory.
-
-    Args:
-        written: config.json of the stack.
-
-    Raises:
-        AssemblyError: transformers finds tensors missing, left over or of another shape, or refuses the config.
-    """
-    named = {step.name: tensor for step, tensor in tensors.items()}
-    try:
-        model, report = build_shell(written, named, getattr(torch, NAMES[planned.dtype]))
-    except MergelabError:
-        raise
-    except Exception as error:  # configs come from anywhere: whatever transformers raises is a no
-        what = f"transformers says {in_words(error)}."
-        raise AssemblyError(Problem("the config", what, "Save the model again with transformers.")) from error
-    problems = [
-        Problem(f"tensor {name!r}", what, "The checkpoint and its config are of different models.")
-        for names, what in (
-            (report.missing_keys, "is missing from the sources."),
-            (report.unexpected_keys, "has no place in the model."),
-            ((found[0] for found in report.mismatched_keys), "does not have the shape that the config asks for."),
-        )
-        for name in sorted(map(str, names))
-    ]
-    if problems:
-        raise AssemblyError(*problems)
-    return model.requires_grad_(requires_grad=False).eval(), _slots(model, tensors)
-
-
-def _slots(model: Any, tensors: dict[Step, torch.Tensor]) -> dict[str, list[tuple[torch.nn.Module, str]]]:
-    """Where each step's tensor sits. Steps that transformers converted (fused experts, another dtype) have no slot."""
-    places: dict[tuple[int, torch.dtype, torch.Size], list[str]] = {}
-    for step, tensor in tensors.items():
-        places.setdefault((tensor.data_ptr(), tensor.dtype, tensor.shape), []).append(step.name)
-    names = {step.name for step in tensors}
-    found: dict[str, list[tuple[torch.nn.Module, str]]] = {}
-    for path, module in model.named_modules():
-        for name, parameter in module._parameters.items():
-            if parameter is None:
-                continue
-            sharing = places.get((parameter.data_ptr(), parameter.dtype, parameter.shape), [])
-            full = f"{path}.{name}"
-            # A parameter under another name than on disk (a prefix, a tied head) is known by its memory, unless
-            # repeated layers share that memory: then it stays unknown, and a change of it builds the model anew.
-            alone = sharing[0] if len(sharing) == 1 and full not in names else None
-            owner = full if full in sharing else alone
-            if owner is not None:
-                found.setdefault(owner, []).append((module, name))
-    return found

@@ -16,7 +16,8 @@ import torch
 from mergelab.errors import OutputError, Problem
 from mergelab.models.assembly import rehearse
 from mergelab.models.config import generation_settings
-from mergelab.models.pour import Findings, pour
+from mergelab.models.findings import Findings
+from mergelab.models.pour import pour
 from mergelab.models.tokenizer import write_tokenizer
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe

@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 
 from mergelab import methods
-from mergelab.methods import select
 from mergelab.models.alignment import gather
-from mergelab.recipes.step import Aligned, Given, Peers, Step, TaskVector
+from mergelab.models.findings import Findings
+from mergelab.recipes.step import Aligned, Given, Step, TaskVector
 from mergelab.weights import Checkpoint, Source
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -23,46 +23,6 @@ DTYPES: Mapping[str, torch.dtype] = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E4M3FNUZ": torch.float8_e4m3fnuz,
     "F8_E5M2": torch.float8_e5m2, "F8_E5M2FNUZ": torch.float8_e5m2fnuz, "F8_E8M0": torch.float8_e8m0fnu,
 }  # fmt: skip
-
-_CUTOFFS = 64  # magnitudes that are kept: one for each model and density
-
-
-class Findings:
-    """What was found out about task vectors, kept for the steps and turns to come. It saves passes and changes no bit.
-
-    Made for one set of opened checkpoints on one device.
-    """
-
-    def __init__(self, budget: int = 64_000_000) -> None:
-        """Keep counts of magnitudes up to ``budget`` bytes; those that were used longest ago go first."""
-        self._budget = budget
-        self._bytes = 0
-        self._counts: dict[TaskVector, select.Counts] = {}
-        self._cutoffs: dict[Peers, float] = {}
-
-    def counts(self, vectors: Sequence[TaskVector]) -> dict[int, select.Counts]:
-        """The counts that are known, by place among ``vectors``."""
-        return {place: self._counts[one] for place, one in enumerate(vectors) if one in self._counts}
-
-    def keep(self, vectors: Sequence[TaskVector], counts: Mapping[int, select.Counts]) -> None:
-        """Keep counts for the next time."""
-        for place, found in counts.items():
-            old = self._counts.pop(vectors[place], None)
-            self._bytes += found.bytes - (old.bytes if old else 0)
-            self._counts[vectors[place]] = found
-        while self._bytes > self._budget:
-            self._bytes -= self._counts.pop(next(iter(self._counts))).bytes
-
-    def cutoff(self, peers: Peers, pouring: _Pouring) -> float:
-        """The magnitude from which elements of a whole model are kept: looked for once."""
-        if peers not in self._cutoffs:
-            double = any(vector.double for vector in peers.vectors)
-            dtype = torch.float64 if double else torch.float32
-            found = select.cutoff(lambda: map(pouring.change, peers.vectors), peers.density, peers.elements, dtype)
-            self._cutoffs[peers] = found
-            for oldest in list(self._cutoffs)[:-_CUTOFFS]:
-                del self._cutoffs[oldest]
-        return self._cutoffs[peers]
 
 
 def pour(
@@ -123,7 +83,7 @@ class _Pouring:
             name=step.name,
             depth=step.depth,
             counts=counts,
-            cutoffs=[self._findings.cutoff(peers, self) for peers in step.peers] or None,
+            cutoffs=[self._findings.cutoff(peers, self.change) for peers in step.peers] or None,
         )
         self._findings.keep(vectors, counts or {})
         return made

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TypeAlias
 
@@ -217,6 +219,14 @@ class Recipe:
 
     def __str__(self) -> str:
         return self.to_yaml()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Eight hexadecimal digits that tell this recipe from others: of the SHA-256 of its YAML without comments.
+
+        Equal recipes have equal ones. It says nothing of what the sources hold.
+        """
+        return hashlib.sha256(replace(self, notes=None).to_yaml().encode()).hexdigest()[:8]
 
     def place(self, path: str) -> str:
         """A path as ``check`` writes it, with the file, line and column where that stands in the recipe's text.

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from mergelab.methods import select
 from mergelab.models import assemble, forge, merge, pour
 from mergelab.models.config import stack_config
-from mergelab.models.pour import DTYPES, Findings
+from mergelab.models.findings import Findings
+from mergelab.models.pour import DTYPES
 from mergelab.recipes import Part, Plan, Recipe, Slice, numbers, plan, stack
 from mergelab.weights import ITEM_BITS, Source
 from tests.weights import folders
