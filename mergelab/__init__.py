@@ -7,6 +7,7 @@
     print(ml.plan(recipe))                           # worked out tensor by tensor, from headers alone
     merged = ml.assemble(recipe)                     # poured into a live model; nothing written to disk
     merged.say("Once upon a time")
+    ml.Variants(recipe)                              # several live models side by side: turn, undo, keep, compare
     ml.merge(recipe, "merged")                       # the same plan, poured into a folder
     ml.Workbench(base, a, b)                         # the same, by hand, in a notebook
 
@@ -31,13 +32,17 @@ if TYPE_CHECKING:
         RecipeError,
         SourceError,
     )
+    from mergelab.models.answers import Prompt
     from mergelab.models.assembly import Assembly, assemble
+    from mergelab.models.comparison import Comparison
     from mergelab.models.forge import merge
     from mergelab.models.preview import Preview
+    from mergelab.models.variants import Variants
     from mergelab.models.verdict import check
     from mergelab.recipes.plan import Plan, plan
     from mergelab.recipes.presets import graft, interleave, repeat, stack, upscale
     from mergelab.recipes.recipe import Recipe
+    from mergelab.recipes.widen import widen
     from mergelab.views.explain import Explain
     from mergelab.views.workbench import Workbench
     from mergelab.weights import Checkpoint, Source
@@ -49,6 +54,7 @@ __all__ = [
     "Assembly",
     "AssemblyError",
     "Checkpoint",
+    "Comparison",
     "Explain",
     "FitError",
     "MergelabError",
@@ -57,10 +63,12 @@ __all__ = [
     "Plan",
     "Preview",
     "Problem",
+    "Prompt",
     "Recipe",
     "RecipeError",
     "Source",
     "SourceError",
+    "Variants",
     "Workbench",
     "assemble",
     "check",
@@ -74,6 +82,7 @@ __all__ = [
     "sample",
     "stack",
     "upscale",
+    "widen",
 ]
 
 _ROOMS = ("methods", "sample")
@@ -84,6 +93,7 @@ _HOMES = {
     "Assembly": "models.assembly",
     "AssemblyError": "errors",
     "Checkpoint": "weights",
+    "Comparison": "models.comparison",
     "Explain": "views.explain",
     "FitError": "errors",
     "MergelabError": "errors",
@@ -92,10 +102,12 @@ _HOMES = {
     "Plan": "recipes.plan",
     "Preview": "models.preview",
     "Problem": "errors",
+    "Prompt": "models.answers",
     "Recipe": "recipes.recipe",
     "RecipeError": "errors",
     "Source": "weights",
     "SourceError": "errors",
+    "Variants": "models.variants",
     "Workbench": "views.workbench",
     "assemble": "models.assembly",
     "check": "models.verdict",
@@ -107,6 +119,7 @@ _HOMES = {
     "repeat": "recipes.presets",
     "stack": "recipes.presets",
     "upscale": "recipes.presets",
+    "widen": "recipes.widen",
 }
 
 

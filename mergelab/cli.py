@@ -91,6 +91,10 @@ def parser() -> argparse.ArgumentParser:
         "--force", action="store_true", help="replace OUT where it is an earlier merge; everything in it is deleted"
     )
 
+    merge.add_argument(
+        "--device", default="cpu", help="where the arithmetic is done: cpu (default), cuda, cuda:1, mps, or auto"
+    )
+
     methods = verb(
         "methods",
         "Print a table of all merge methods, or one of them in full.",
@@ -98,11 +102,12 @@ def parser() -> argparse.ArgumentParser:
     )
     methods.add_argument("name", nargs="?", metavar="NAME", help="a method (default: all, in a table)")
 
-    verb(
+    demo = verb(
         "demo",
         "Graft and merge small trained models that ship with mergelab; print what each says, and its scores.",
         "mergelab demo",
     )
+    demo.add_argument("--device", default="auto", help="where the models run: auto (default), cpu, cuda, cuda:1 or mps")
     return top
 
 
@@ -146,11 +151,11 @@ def _run(given: argparse.Namespace, passed: Sequence[str]) -> int:
         case "show":
             _show(given.recipe)
         case "merge":
-            _merge(given.recipe, given.out, given.force)
+            _merge(given.recipe, given.out, force=given.force, device=given.device)
         case "methods":
             _methods(given.name)
         case "demo":
-            _demo()
+            _demo(given.device)
     return 0
 
 
@@ -173,7 +178,7 @@ def _show(path: Path) -> None:
     print(f"\n{_size(found)}")
 
 
-def _merge(path: Path, out: Path, force: bool) -> None:
+def _merge(path: Path, out: Path, *, force: bool, device: str) -> None:
     from tqdm import tqdm
 
     from mergelab.models.forge import merge
@@ -184,7 +189,7 @@ def _merge(path: Path, out: Path, force: bool) -> None:
         def advance(done: int, _: int) -> None:
             bar.update(done - bar.n)
 
-        folder = merge(found, out, force=force, progress=advance)
+        folder = merge(found, out, force=force, device=device, progress=advance)
     print(_size(found))
     print(folder)
 
@@ -196,10 +201,10 @@ def _methods(name: str | None) -> None:
     print(index() if name is None else page(get(name)))
 
 
-def _demo() -> None:
+def _demo(device: str) -> None:
     from mergelab.demo import run
 
-    run()
+    run(device)
 
 
 def _lab(notebook: Path | None, options: Sequence[str]) -> None:

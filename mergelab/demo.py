@@ -40,15 +40,21 @@ def recipes() -> Mapping[str, Recipe]:
     }
 
 
-def run() -> None:
+def run(device: str = "auto") -> None:
     """Print what each model says to two prompts per skill and one beginning, then the scores of all of them, and
     one line of what these show.
+
+    Args:
+        device: where the models run, as for ``assemble``.
+
+    Raises:
+        AssemblyError: this machine does not have the device.
     """
     skills = [sample.SKILLS[name] for name in (HOST, DONOR, "stories")]
     prompts = [*skills[0].prompts(2), *skills[1].prompts(2), "Once upon a time"]
     scores: dict[str, list[sample.Score]] = {}
     for name, recipe in recipes().items():
-        with assemble(recipe) as merged:
+        with assemble(recipe, device=device) as merged:
             print(f"{name}")
             for prompt in prompts:
                 print(f"    {prompt!r} -> {merged.say(prompt, max_new_tokens=24)!r}")

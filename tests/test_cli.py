@@ -94,15 +94,21 @@ def test_check_says_that_it_works_and_how_large_it_is(models: Path, capsys: pyte
     assert not (models / "merged").exists()
 
 
-@pytest.mark.parametrize(("name", "word"), [("stranger", "feed-forward size  20 against 12"), ("no layer", "[0, 9]")])
+@pytest.mark.parametrize(
+    ("name", "verdict", "word"),
+    [
+        ("stranger", "This runs here, but no standard config", "feed-forward size  20 against 12"),
+        ("no layer", "This cannot work.", "[0, 9]"),
+    ],
+)
 def test_check_prints_a_report_also_where_it_cannot_work(
-    name: str, word: str, models: Path, capsys: pytest.CaptureFixture[str]
+    name: str, verdict: str, word: str, models: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, text, _ = CLASHES[name]
     Path(path).write_text(text or "")
     assert cli.main(["check", path]) == 2
     printed = capsys.readouterr()
-    assert printed.out.startswith("This cannot work")
+    assert printed.out.startswith(verdict)
     assert word in printed.out
     assert max(map(len, printed.out.splitlines())) <= 100
     assert printed.err == ""
@@ -167,7 +173,8 @@ CLASHES = {
 }
 
 
-REPORTED = (("check", "no layer"), ("check", "stranger"))  # its report says so, on standard output
+# Its report says so, on standard output; and what cannot be saved can be looked at.
+REPORTED = (("check", "no layer"), ("check", "stranger"), ("show", "stranger"))
 
 
 WRONG = [(verb, name) for verb in ("check", "show", "merge") for name in CLASHES if (verb, name) not in REPORTED]
@@ -190,7 +197,7 @@ def test_what_is_wrong_is_said_in_words(verb: str, name: str, models: Path, caps
 
 
 def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def stopped() -> None:
+    def stopped(_: str) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "_demo", stopped)
@@ -200,6 +207,25 @@ def test_ctrl_c_is_no_traceback(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 class Replaced(Exception):  # noqa: N818 - an end, not an error
     """Stands for the end of this program: another one runs in its place."""
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(recipe(("a", 0, 2), ("b", 1, 3)))
+    for arguments in (["merge", path, "merged"], ["demo"]):
+        assert cli.main([*arguments, "--device", "warp"]) == 2
+        printed = capsys.readouterr()
+        assert "device: 'warp' cannot be used here" in printed.err
+        assert printed.out.count("\n") == 0
+    assert not (models / "merged").exists()
+
+
+def test_a_merge_on_the_best_device_of_a_machine_without_a_gpu_is_that_of_the_cpu(models: Path) -> None:
+    path = str(recipe(("a", 0, 2), ("b", 1, 3)))
+    for device in ("auto", "cpu"):
+        assert cli.main(["merge", path, device, "--device", device]) == 0
+    assert Path("auto/model.safetensors").read_bytes() == Path("cpu/model.safetensors").read_bytes()
 
 
 def test_lab_opens_the_lesson_of_the_clone(monkeypatch: pytest.MonkeyPatch) -> None:

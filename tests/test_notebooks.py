@@ -13,6 +13,7 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 
 from mergelab import cli, sample
+from mergelab.models.comparison import chance
 from mergelab.views.explain import Explain
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -188,8 +189,49 @@ def test_what_the_second_lesson_asks_to_find_is_there_and_not_at_the_start() -> 
     widget.close()
 
 
+def rows_of(text: str, heading: str) -> list[list[str]]:
+    """The cells of the table whose heading begins so, without heading and rule."""
+    lines = text.splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith(heading)) + 2
+    end = next(place for place in range(start, len(lines) + 1) if place == len(lines) or not lines[place].strip())
+    return [re.split(r"  +", line) for line in lines[start:end]]
+
+
+@pytest.mark.slow
+def test_the_third_lesson_shows_what_it_promises() -> None:
+    """Counts and bytes, which do not differ between machines, and what it says in words about its figures."""
+    text = text_of(executed(LESSONS[2]))
+    assert re.search(r"^layer 4 +9 of 92 ", text, re.MULTILINE)
+    assert "92 of 92 tensors are equal to a fresh assembly's" in text
+    costs = {int(row[0]): int(row[1]) for row in rows_of(text, "layers turned")}
+    assert costs == {1: 9, 2: 18, 4: 36, 6: 54, 8: 72, 10: 92}
+    assert re.search(r"^and back +0 of 92 +0 bytes +0 bytes ", text, re.MULTILINE)
+    assert [row[1:] for row in rows_of(text, "strength turned")] == [
+        ["0", "10 of 10"], ["3", "7 of 10"], ["6", "4 of 10"], ["9", "1 of 10"],
+    ]  # fmt: skip
+    assert "the last answer is to question 202 of 202" in text
+    moved = [line for line in text.splitlines() if line.startswith(("graft of", "pirate, 6-7"))]
+    assert len(moved) == 6
+    assert all(re.search(r" 0 of \d+ +0 bytes +0 bytes ", line) for line in moved)
+    whole, strange, without = (float(row[1]) for row in rows_of(text, "stack "))
+    assert whole < without < strange, "worse than leaving the layers out"
+    refused = text.split("stories, nats per token")[1]
+    assert "norm epsilon: 1e-06 against 1e-05\n    rope theta: 50,000 against 10,000" in refused
+    assert "feed-forward size: 160" not in refused, "that could be widened"
+    assert "feed-forward size: 96 against 128" in refused
+    [apart] = re.findall(r"ahoy me matey be in the cabin \| largest difference of a logit: (\S+)", text)
+    assert float(apart) < 1e-4
+    votes = {row[0]: int(row[1]) for row in rows_of(text, "variant ")}
+    assert votes == {"first": 0, "strong": 7}
+    assert "p = 0.0156" in text
+    assert chance([5, 0]) == pytest.approx(0.06, abs=0.003)
+    two, three = map(float, re.findall(r"([\d.]+) MB for", text))
+    assert three - two == pytest.approx(0.148, abs=0.01), "one layer"
+    assert "closed: 0 bytes" in text
+
+
 def test_there_are_lessons() -> None:
-    assert [path.stem for path in LESSONS][:2] == ["01_first_graft", "02_methods"]
+    assert [path.stem for path in LESSONS][:3] == ["01_first_graft", "02_methods", "03_feel_a_merge"]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)

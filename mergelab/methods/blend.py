@@ -17,7 +17,7 @@ from mergelab.methods.registry import method
 from mergelab.methods.tensors import Array, Arrays
 
 
-@method(inputs=(1, 1), unchanged=lambda values: values["scale"] == (1.0,))
+@method(inputs=(1, 1), unchanged=lambda values: values["scale"] == (1.0,), elementwise=True)
 def passthrough(models: Arrays, *, scale: Annotated[Sequence[float], PerModel(dial=(0, 1.5), default=1.0)]) -> Array:
     """Passthrough: one model's tensor as it is, or scaled.
 
@@ -33,7 +33,7 @@ def passthrough(models: Arrays, *, scale: Annotated[Sequence[float], PerModel(di
     return model * scale[0]
 
 
-@method(inputs=(1, None), rule=weights_must_count)
+@method(inputs=(1, None), rule=weights_must_count, elementwise=True)
 def linear(
     models: Arrays, *, weight: Annotated[Sequence[float], PerModel(dial=(0, 1))], normalize: bool = True
 ) -> Array:

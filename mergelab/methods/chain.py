@@ -3,18 +3,40 @@
 ``chain(models, base, trim(0.2), weigh(w), elect_sign(), disjoint_mean(w), scale(1.0))`` says what is to be
 done and does nothing yet. ``result()`` runs it; ``stages()`` runs it and keeps what stands after each atom,
 for explainers.
+
+Most atoms make each element of that same element of the task vectors, some after a look at the whole of them. A chain
+of such atoms runs piece by piece, from the stored tensors to the result: what is made on the way stays in the cache,
+and memory is fetched and written once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from mergelab.methods.tensors import Array, Arrays, Deltas
+from mergelab.methods import fused
+from mergelab.methods.pieces import Pieces
+from mergelab.methods.tensors import Array, Deltas
+from mergelab.methods.vectors import Found, Piecewise, TaskVectors, Told
 
-_BLOCK = 1 << 16  # elements: a few models' pieces, 256 KiB each in float32, fit the second-level cache
+
+@dataclass(frozen=True)
+class Settled:
+    """What a step does to each element, now that it has looked at the whole.
+
+    Attributes:
+        run: does it to pieces. It owns what it is handed and may write to it.
+        marks: for each task vector what is done to it, the same for the same: what is found out about it later is
+            known by that.
+        told: the same in the words of ``fused``, if it has any.
+    """
+
+    run: Piecewise
+    marks: Sequence[Hashable]
+    told: Told | None = None
 
 
 @dataclass(frozen=True)
@@ -25,15 +47,28 @@ class Atom:
         name: shown as the name of the stage.
         run: deltas in, deltas out; a merging step returns one. It owns what it is handed and may write to it:
             the deltas are fresh contiguous tensors, and nobody else holds them.
-        elementwise: whether it makes each element of that same element of the deltas alone, so that it may be
+        elementwise: whether ``run`` makes each element of that same element of the deltas alone, so that it may be
             run on a piece of a tensor.
+        study: in place of ``run``: looks at the task vectors, and says what to do element by element.
         doc: one sentence for readers.
+        told: what ``run`` does in the words of ``fused``, if it has any.
     """
 
     name: str
-    run: Callable[[Deltas], Deltas]
+    run: Callable[[Deltas], Deltas] = lambda deltas: deltas
     elementwise: bool = False
+    study: Callable[[TaskVectors], Settled] | None = None
     doc: str = ""
+    told: Told | None = None
+
+    def after(self, vectors: TaskVectors) -> TaskVectors:
+        """The task vectors as they stand after this step."""
+        if self.study is not None:
+            settled = self.study(vectors)
+            return vectors.then(settled.run, settled.marks, settled.told)
+        if self.elementwise:
+            return vectors.then(lambda deltas, _: self.run(deltas), told=self.told)
+        return TaskVectors.held(self.run(vectors.whole()), vectors.pieces)
 
 
 @dataclass(frozen=True)
@@ -53,61 +88,51 @@ class Stage:
 
 @dataclass(frozen=True)
 class Chain:
-    """base + atoms(models - base), not yet run. The atoms leave one tensor, the merged task vector."""
+    """base + atoms(models - base), not yet run. The atoms leave one tensor, the merged task vector.
 
-    models: Arrays
-    base: Array
+    Models and base are as they are stored; the arithmetic is that of the dtype which is asked for.
+    """
+
+    models: Sequence[Tensor]
+    base: Tensor
     atoms: tuple[Atom, ...]
 
-    def result(self) -> Array:
-        """The merged tensor: fresh, in the working precision.
+    def result(self, dtype: torch.dtype, out: Tensor, pieces: Pieces, found: Found) -> Tensor:
+        """The merged tensor in ``out``, which is contiguous, computed in ``dtype`` and rounded once.
 
-        Atoms run on whole tensors up to the last that needs them. The rest runs block by block, which changes no
-        bit, and keeps what is made on the way in the cache: memory is fetched once, not once for each atom.
+        Args:
+            found: what is known about the task vectors of these models and this base, and is added to.
         """
-        cut = max((place for place, atom in enumerate(self.atoms, start=1) if not atom.elementwise), default=0)
-        pieces = _blocks(_run(self.atoms[:cut], self._start())) if cut else self._started_blocks()
-        result = torch.empty(self.base.shape, dtype=self.base.dtype, device=self.base.device)
-        for deltas, (base, place) in zip(pieces, _blocks([self.base, result]), strict=True):
-            (merged,) = _run(self.atoms[cut:], deltas)
-            torch.add(merged, base, out=place)
-        return result
-
-    def stages(self) -> Iterator[Stage]:
-        """The task vectors, what each atom leaves of them, and the merged tensor. Copies, safe to keep."""
-        deltas = self._start()
-        doc = "What fine-tuning changed: each model minus the base."
-        yield Stage("task vectors", _shown(deltas), doc)
+        vectors = self._start(dtype, pieces, found)
         for atom in self.atoms:
-            deltas = atom.run(deltas)
-            yield Stage(atom.name, _shown(deltas), atom.doc)
-        (merged,) = deltas
+            vectors = atom.after(vectors)
+        if vectors.told is not None and fused.made(self.models, self.base, vectors.told, dtype, out):
+            return out
+        base, place = self.base.reshape(-1), out.view(-1)
+        for at in pieces.spans(vectors.size):
+            (merged,) = vectors.read(at)
+            place[at].copy_(merged.add_(base[at].to(dtype)))
+        return out
+
+    def stages(self, dtype: torch.dtype) -> Iterator[Stage]:
+        """The task vectors, what each atom leaves of them, and the merged tensor. Copies, safe to keep."""
+        vectors = self._start(dtype, Pieces(self.base.device), {})
+        doc = "What fine-tuning changed: each model minus the base."
+        yield Stage("task vectors", _shown(vectors), doc)
+        for atom in self.atoms:
+            vectors = atom.after(vectors)
+            yield Stage(atom.name, _shown(vectors), atom.doc)
+        (merged,) = vectors.whole()
         yield Stage("add to base", (merged.add_(self.base),), "The merged task vector is added to the base.")
 
-    def _start(self) -> Deltas:
-        return [(model - self.base).contiguous() for model in self.models]
-
-    def _started_blocks(self) -> Iterator[Deltas]:
-        for base, *models in _blocks([self.base, *self.models]):
-            yield [model - base for model in models]
+    def _start(self, dtype: torch.dtype, pieces: Pieces, found: Found) -> TaskVectors:
+        return TaskVectors.of(self.models, self.base, dtype, pieces, found)
 
 
-def chain(models: Arrays, base: Array, *atoms: Atom) -> Chain:
+def chain(models: Sequence[Tensor], base: Tensor, *atoms: Atom) -> Chain:
     """The method that runs ``atoms`` on the task vectors of ``models`` and adds the result to ``base``."""
     return Chain(models, base, atoms)
 
 
-def _run(atoms: Sequence[Atom], deltas: Deltas) -> Deltas:
-    for atom in atoms:
-        deltas = atom.run(deltas)
-    return deltas
-
-
-def _shown(deltas: Deltas) -> tuple[Array, ...]:
-    return tuple(delta + 0.0 for delta in deltas)  # copies, with 0.0 for the -0.0 that masks leave
-
-
-def _blocks(tensors: Sequence[Array]) -> Iterator[Deltas]:
-    """The same piece of every tensor, flat, one piece after the other; views where the tensors are contiguous."""
-    for pieces in zip(*(tensor.reshape(-1).split(_BLOCK) for tensor in tensors), strict=True):
-        yield list(pieces)
+def _shown(vectors: TaskVectors) -> tuple[Array, ...]:
+    return tuple(delta + 0.0 for delta in vectors.whole())  # 0.0 for the -0.0 that masks leave

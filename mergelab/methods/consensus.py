@@ -106,7 +106,7 @@ def _variance(models: Arrays) -> Array:
     return found.view(models[0].shape)
 
 
-@method(inputs=(1, None))
+@method(inputs=(1, None), elementwise=True)
 def ram(models: Arrays, base: Array, *, epsilon: Annotated[float, Shared(dial=(0, 1e-2), low=0)] = 1e-5) -> Array:
     """RAM: keep what one model alone changed, average what several changed.
 

@@ -37,7 +37,7 @@ from mergelab.methods.atoms import added_up, agreed
 from mergelab.methods.chain import Atom, Chain, chain
 from mergelab.methods.parameters import INT8_MASK, Parameter, PerModel, Shared, weights_must_not_cancel
 from mergelab.methods.registry import method
-from mergelab.methods.sparsify import Counts, divide, drop, drop_by_rank, restore_norm, trim, trim_below, trim_both_ends
+from mergelab.methods.sparsify import divide, drop, drop_by_rank, restore_norm, trim, trim_below, trim_both_ends
 from mergelab.methods.tensors import Array, Arrays
 
 Weight = Annotated[Sequence[float], PerModel(dial=(-1, 2))]
@@ -93,7 +93,6 @@ def ties(
     rescale: bool = False,
     trim_scope: Literal["tensor", "model"] = "tensor",
     lambda_: Lambda = 1.0,
-    counts: Counts | None,
     cutoffs: Sequence[float] | None,
 ) -> Chain:
     """TIES: trim task vectors, elect a sign for each element, and merge only those that agree with it.
@@ -114,13 +113,13 @@ def ties(
         trim_scope: Whether a density is a share of each tensor, as in mergekit, or of the whole model, as in the paper.
         lambda_: Factor on the merged task vector.
     """
-    trimmed = trim(density, counts)
+    trimmed = trim(density)
     if trim_scope == "model" and any(share < 1 for share in density):
         if cutoffs is None:
             what = "trim_scope: model needs the magnitudes from which whole models are kept, and has none."
             raise MethodError(Problem("ties", what, "Merge whole models, or set trim_scope: tensor."))
         trimmed = trim_below(cutoffs)
-    back = _rescaled(models, base, density, rescale)
+    back = _rescaled(density, rescale)
     return chain(models, base, trimmed, *back, *agreed(weight, normalize, lambda_))
 
 
@@ -152,7 +151,7 @@ def dare_linear(
         rescale_by: Whether to restore each tensor's L1 norm, as in mergekit, or divide by the density, as in the paper.
         lambda_: Factor on the merged task vector.
     """
-    back = _rescaled(models, base, density, rescale, rescale_by)
+    back = _rescaled(density, rescale, rescale_by)
     return chain(models, base, drop(density, generator), *back, *added_up(weight, normalize, lambda_))
 
 
@@ -183,7 +182,7 @@ def dare_ties(
         rescale_by: Whether to restore each tensor's L1 norm, as in mergekit, or divide by the density, as in the paper.
         lambda_: Factor on the merged task vector.
     """
-    back = _rescaled(models, base, density, rescale, rescale_by)
+    back = _rescaled(density, rescale, rescale_by)
     return chain(models, base, drop(density, generator), *back, *agreed(weight, normalize, lambda_))
 
 
@@ -242,7 +241,7 @@ def della(
             probability, as in the paper.
         lambda_: Factor on the merged task vector.
     """
-    thinned = _dropped_by_rank(models, base, density, epsilon, rescale, rescale_by, generator)
+    thinned = _dropped_by_rank(density, epsilon, rescale, rescale_by, generator)
     return chain(models, base, *thinned, *agreed(weight, normalize, lambda_))
 
 
@@ -275,7 +274,7 @@ def della_linear(
             probability, as in the paper.
         lambda_: Factor on the merged task vector.
     """
-    thinned = _dropped_by_rank(models, base, density, epsilon, rescale, rescale_by, generator)
+    thinned = _dropped_by_rank(density, epsilon, rescale, rescale_by, generator)
     return chain(models, base, *thinned, *added_up(weight, normalize, lambda_))
 
 
@@ -293,7 +292,6 @@ def breadcrumbs(
     normalize: bool = False,
     rescale: bool = False,
     lambda_: Lambda = 1.0,
-    counts: Counts | None,
 ) -> Chain:
     """Breadcrumbs: drop the largest and the smallest elements of task vectors, and add the rest to the base.
 
@@ -310,7 +308,7 @@ def breadcrumbs(
         rescale: Scale each task vector back to its L1 norm.
         lambda_: Factor on the merged task vector.
     """
-    thinned = trim_both_ends(density, gamma, counts), *_rescaled(models, base, density, rescale)
+    thinned = trim_both_ends(density, gamma), *_rescaled(density, rescale)
     return chain(models, base, *thinned, *added_up(weight, normalize, lambda_))
 
 
@@ -325,7 +323,6 @@ def breadcrumbs_ties(
     normalize: bool = False,
     rescale: bool = False,
     lambda_: Lambda = 1.0,
-    counts: Counts | None,
 ) -> Chain:
     """Breadcrumbs with TIES: drop the largest and the smallest elements, and merge those that agree in sign.
 
@@ -340,21 +337,17 @@ def breadcrumbs_ties(
         rescale: Scale each task vector back to its L1 norm.
         lambda_: Factor on the merged task vector.
     """
-    thinned = trim_both_ends(density, gamma, counts), *_rescaled(models, base, density, rescale)
+    thinned = trim_both_ends(density, gamma), *_rescaled(density, rescale)
     return chain(models, base, *thinned, *agreed(weight, normalize, lambda_))
 
 
-def _rescaled(
-    models: Arrays, base: Array, density: Sequence[float], rescale: bool, rescale_by: str = "norm"
-) -> tuple[Atom, ...]:
+def _rescaled(density: Sequence[float], rescale: bool, rescale_by: str = "norm") -> tuple[Atom, ...]:
     if not rescale:
         return ()
-    return (divide(density) if rescale_by == "probability" else restore_norm(models, base, density),)
+    return (divide(density) if rescale_by == "probability" else restore_norm(density),)
 
 
 def _dropped_by_rank(
-    models: Arrays,
-    base: Array,
     density: Sequence[float],
     epsilon: Sequence[float],
     rescale: bool,
@@ -363,4 +356,4 @@ def _dropped_by_rank(
 ) -> tuple[Atom, ...]:
     if rescale and rescale_by == "probability":
         return (drop_by_rank(density, epsilon, generator, unbiased=True),)
-    return drop_by_rank(density, epsilon, generator), *_rescaled(models, base, density, rescale)
+    return drop_by_rank(density, epsilon, generator), *_rescaled(density, rescale)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import torch
 from torch import Tensor
@@ -15,8 +15,9 @@ from torch import Tensor
 from mergelab.errors import MethodError, Problem, raise_all
 from mergelab.methods import select
 from mergelab.methods.chain import Chain, Stage
+from mergelab.methods.pieces import Pieces
 from mergelab.methods.registry import Method, Numbers, get
-from mergelab.methods.sparsify import Counts
+from mergelab.methods.vectors import Found
 
 
 @torch.no_grad()
@@ -30,9 +31,10 @@ def apply(
     seed: int = 0,
     name: str = "",
     depth: float = 0.0,
-    counts: Counts | None = None,
+    found: Found | None = None,
     cutoffs: Sequence[float] | None = None,
     out: Tensor | None = None,
+    stop: Callable[[], object] | None = None,
 ) -> Tensor:
     """The tensor that ``method`` makes of ``models`` and ``base``.
 
@@ -53,35 +55,45 @@ def apply(
         seed, name: the recipe's seed and the name of the output tensor. Random numbers depend on these two
             only.
         depth: of the layer in the merged model, from 0 to 1; 0 outside the layers.
-        counts: a dict that keeps counts of magnitudes for the next call with the same tensors and other numbers: it
-            saves a pass, and changes no bit.
+        found: a dict that keeps what is found out about the task vectors for the next call with the same tensors,
+            whatever its other arguments: it saves passes and draws, and changes no bit.
         cutoffs: for each model the magnitude from which elements of its task vector are kept, for methods told to trim
             whole models.
         out: contiguous storage for a fresh result, of its shape, dtype and device, which nothing else uses.
+        stop: called every few milliseconds of work; it raises what is to break the work off. What is in ``out`` then
+            is of no use.
 
     Raises:
         MethodError: inputs or numbers are wrong; all problems at once.
     """
     values = _checked(method, models, base, numbers, dtype=dtype, name=name)
     first = models[0]
-    if not first.is_floating_point():
-        return first
-    if first.dtype == dtype and method.unchanged(numbers):
+    if not first.is_floating_point() or (first.dtype == dtype and method.unchanged(numbers)):
         return first
     if first.numel() == 0 or first.is_meta:
         return torch.empty_like(first, dtype=dtype, memory_format=torch.contiguous_format)
-    extras = {"generator": _generator(seed, name), "depth": depth, "counts": counts, "cutoffs": cutoffs}
-    outcome = _call(method, models, base, dtype, values=values, extras=extras)
-    result = outcome.result() if isinstance(outcome, Chain) else outcome
-    if result.shape != first.shape:
-        what = f"returned {_shape(result)} for inputs of {_shape(first)}."
+    extras = {"generator": _generator(seed, name), "depth": depth, "cutoffs": cutoffs}
+    call = _Call(method, values, extras)
+    pieces = Pieces(first.device, stop)
+    if method.elementwise:
+        return call.piecewise(models, base, _place_for(first, dtype, out), pieces)
+    outcome = call(models, base, _working(models, base, dtype))
+    if isinstance(outcome, Chain):
+        working = _working(outcome.models, outcome.base, dtype)
+        return outcome.result(working, _place_for(first, dtype, out), pieces, {} if found is None else found)
+    if outcome.shape != first.shape:
+        what = f"returned {_shape(outcome)} for inputs of {_shape(first)}."
         raise MethodError(Problem(_place(method, name), what, "This is a fault of the method."))
     if out is not None:
-        return out.copy_(result)
-    result = result.to(dtype)
+        return out.copy_(outcome)
+    result = outcome.to(dtype)
     storage = result.untyped_storage().data_ptr()
     inputs = [*models, *([] if base is None else [base])]
     return result.clone() if any(one.untyped_storage().data_ptr() == storage for one in inputs) else result
+
+
+def _place_for(first: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+    return torch.empty(first.shape, dtype=dtype, device=first.device) if out is None else out
 
 
 @torch.no_grad()
@@ -122,15 +134,18 @@ def explain(
         kind = "empty" if not first.numel() else first.device.type
         what = f"cannot show steps on a tensor that is {kind} and {first.dtype}."
         raise MethodError(Problem(_place(method, name), what, "Give floating tensors that hold values."))
-    working = _working([*tensors, *([] if start is None else [start])], torch.float32)
+    working = _working(tensors, start, torch.float32)
     if "cutoffs" in method.extras and cutoffs is None and start is not None:
         deltas = [model.to(working) - start.to(working) for model in tensors]
         shares = zip(deltas, values["density"], strict=True)
         cutoffs = [select.cutoff(partial(iter, (delta,)), share, delta.numel(), working) for delta, share in shares]
-    extras = {"generator": _generator(seed, name), "depth": depth, "counts": None, "cutoffs": cutoffs}
-    outcome = _call(method, tensors, start, working, values=values, extras=extras)
+    extras = {"generator": _generator(seed, name), "depth": depth, "cutoffs": cutoffs}
+    outcome = _Call(method, values, extras)(tensors, start, working)
     given = tuple(model.to(working, copy=True) for model in tensors)
-    steps = tuple(outcome.stages()) if isinstance(outcome, Chain) else (_only_stage(method, outcome),)
+    if isinstance(outcome, Chain):
+        steps = tuple(outcome.stages(_working(outcome.models, outcome.base, working)))
+    else:
+        steps = (_only_stage(method, outcome),)
     return (Stage("models", given, "What the models hold."), *steps)
 
 
@@ -149,25 +164,39 @@ def _tensor(method: Method, who: str, given: Tensor | Sequence[float]) -> Tensor
         raise MethodError(Problem(method.name, what, "Give numbers, as many in each list.")) from error
 
 
-def _call(
-    method: Method,
-    models: Sequence[Tensor],
-    base: Tensor | None,
-    dtype: torch.dtype,
-    *,
-    values: dict[str, Any],
-    extras: dict[str, Any],
-) -> Tensor | Chain:
-    working = _working([*models, *([] if base is None else [base])], dtype)
-    arguments = {argument: values[number] for number, argument in method.arguments.items()}
-    if method.base != "none":
-        arguments["base"] = None if base is None else base.to(working)
-    arguments |= {extra: extras[extra] for extra in method.extras}
-    return method.function(_Cast(models, working), **arguments)
+class _Call:
+    """A method with its numbers, to be given tensors."""
+
+    def __init__(self, method: Method, values: Mapping[str, Any], extras: Mapping[str, Any]) -> None:
+        self._method = method
+        self._arguments = {argument: values[number] for number, argument in method.arguments.items()}
+        self._arguments |= {extra: extras[extra] for extra in method.extras}
+
+    def __call__(self, models: Sequence[Tensor], base: Tensor | None, working: torch.dtype) -> Tensor | Chain:
+        method = self._method
+        given = models if method.chained else _Cast(models, working)
+        if method.base == "none":
+            return method.function(given, **self._arguments)
+        start = base if base is None or method.chained else base.to(working)
+        return method.function(given, base=start, **self._arguments)
+
+    def piecewise(self, models: Sequence[Tensor], base: Tensor | None, out: Tensor, pieces: Pieces) -> Tensor:
+        """The result of an element-wise method, in ``out``: from the stored tensors to the rounded result in the
+        cache.
+        """
+        working = _working(models, base, out.dtype)
+        flat = [model.reshape(-1) for model in models]
+        start = None if base is None else base.reshape(-1)
+        place = out.view(-1)
+        for at in pieces.spans(len(place)):
+            made = self([model[at] for model in flat], None if start is None else start[at], working)
+            place[at].copy_(cast(Tensor, made))
+        return out
 
 
-def _working(inputs: Sequence[Tensor], dtype: torch.dtype) -> torch.dtype:
+def _working(models: Sequence[Tensor], base: Tensor | None, dtype: torch.dtype) -> torch.dtype:
     """float64 where an input or the result is."""
+    inputs = [*models, *([] if base is None else [base])]
     return torch.float64 if torch.float64 in (dtype, *(one.dtype for one in inputs)) else torch.float32
 
 

@@ -17,7 +17,7 @@ from mergelab.methods.tensors import Array, Arrays, PerVector, Vectors
 _ROUNDINGS = 1e-9  # of a threshold in float64, and more besides
 
 
-@method(inputs=(1, 1))
+@method(inputs=(1, 1), elementwise=True)
 def nearswap(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 0.1), low=0)]) -> Array:
     """NearSwap: take the model where it is near the base, and elsewhere a step of fixed size towards it.
 

@@ -32,7 +32,7 @@ Setting = Value | Sequence[Value | None] | None
 
 Base = Literal["none", "optional", "required"]
 
-EXTRAS: Final = ("generator", "depth", "counts", "cutoffs")
+EXTRAS: Final = ("generator", "depth", "cutoffs")
 """Arguments that are no numbers of the recipe: ``apply`` hands them to the functions that name them."""
 
 _LARGEST: Final = 3.4028234663852886e38  # of float32, in which methods work

@@ -4,14 +4,15 @@ A method is one function under ``@method``. Its signature declares it: ``models`
 of the recipe; an argument ``base`` means that it needs a base model (``Array | None``: may have one); every
 other argument is a number of the recipe (see ``parameters``), except those that ``apply`` hands over: a
 ``generator``, random and seeded; ``depth``, the place of the layer in the merged model, 0 for the first and 1 for
-the last; ``counts``, where counts of magnitudes are kept between calls; ``cutoffs``, magnitudes that were found by
-looking at whole models. The function receives float32 (float64 where a source or the result is), never casts, and must
-not write to what it receives. It returns a tensor, or a ``Chain`` that makes one.
+the last; ``cutoffs``, magnitudes that were found by looking at whole models. The function receives float32 (float64
+where a source or the result is), never casts, and must not write to what it receives. It returns a tensor; or, declared
+``-> Chain``, receives the tensors as they are stored and returns the ``Chain`` that casts and merges them.
 """
 
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
@@ -41,8 +42,11 @@ class Method:
         base: whether a base model is "required", "optional", or "none": there a base is one more input.
         inputs: fewest and most models, base excluded; None: any number.
         parameters: recipe name -> Parameter, in the order of the signature, then those without effect.
-        extras: what it asks ``apply`` for: ``"generator"``, ``"depth"``, ``"counts"``, ``"cutoffs"``.
+        extras: what it asks ``apply`` for: ``"generator"``, ``"depth"``, ``"cutoffs"``.
         function: the function itself.
+        chained: whether it is declared to return a ``Chain``.
+        elementwise: whether each element of the result is made of that same element of the inputs alone, so that
+            it may be handed flat pieces of them.
         arguments: recipe name -> argument name.
         rule: what is wrong with numbers that are each right, or None.
         is_unchanged: whether these numbers leave the only model as it is, so that its tensor can be shared.
@@ -57,6 +61,8 @@ class Method:
     extras: tuple[str, ...]
     function: Callable[..., Tensor | Chain]
     arguments: Mapping[str, str]
+    chained: bool = False
+    elementwise: bool = False
     rule: Callable[[Resolved], Problem | None] | None = None
     is_unchanged: Callable[[Resolved], bool] | None = None
 
@@ -166,6 +172,7 @@ def method(
     inputs: tuple[int, int | None],
     rule: Callable[[Resolved], Problem | None] | None = None,
     unchanged: Callable[[Resolved], bool] | None = None,
+    elementwise: bool = False,
     accepts: tuple[Parameter, ...] = (),
 ) -> Callable[[Callable[..., Tensor | Chain]], Method]:
     """Make a function the method of its name, and enter it among ``names()``.
@@ -174,6 +181,7 @@ def method(
         inputs: fewest and most models, base excluded; None: any number.
         rule: what is wrong with numbers that are each right; its ``where`` is left empty.
         unchanged: whether resolved numbers leave the only model as it is.
+        elementwise: the function makes each element of that same element of its inputs alone.
         accepts: parameters without effect, taken so that mergekit's recipes load.
 
     Raises:
@@ -182,7 +190,9 @@ def method(
     """
 
     def enter(function: Callable[..., Tensor | Chain]) -> Method:
-        made = describe(function, inputs=inputs, rule=rule, unchanged=unchanged, accepts=accepts)
+        made = describe(
+            function, inputs=inputs, rule=rule, unchanged=unchanged, elementwise=elementwise, accepts=accepts
+        )
         known = _METHODS.get(made.name)
         if known is not None and known.function.__module__ != function.__module__:
             raise TypeError(f"there is a method {made.name!r} already, in {known.function.__module__}")
@@ -198,6 +208,7 @@ def describe(
     inputs: tuple[int, int | None],
     rule: Callable[[Resolved], Problem | None] | None = None,
     unchanged: Callable[[Resolved], bool] | None = None,
+    elementwise: bool = False,
     accepts: tuple[Parameter, ...] = (),
 ) -> Method:
     """The ``Method`` that ``method`` makes, without entering it."""
@@ -214,6 +225,8 @@ def describe(
         extras=signature.extras,
         function=function,
         arguments=MappingProxyType(dict(signature.arguments)),
+        chained=typing.get_type_hints(function).get("return") is Chain,
+        elementwise=elementwise,
         rule=rule,
         is_unchanged=unchanged,
     )

@@ -1,25 +1,28 @@
-"""The k largest magnitudes of a tensor, exactly, in O(n).
+"""The k largest magnitudes of a tensor, exactly, in O(n), told in two numbers.
 
-Without its sign bit an IEEE float orders as its bit pattern does, read as an integer. So the k-th largest
-magnitude is found digit by digit, as in a radix sort that follows one bin only: count the upper 16 bits of
-all values (one pass), walk the counts down from the top to the bin that holds rank k, and count the next 16
-bits of the values in that bin. Two digits settle float32, four float64. This is radix selection from the most
-significant digit (Knuth, The Art of Computer Programming vol. 3, 5.2.5, for the sort). On the CPU, tensors of up to
-some million values are left to ``numpy.partition`` of the same integers, which is quicker there and as exact.
+Without its sign bit an IEEE float orders as its bit pattern does, read as an integer. Order: by magnitude, then by
+position (lowest index first), so that exactly k are chosen, ties or not. -0.0 equals 0.0, denormals count at their
+value, infinity is larger than every number, and NaN larger than infinity.
 
-The first count does not depend on k: ``magnitude_counts`` is separate, so that a caller who turns a density
-may keep it, and then reads each value once to find the next rank.
+So the k largest are told by the k-th magnitude and the place up to which its equals belong to them: a ``Threshold``,
+with which trimming is a matter of each element alone. To find it on the CPU, a random sample says between which
+magnitudes the k-th should lie; one pass over the tensor counts what lies above and collects the few per cent between,
+and among these it is chosen: the idea of Floyd and Rivest ("Expected time bounds for selection", CACM 1975). Where the
+sample has led astray, the counts say on which side to look again: the result never depends on it.
 
-Order: by magnitude, then by position (lowest index first), so that exactly k are chosen, ties or not. -0.0
-equals 0.0, denormals count at their value, infinity is larger than every number, and NaN larger than
-infinity.
+On other devices, and over many tensors, it is found digit by digit, as in a radix sort that follows one bin only: count
+the upper 16 bits of all values (one pass), walk the counts down from the top to the bin that holds rank k, and count
+the next 16 bits of the values in that bin. Two digits settle float32, four float64 (Knuth, The Art of Computer
+Programming vol. 3, 5.2.5, for the sort).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -27,35 +30,49 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mergelab.errors import MethodError, Problem
+from mergelab.methods.pieces import Pieces
 from mergelab.methods.tensors import Array
+from mergelab.methods.vectors import TaskVectors
 
 _DIGIT = 16
 _BINS = 1 << _DIGIT
-_BLOCK = 1 << 18  # elements taken at a time: scratch of 1 or 2 MiB stays in the cache
-FEW = 1 << 22
-"""Up to so many elements ``numpy.partition`` is quicker than counting, and counts are not worth keeping."""
+_BLOCK = 1 << 18  # elements counted at a time: scratch of 1 or 2 MiB stays in the cache
+_SAMPLE = 1 << 14  # elements at most: the rank of one of them among all is known to 0.4 %
+_SAMPLED = 1 << 8  # one element of so many
+_SURE = 4  # standard deviations: one tensor in 16000 is gone through twice
+_TOGETHER = 4  # pieces that are counted together, shared out among threads
+FEW = 1 << 16
+"""Up to so many elements there is no sample: all of them are collected."""
 
 Mask = Bool[Tensor, "*shape"]
 Patterns = Int[Tensor, " n"]
-Bins = Int[Tensor, " bins"]
+Sizes: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+"""Bit patterns without the sign: integers that order as the magnitudes do."""
 
 
-@dataclass(frozen=True, eq=False)
-class Counts:
-    """How many magnitudes of a tensor share each pattern of the 15 bits below the sign.
+@dataclass(frozen=True)
+class Threshold:
+    """Which elements of a tensor are its k largest.
 
     Attributes:
-        digits: the patterns that occur, ascending, int16: some 3000 for the usual tensor.
-        sizes: how often each occurs, int32.
+        magnitude: the k-th largest magnitude.
+        until: those equal to it are among them before this place of the flat tensor, and not from there on.
     """
 
-    digits: Bins
-    sizes: Bins
+    magnitude: float
+    until: int
 
-    @property
-    def bytes(self) -> int:
-        """What it takes to keep them."""
-        return self.digits.nbytes + self.sizes.nbytes
+    def keep(self, piece: Array, at: int) -> None:
+        """Zero all others in a flat piece that begins at place ``at``. Infinities among these become NaN."""
+        cut = min(max(self.until - at, 0), len(piece))
+        with_equals, without = piece[:cut], piece[cut:]
+        if math.isfinite(self.magnitude):
+            kind = np.float64 if piece.dtype == torch.float64 else np.float32
+            _shrink(with_equals, float(np.nextafter(kind(self.magnitude), kind(-math.inf))))
+            _shrink(without, self.magnitude)
+        else:
+            with_equals.mul_(with_equals.abs() >= self.magnitude)
+            without.mul_(without.abs() > self.magnitude)
 
 
 def kept(density: float, size: int) -> int:
@@ -65,21 +82,42 @@ def kept(density: float, size: int) -> int:
     return size if density >= 1 else max(1, int(density * size))
 
 
-def magnitude_counts(values: Array) -> Counts:
-    """The counts from which every selection starts.
+def _shrink(piece: Array, limit: float) -> None:
+    """Zero what is no larger than ``limit``; NaN stays. Ten times as quick as a mask."""
+    if len(piece):
+        torch.hardshrink(piece, limit, out=piece)
 
-    float64 is read as it is, every other floating dtype as float32 of the same values.
+
+def thresholds(vectors: TaskVectors, wanted: Sequence[tuple[int, int]]) -> list[Threshold]:
+    """For each (place of a task vector, k) which elements are its k largest magnitudes, 1 <= k <= n.
+
+    One pass over all task vectors together, and one more where a sample was wrong.
     """
-    return _counts(_patterns(values))
+    if vectors.pieces.whole:
+        wholes = vectors.whole()
+        return [_by_digits(wholes[place], k) for place, k in wanted]
+    bounds = _estimates(vectors, wanted)
+    found: dict[int, Threshold] = {}
+    while len(found) < len(wanted):
+        open_ones = [number for number in range(len(wanted)) if number not in found]
+        asked = [(wanted[number][0], bounds[number]) for number in open_ones]
+        counted = _counted(vectors, asked)
+        for number, parts in zip(open_ones, counted, strict=True):
+            place, k = wanted[number]
+            outcome = _choose(parts, bounds[number], k)
+            if isinstance(outcome, _Bounds):
+                bounds[number] = outcome
+            else:
+                found[number] = _threshold(vectors, place, outcome)
+    return [found[number] for number in range(len(wanted))]
 
 
-def largest(values: Array, k: int, counts: Counts | None = None) -> Mask:
+def largest(values: Array, k: int) -> Mask:
     """A mask of exactly the k largest magnitudes, 0 <= k <= n; among equals the lowest index first.
 
     Args:
-        values: any floating tensor.
+        values: any floating tensor. float64 is read as it is, every other dtype as float32 of the same values.
         k: how many.
-        counts: what ``magnitude_counts(values)`` gave, if it is at hand: saves one of two passes.
 
     Returns:
         bool, the shape of ``values``.
@@ -91,29 +129,12 @@ def largest(values: Array, k: int, counts: Counts | None = None) -> Mask:
         raise MethodError(Problem("selection", f"cannot choose {k} of {values.numel()} elements."))
     if k in (0, values.numel()):
         return torch.full(values.shape, k > 0, dtype=torch.bool, device=values.device)
-    patterns = _patterns(values)
-    if len(patterns) <= FEW and patterns.device.type == "cpu":
-        return _largest_of_few(patterns, k).view(values.shape)
-    found = _threshold(patterns, k, counts)
-    missing = k - found.above
-    mask = torch.empty(len(patterns), dtype=torch.bool, device=values.device)
-    for part, place in zip(patterns.split(_BLOCK), mask.split(_BLOCK), strict=True):
-        sizes = _sizes(part)
-        if found.equal == missing:  # the usual case: no tie is left out
-            torch.ge(sizes, found.pattern, out=place)
-        else:
-            torch.gt(sizes, found.pattern, out=place)
-            missing -= _add_ties(place, sizes == found.pattern, missing)
+    found = _of_one(values, k)
+    sizes = _sizes(_patterns(values))
+    pattern = int(_sizes(_patterns(torch.tensor([found.magnitude], dtype=_wide(values.dtype)))))
+    mask = sizes > pattern
+    mask[: found.until] |= sizes[: found.until] == pattern
     return mask.view(values.shape)
-
-
-def ranked(values: Array, start: int, stop: int, counts: Counts | None = None) -> Mask:
-    """A mask of the magnitudes of rank ``start`` (from 0, the largest) up to ``stop``, excluded.
-
-    Arguments and errors as for ``largest``, of which it is the difference of two.
-    """
-    mask = largest(values, stop, counts)
-    return mask.logical_xor_(largest(values, start, counts)) if start else mask
 
 
 def kth_magnitude(values: Array, k: int) -> float:
@@ -122,8 +143,9 @@ def kth_magnitude(values: Array, k: int) -> float:
     Raises:
         MethodError: k is outside 1 to n.
     """
-    dtype = torch.float64 if values.dtype == torch.float64 else torch.float32
-    return kth_of_many(lambda: (values,), k, dtype)
+    if not 1 <= k <= values.numel():
+        raise MethodError(_no_such_rank(k, values.numel()))
+    return _of_one(values, k).magnitude
 
 
 def kth_of_many(tensors: Callable[[], Iterable[Tensor]], k: int, dtype: torch.dtype = torch.float32) -> float:
@@ -148,12 +170,10 @@ def kth_of_many(tensors: Callable[[], Iterable[Tensor]], k: int, dtype: torch.dt
             for values in tensor.reshape(-1).split(_BLOCK):
                 counts += _digit_counts(_patterns(values.to(dtype)), shift, pattern).cpu()
         if not 1 <= rank <= int(counts.sum()):
-            what = f"there is no magnitude of rank {k} among {int(counts.sum())} elements."
-            raise MethodError(Problem("selection", what))
-        digit, above, _ = _walk(counts, rank)
+            raise MethodError(_no_such_rank(k, int(counts.sum())))
+        digit, above = _walk(counts, rank)
         pattern, rank = (pattern << _DIGIT) | digit, rank - above
-    bits = torch.tensor([pattern], dtype=torch.int64 if width == 64 else torch.int32)
-    return bits.view(dtype).item()
+    return _value(pattern, dtype)
 
 
 def cutoff(
@@ -170,12 +190,142 @@ def cutoff(
     return kth_of_many(tensors, count, dtype)
 
 
-# Bit patterns ----------------------------------------------------------------------------------------------
+# One pass -------------------------------------------------------------------------------------------------
+
+
+class _Bounds(NamedTuple):
+    """Magnitudes, as patterns, between which a k-th should lie, both included."""
+
+    low: int
+    high: int
+
+
+class _Counted(NamedTuple):
+    """What a piece holds."""
+
+    above: int
+    at_high: int
+    at_low: int
+    """0 where the two bounds are the same."""
+    between: Sizes
+    """The magnitudes between the bounds, both excluded: however often one magnitude occurs, few are collected."""
+
+
+class _Chosen(NamedTuple):
+    """A k-th magnitude."""
+
+    pattern: int
+    missing: int
+    """How many of its equals belong to the k largest."""
+    equals: Sizes
+    """How many equals each piece has."""
+
+
+def _top(dtype: torch.dtype) -> int:
+    return int(np.iinfo(np.int64 if dtype == torch.float64 else np.int32).max)
+
+
+def _estimates(vectors: TaskVectors, wanted: Sequence[tuple[int, int]]) -> list[_Bounds]:
+    count = min(_SAMPLE, vectors.size // _SAMPLED) if vectors.size > FEW else 0
+    samples = vectors.pick(torch.randint(vectors.size, (count,), generator=torch.Generator().manual_seed(0)))
+    ordered = [np.sort(_magnitudes(sample)) for sample in samples]
+    return [_around(ordered[place], k / vectors.size, _top(samples[place].dtype)) for place, k in wanted]
+
+
+def _around(ordered: Sizes, share: float, top: int) -> _Bounds:
+    """Bounds of the magnitude that so large a share reaches, by an ascending sample of all magnitudes."""
+    count = len(ordered)
+    slack = 1 + _SURE * math.sqrt(count * share * (1 - share))
+    low, high = math.floor(count * (1 - share) - slack), math.ceil(count * (1 - share) + slack)
+    return _Bounds(int(ordered[low]) if low >= 0 else 0, int(ordered[high]) if high < count else top)
+
+
+def _counted(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> list[list[_Counted]]:
+    """For each (place of a task vector, bounds), what its pieces hold."""
+    parts: list[list[_Counted]] = [[] for _ in asked]
+    pieces = iter(vectors.each())
+    while together := [deltas for deltas, _ in islice(pieces, _TOGETHER)]:
+        tasks = [(deltas[place], bounds) for place, bounds in asked for deltas in together]
+        found = iter(vectors.pieces.share(tasks, lambda task: _count(_magnitudes(task[0]), *task[1])))
+        for part in parts:
+            part.extend(islice(found, len(together)))
+    return parts
+
+
+def _count(sizes: Sizes, low: int, high: int) -> _Counted:
+    inside = sizes.compress((sizes >= low) & (sizes <= high))
+    return _Counted(
+        above=_count_of(sizes > high),
+        at_high=_count_of(inside == high),
+        at_low=_count_of(inside == low) if low < high else 0,
+        between=inside.compress((inside > low) & (inside < high)),
+    )
+
+
+def _count_of(mask: Sizes) -> int:
+    return int(np.count_nonzero(mask))
+
+
+def _choose(parts: Sequence[_Counted], bounds: _Bounds, k: int) -> _Chosen | _Bounds:
+    """The k-th magnitude, or other bounds where it does not lie between these."""
+    at_high, at_low = (np.array([part[field] for part in parts]) for field in (1, 2))
+    between = np.concatenate([part.between for part in parts])
+    rank = k - sum(part.above for part in parts)
+    if rank < 1:
+        return _Bounds(bounds.high, int(np.iinfo(between.dtype).max))
+    if rank <= at_high.sum():
+        return _Chosen(bounds.high, rank, at_high)
+    rank -= int(at_high.sum())
+    if rank <= len(between):
+        pattern = int(np.partition(between, len(between) - rank)[len(between) - rank])
+        ends = np.cumsum([0, *(len(part.between) for part in parts)])
+        equals = np.diff(np.searchsorted(np.flatnonzero(between == pattern), ends))
+        return _Chosen(pattern, rank - _count_of(between > pattern), equals)
+    rank -= len(between)
+    return _Chosen(bounds.low, rank, at_low) if rank <= at_low.sum() else _Bounds(0, bounds.low)
+
+
+def _threshold(vectors: TaskVectors, place: int, chosen: _Chosen) -> Threshold:
+    until = vectors.size
+    up_to = np.cumsum(chosen.equals)
+    if chosen.missing < up_to[-1]:
+        piece = int(np.searchsorted(up_to, chosen.missing))
+        at = piece * vectors.pieces.length(vectors.size)
+        sizes = _magnitudes(vectors.read(slice(at, at + vectors.pieces.length(vectors.size)))[place])
+        nth = chosen.missing - int(up_to[piece] - chosen.equals[piece])
+        until = at + int(np.flatnonzero(sizes == chosen.pattern)[nth - 1]) + 1
+    return Threshold(_value(chosen.pattern, vectors.dtype), until)
+
+
+def _magnitudes(values: Tensor) -> Sizes:
+    patterns = _patterns(values).numpy()
+    return patterns & np.iinfo(patterns.dtype).max
+
+
+# Digit by digit -------------------------------------------------------------------------------------------
+
+
+def _of_one(values: Array, k: int) -> Threshold:
+    wide = values.to(_wide(values.dtype))
+    (found,) = thresholds(TaskVectors.held([wide], Pieces(values.device)), [(0, k)])
+    return found
+
+
+def _no_such_rank(k: int, size: int) -> Problem:
+    return Problem("selection", f"there is no magnitude of rank {k} among {size} elements.")
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def _value(pattern: int, dtype: torch.dtype) -> float:
+    return torch.tensor([pattern], dtype=torch.int64 if dtype == torch.float64 else torch.int32).view(dtype).item()
 
 
 def _patterns(values: Tensor) -> Patterns:
     """The bits of floats, flat, sign included."""
-    wide = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    wide = values.to(_wide(values.dtype))
     return wide.reshape(-1).view(torch.int64 if wide.dtype == torch.float64 else torch.int32)
 
 
@@ -184,7 +334,7 @@ def _width(patterns: Patterns) -> int:
 
 
 def _sizes(patterns: Patterns) -> Patterns:
-    """Without the sign: integers that order as the magnitudes do."""
+    """Without the sign."""
     return patterns & ((1 << (_width(patterns) - 1)) - 1)
 
 
@@ -200,53 +350,19 @@ def _digit_counts(patterns: Patterns, shift: int, upper: int = 0) -> Tensor:
     return counts if top else counts[1:-1]
 
 
-def _counts(patterns: Patterns) -> Counts:
-    counts = _digit_counts(patterns, _width(patterns) - _DIGIT)
-    digits = counts.nonzero().flatten()
-    return Counts(digits.to(torch.int16), counts[digits].to(torch.int32))
-
-
-def _walk(counts: Tensor, k: int) -> tuple[int, int, int]:
-    """The bin that holds the k-th largest: (place of the bin, how many lie above it, how many lie in it)."""
+def _walk(counts: Tensor, k: int) -> tuple[int, int]:
+    """The bin that holds the k-th largest, and how many lie above it."""
     from_top = counts.flip(0).cumsum(0)
     place = int(torch.searchsorted(from_top, k))
     chosen = len(from_top) - 1 - place
-    size = int(counts[chosen])
-    return chosen, int(from_top[place]) - size, size
+    return chosen, int(from_top[place]) - int(counts[chosen])
 
 
-@dataclass(frozen=True)
-class _Threshold:
-    pattern: int
-    above: int
-    """How many magnitudes are larger."""
-    equal: int
-    """How many are equal."""
-
-
-def _threshold(patterns: Patterns, k: int, counts: Counts | None) -> _Threshold:
-    counts = _counts(patterns) if counts is None else counts
-    place, above, equal = _walk(counts.sizes, k)
-    pattern = int(counts.digits[place])
-    for shift in range(_width(patterns) - 2 * _DIGIT, -1, -_DIGIT):
-        digit, larger, equal = _walk(_digit_counts(patterns, shift, pattern), k - above)
-        pattern, above = (pattern << _DIGIT) | digit, above + larger
-    return _Threshold(pattern, above, equal)
-
-
-def _largest_of_few(patterns: Patterns, k: int) -> Mask:
-    bits = patterns.numpy()
-    sizes = bits & np.iinfo(bits.dtype).max  # without the sign
-    last = np.partition(sizes, len(sizes) - k)[len(sizes) - k]
-    mask = sizes >= last
-    excess = np.count_nonzero(mask) - k
-    if excess:
-        mask[np.flatnonzero(sizes == last)[-excess:]] = False
-    return torch.from_numpy(mask)
-
-
-def _add_ties(mask: Mask, ties: Mask, most: int) -> int:
-    """Mark the first ``most`` of the ties; how many there were."""
-    count = min(most, int(ties.sum()))
-    mask |= ties if count < most else ties & (ties.cumsum(0) <= most)
-    return count
+def _by_digits(values: Array, k: int) -> Threshold:
+    patterns = _patterns(values)
+    pattern, missing = 0, k
+    for shift in range(_width(patterns) - _DIGIT, -1, -_DIGIT):
+        digit, larger = _walk(_digit_counts(patterns, shift, pattern), missing)
+        pattern, missing = (pattern << _DIGIT) | digit, missing - larger
+    equals = (_sizes(patterns) == pattern).nonzero().flatten()
+    return Threshold(_value(pattern, values.dtype), int(equals[missing - 1]) + 1)

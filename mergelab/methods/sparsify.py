@@ -1,43 +1,57 @@
 """Atoms that thin out task vectors before they are merged, and those that make up for what was lost.
 
-A density is the share of the elements that is kept, for each model; where it is 1 nothing is touched, counted or drawn.
+A density is the share of the elements that is kept, for each model; where it is 1 nothing is touched, looked for or
+drawn.
 
 Random atoms draw float32 uniforms u on [0, 1) on the CPU, one for each element in the order of the tensor, from a
 generator for each model, and keep an element of keep probability p where u < p. So a mask depends on the seed, the
 name of the tensor and the place of the model, and on nothing else.
+
+What an atom has to find out about a whole task vector (a threshold, a mask, a norm) does not depend on weights: it is
+asked of the task vectors' ``answers``, which keep it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mergelab.methods import select, sums
-from mergelab.methods.chain import Atom
-from mergelab.methods.tensors import Array, Arrays, Deltas
-
-Counts = MutableMapping[int, select.Counts]
-"""Place of a model -> counts of the magnitudes of its task vector."""
+from mergelab.methods.chain import Atom, Settled
+from mergelab.methods.tensors import Array, Deltas
+from mergelab.methods.vectors import TaskVectors
 
 _BLOCK = 1 << 16  # elements drawn at a time
 _LARGEST = 3.4028234663852886e38  # of float32
 
+Question = tuple[int, Hashable]
+Packed = Tensor
+"""A mask of a flat tensor, eight elements to a uint8, the first in the highest bit; on the CPU."""
 
-def trim(density: Sequence[float], counts: Counts | None = None) -> Atom:
+
+def trim(density: Sequence[float]) -> Atom:
     """Keep the largest magnitudes of each delta, max(1, int(density n)) of its n elements.
 
     TIES (arXiv:2306.01708, section 3, step 1), but for each tensor on its own. Equal magnitudes: the lowest index is
-    kept first. ``counts`` are used where they are there, and kept where not.
+    kept first.
     """
 
-    def mask(delta: Array, place: int) -> Tensor:
-        count = select.kept(density[place], delta.numel())
-        return select.largest(delta, count, _counted(delta, place, counts))
+    def study(vectors: TaskVectors) -> Settled:
+        counts = [select.kept(share, vectors.size) for share in density]
+        limits = _thresholds(vectors, [(place, count) for place, count in enumerate(counts)])
 
-    doc = "Each task vector keeps its largest magnitudes; the others become zero."
-    return _masking("trim", doc, density, mask)
+        def run(deltas: Deltas, at: int) -> Deltas:
+            for place, (delta, count) in enumerate(zip(deltas, counts, strict=True)):
+                _keep_largest(delta, at, count, limits.get((place, count)))
+            return deltas
+
+        told = {"nothing": [not count for count in counts], "lowest": _known(limits, counts)}
+        return Settled(run, [("largest", count) for count in counts], told)
+
+    return Atom("trim", study=study, doc="Each task vector keeps its largest magnitudes; the others become zero.")
 
 
 def trim_below(cutoffs: Sequence[float]) -> Atom:
@@ -47,44 +61,66 @@ def trim_below(cutoffs: Sequence[float]) -> Atom:
     cutoff all stay.
     """
 
-    def run(deltas: Deltas) -> Deltas:
-        return [delta.mul_(delta.abs() >= cutoff) for delta, cutoff in zip(deltas, cutoffs, strict=True)]
+    def study(vectors: TaskVectors) -> Settled:
+        limits = [select.Threshold(cutoff, vectors.size) for cutoff in cutoffs]
+
+        def run(deltas: Deltas, at: int) -> Deltas:
+            for delta, limit in zip(deltas, limits, strict=True):
+                limit.keep(delta, at)
+            return deltas
+
+        return Settled(run, [("from", cutoff) for cutoff in cutoffs], {"lowest": limits})
 
     doc = "Each task vector keeps what belongs to the largest magnitudes of its whole model."
-    return Atom("trim", run, elementwise=True, doc=doc)
+    return Atom("trim", study=study, doc=doc)
 
 
-def trim_both_ends(density: Sequence[float], gamma: Sequence[float], counts: Counts | None = None) -> Atom:
+def trim_both_ends(density: Sequence[float], gamma: Sequence[float]) -> Atom:
     """Drop the int(gamma n) largest magnitudes of each delta, the outliers, and keep the int(density n) below them.
 
     Model Breadcrumbs (arXiv:2312.06795, section 3). Where no more than int(density n) elements would be left below
     the outliers, fewer of these are dropped, as in mergekit. Equal magnitudes: the lowest index counts as the larger.
     """
 
-    def mask(delta: Array, place: int) -> Tensor:
-        size = delta.numel()
-        count = int(density[place] * size)
-        outliers = min(int(gamma[place] * size), size - count)
-        return select.ranked(delta, outliers, outliers + count, _counted(delta, place, counts))
+    def study(vectors: TaskVectors) -> Settled:
+        size = vectors.size
+        counts = [size if share >= 1 else int(share * size) for share in density]
+        outliers = [min(int(share * size), size - count) for share, count in zip(gamma, counts, strict=True)]
+        ranks = [(few, few + count) for few, count in zip(outliers, counts, strict=True)]
+        limits = _thresholds(vectors, [(place, rank) for place, two in enumerate(ranks) for rank in two])
+
+        def run(deltas: Deltas, at: int) -> Deltas:
+            for place, (delta, (few, most)) in enumerate(zip(deltas, ranks, strict=True)):
+                large = delta.clone() if few else None
+                _keep_largest(delta, at, most, limits.get((place, most)))
+                if large is not None:
+                    _keep_largest(large, at, few, limits.get((place, few)))
+                    delta.sub_(large)
+            return deltas
+
+        few, most = zip(*ranks, strict=True)
+        told = {"nothing": [not k for k in most], "lowest": _known(limits, most), "outliers": _known(limits, few)}
+        return Settled(run, [("ranks", *two) for two in ranks], told if max(few) < size else None)
 
     doc = "Each task vector loses its largest and its smallest magnitudes: outliers and noise."
-    return _masking("trim both ends", doc, density, mask)
+    return Atom("trim both ends", study=study, doc=doc)
 
 
 def drop(density: Sequence[float], generator: torch.Generator) -> Atom:
     """Keep each element with probability ``density``, whatever its size. DARE (arXiv:2311.03099, section 3)."""
     seeds = _seeds(generator, len(density))
+    marks = [("drop", share, seed) for share, seed in zip(density, seeds, strict=True)]
 
-    def run(deltas: Deltas) -> Deltas:
-        for delta, share, seed in zip(deltas, density, seeds, strict=True):
-            if share < 1:
-                draws = torch.Generator().manual_seed(seed)
-                for block in delta.view(-1).split(_BLOCK):
-                    block.mul_(torch.rand(len(block), generator=draws).lt_(share).to(block))
-        return deltas
+    def study(vectors: TaskVectors) -> Settled:
+        def draw(question: Question) -> Packed:
+            share, draws = density[question[0]], torch.Generator().manual_seed(seeds[question[0]])
+            sizes = (min(_BLOCK, vectors.size - at) for at in range(0, vectors.size, _BLOCK))
+            return _packed(torch.rand(size, generator=draws) < share for size in sizes)
 
-    doc = "Each element of each task vector is dropped or kept by lot."
-    return Atom("drop", run, elementwise=_all_kept(density), doc=doc)
+        masks = _masks(vectors, density, marks, lambda missing: vectors.pieces.share(missing, draw))
+        return _masked(density, masks, marks)
+
+    return Atom("drop", study=study, doc="Each element of each task vector is dropped or kept by lot.")
 
 
 def drop_by_rank(
@@ -99,38 +135,57 @@ def drop_by_rank(
     what is kept by its own p.
     """
     seeds = _seeds(generator, len(density))
+    marks = [("by rank", share, half, seed) for share, half, seed in zip(density, epsilon, seeds, strict=True)]
+
+    def drawn(delta: Array, place: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Some lines of a task vector, which of their elements are kept, and their chances, on the CPU."""
+        draws = torch.Generator().manual_seed(seeds[place])
+        for lines in _lines(delta):
+            chance = _chances(lines, density[place], epsilon[place])
+            yield lines, torch.rand(lines.shape, generator=draws).lt_(chance.float()), chance
+
+    def study(vectors: TaskVectors) -> Settled:
+        def draw(missing: Sequence[Question]) -> list[Packed]:
+            deltas = vectors.whole() if missing else []
+            return [_packed(kept.view(-1) > 0 for _, kept, _ in drawn(deltas[place], place)) for place, _ in missing]
+
+        return _masked(density, _masks(vectors, density, marks, draw), marks)
 
     def run(deltas: Deltas) -> Deltas:
-        for delta, share, half, seed in zip(deltas, density, epsilon, seeds, strict=True):
+        for place, (delta, share) in enumerate(zip(deltas, density, strict=True)):
             if share == 0:
                 delta.mul_(0)
             elif share < 1:
-                draws = torch.Generator().manual_seed(seed)
-                for lines in _lines(delta):
-                    chance = _chances(lines, share, half)
-                    kept = torch.rand(lines.shape, generator=draws).lt_(chance.float())
-                    lines.mul_((kept / chance if unbiased else kept).to(lines))
+                for lines, kept, chance in drawn(delta, place):
+                    lines.mul_((kept / chance).to(lines))
         return deltas
 
     doc = "Small magnitudes of each row are dropped more often than large ones."
-    return Atom("drop by rank", run, elementwise=_all_kept(density), doc=doc)
+    return Atom("drop by rank", run, doc=doc) if unbiased else Atom("drop by rank", study=study, doc=doc)
 
 
-def restore_norm(models: Arrays, base: Array, density: Sequence[float]) -> Atom:
+def restore_norm(density: Sequence[float]) -> Atom:
     """Scale each thinned delta to the L1 norm of its whole task vector, as mergekit does; zeros stay.
 
     mergekit leaves a delta as it is where either norm is below 1e-7; ours leaves nothing but zeros.
     """
 
-    def run(deltas: Deltas) -> Deltas:
-        for delta, model, share in zip(deltas, models, density, strict=True):
-            left = sums.absolute(delta) if share < 1 else 0.0
-            if left:
-                _scale(delta, sums.distance(model, base), left)
-        return deltas
+    def study(vectors: TaskVectors) -> Settled:
+        thinned = [place for place, share in enumerate(density) if share < 1]
+        norms = list(zip(_absolute(vectors.untouched, thinned), _absolute(vectors, thinned), strict=True))
+
+        def run(deltas: Deltas, _: int) -> Deltas:
+            for place, (wanted, left) in zip(thinned, norms, strict=True):
+                if left:
+                    _scale(deltas[place], wanted, left)
+            return deltas
+
+        gains = {place: wanted / left for place, (wanted, left) in zip(thinned, norms, strict=True) if left}
+        told = {"gain": [gains.get(place, 1.0) for place in range(len(density))]}
+        return Settled(run, ["rescaled" if share < 1 else "" for share in density], told)
 
     doc = "Each task vector is scaled so that its magnitudes add up to what they were."
-    return Atom("rescale", run, elementwise=_all_kept(density), doc=doc)
+    return Atom("rescale", study=study, doc=doc)
 
 
 def divide(density: Sequence[float]) -> Atom:
@@ -139,29 +194,68 @@ def divide(density: Sequence[float]) -> Atom:
     def run(deltas: Deltas) -> Deltas:
         return [delta.div_(share) if 0 < share < 1 else delta for delta, share in zip(deltas, density, strict=True)]
 
-    return Atom("rescale", run, elementwise=True, doc="Each task vector is divided by the share that was kept.")
+    doc = "Each task vector is divided by the share that was kept."
+    told = {"share": [share if 0 < share < 1 else 1.0 for share in density]}
+    return Atom("rescale", run, elementwise=True, doc=doc, told=told)
 
 
-def _masking(name: str, doc: str, density: Sequence[float], mask: Callable[[Array, int], Tensor]) -> Atom:
-    def run(deltas: Deltas) -> Deltas:
-        for place, delta in enumerate(deltas):
-            if density[place] < 1:
-                delta.mul_(mask(delta, place) if density[place] else 0)
+# The largest -----------------------------------------------------------------------------------------------
+
+
+def _thresholds(vectors: TaskVectors, ranks: Sequence[tuple[int, int]]) -> dict[tuple[int, int], select.Threshold]:
+    """For each (place, k) the k largest, but where these are none or all."""
+    wanted = [(place, k) for place, k in ranks if 0 < k < vectors.size]
+    asked: dict[Question, tuple[int, int]] = {(place, ("largest", k)): (place, k) for place, k in wanted}
+    found = vectors.answers(list(asked), lambda missing: select.thresholds(vectors, [asked[one] for one in missing]))
+    return dict(zip(asked.values(), found, strict=True))
+
+
+def _known(limits: dict[tuple[int, int], select.Threshold], counts: Sequence[int]) -> list[select.Threshold | None]:
+    return [limits.get((place, count)) for place, count in enumerate(counts)]
+
+
+def _keep_largest(delta: Array, at: int, count: int, limit: select.Threshold | None) -> None:
+    if limit is not None:
+        limit.keep(delta, at)
+    elif count == 0:
+        delta.mul_(0)
+
+
+# By lot ----------------------------------------------------------------------------------------------------
+
+
+def _masks(
+    vectors: TaskVectors,
+    density: Sequence[float],
+    marks: Sequence[Hashable],
+    draw: Callable[[Sequence[Question]], Sequence[Packed]],
+) -> dict[int, Packed]:
+    questions = [(place, ("mask", marks[place])) for place, share in enumerate(density) if 0 < share < 1]
+    answers = vectors.answers(questions, draw)
+    return {place: mask for (place, _), mask in zip(questions, answers, strict=True)}
+
+
+def _masked(density: Sequence[float], masks: dict[int, Packed], marks: Sequence[Hashable]) -> Settled:
+    def run(deltas: Deltas, at: int) -> Deltas:
+        for place, (delta, share) in enumerate(zip(deltas, density, strict=True)):
+            if share == 0:
+                delta.mul_(0)
+            elif share < 1:
+                delta.mul_(_unpacked(masks[place], at, len(delta)).to(delta))
         return deltas
 
-    return Atom(name, run, elementwise=_all_kept(density), doc=doc)
+    told = {"nothing": [share == 0 for share in density], "mask": [masks.get(place) for place in range(len(density))]}
+    return Settled(run, marks, told)
 
 
-def _all_kept(density: Sequence[float]) -> bool:
-    return all(share >= 1 for share in density)
+def _packed(masks: Iterator[Tensor]) -> Packed:
+    """One mask of those that come one after the other."""
+    return torch.from_numpy(np.packbits(np.concatenate([mask.numpy() for mask in masks])))
 
 
-def _counted(delta: Array, place: int, counts: Counts | None) -> select.Counts | None:
-    if counts is None or delta.numel() <= select.FEW:
-        return None
-    if place not in counts:
-        counts[place] = select.magnitude_counts(delta)
-    return counts[place]
+def _unpacked(mask: Packed, at: int, size: int) -> Tensor:
+    """From place ``at``, a multiple of 8: 0 or 1, uint8."""
+    return torch.from_numpy(np.unpackbits(mask[at // 8 : (at + size + 7) // 8].numpy(), count=size))
 
 
 def _seeds(generator: torch.Generator, count: int) -> list[int]:
@@ -181,6 +275,18 @@ def _chances(lines: Tensor, share: float, half: float) -> Tensor:
     ranks = torch.arange(length - 1, -1, -1, dtype=torch.float64) / (length - 1) if length > 1 else torch.tensor([0.5])
     line = (share - half + ranks * (2 * half)).to(lines.dtype)
     return torch.empty(lines.shape, dtype=lines.dtype).scatter_(1, order, line.view(1, -1, 1).expand_as(order))
+
+
+# Norms -----------------------------------------------------------------------------------------------------
+
+
+def _absolute(vectors: TaskVectors, places: Sequence[int]) -> list[float]:
+    """L1 norms of the task vectors at ``places``."""
+
+    def add_up(missing: Sequence[Question]) -> list[float]:
+        return [sums.absolute(deltas[place] for deltas, _ in vectors.each()) for place, _ in missing]
+
+    return vectors.answers([(place, "absolute") for place in places], add_up)
 
 
 def _scale(delta: Array, wanted: float, left: float) -> None:

@@ -8,7 +8,7 @@ float64: the sum of squares of a float32 tensor neither overflows nor loses the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -41,23 +41,19 @@ def norm(values: Array) -> float:
     return math.sqrt(dot(values, values))
 
 
-def absolute(values: Array) -> float:
-    """L1 norm of a tensor read as a vector: sum of absolute values."""
-    return _total(lambda a: a.double().abs(), values)
-
-
-def distance(left: Array, right: Array) -> float:
-    """L1 norm of the difference of two tensors, which is taken in their own dtype."""
-    return _total(lambda a, b: (a - b).double().abs(), left, right)
+def absolute(pieces: Iterable[Array]) -> float:
+    """L1 norm of a tensor, given as flat pieces whose lengths, but the last, are multiples of 2^14."""
+    return sum(row for piece in pieces for row in _rows(lambda a: a.double().abs(), piece))
 
 
 def _total(terms: Callable[..., Tensor], *tensors: Tensor) -> float:
-    total = 0.0
+    return sum(_rows(terms, *tensors))
+
+
+def _rows(terms: Callable[..., Tensor], *tensors: Tensor) -> Iterator[float]:
     blocks = (tensor.reshape(-1).split(_BLOCK) for tensor in tensors)
     for parts in zip(*blocks, strict=True):
         values = terms(*parts)
         whole = values.numel() // _ROW * _ROW
-        for part in values[:whole].view(-1, _ROW).sum(dim=1).tolist():
-            total += part
-        total += values[whole:].sum().item()
-    return total
+        yield from values[:whole].view(-1, _ROW).sum(dim=1).tolist()
+        yield values[whole:].sum().item()

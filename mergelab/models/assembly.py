@@ -6,6 +6,7 @@ Fresh shells around shared tensors; nothing is written to disk.
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,15 +16,18 @@ from typing import Any, Self
 import torch
 
 from mergelab.errors import AssemblyError, Problem
+from mergelab.models.bank import Bank, Made
+from mergelab.models.blocks import own_configs
 from mergelab.models.config import generation_settings, stack_config
-from mergelab.models.findings import Findings
-from mergelab.models.pour import DTYPES, pour
+from mergelab.models.devices import sheltered
+from mergelab.models.outline import Outline, outline
+from mergelab.models.pour import DTYPES
 from mergelab.models.speak import Stopped, write
 from mergelab.models.stacking import Slots, build
 from mergelab.models.tokenizer import merged_tokenizer, same_tokenizer
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
-from mergelab.recipes.step import Step
+from mergelab.recipes.step import Key
 from mergelab.weights import Source
 
 _CLOSED = Problem("assembly", "is closed.", "Assemble the recipe again.")
@@ -34,21 +38,36 @@ class Changes:
     """What a turn did.
 
     Attributes:
-        redone: number of steps computed or rebound.
+        redone: number of the model's tensors that were computed.
+        rebound: number of places in the model that got another tensor without any arithmetic: one of a source, one that
+            was made before, or one that stands elsewhere too.
         steps: number of steps of the plan.
-        bytes: bytes of the tensors redone, as they stand in the model.
+        bytes_read: bytes of the tensors that went into the arithmetic.
+        bytes_written: bytes of the tensors that it made.
         seconds: time it took.
-        rebuilt: the stack itself changed, so that the model was built anew around the tensors that stayed.
+        bound: what most of that time went into. "planning": working the recipe out. "reading sources": getting tensors
+            of sources, which is folding adapters in, and sending to a device what there is no room for; on the CPU, a
+            mapped tensor is read from disk only when arithmetic first touches it. "building the model": putting tensors
+            into it. Of all else: "memory" where its bytes went through arithmetic at half the speed or more at which
+            this machine copies them, else "arithmetic".
+        rebuilt: the stack itself changed, so that the model was built anew around its tensors.
         first: the first layer whose output may differ from before: 0 where something in front of the layers changed,
             the number of layers where only the final norm or the head did, and one more where nothing did.
+        streamed: bytes of sources that were sent to the device because there was no room to keep them there.
+        warning: a line that says what memory did not suffice for, else "".
     """
 
     redone: int
+    rebound: int
     steps: int
-    bytes: int
+    bytes_read: int
+    bytes_written: int
     seconds: float
+    bound: str
     rebuilt: bool
-    first: int = 0
+    first: int
+    streamed: int = 0
+    warning: str = ""
 
 
 class Assembly:
@@ -56,22 +75,48 @@ class Assembly:
 
     Attributes:
         plan: what it was made from.
+        bank: holds its tensors.
+        lock: held while the model changes or speaks; whoever else uses the model on another thread takes it too.
+        made: what making it the first time took.
     """
 
     def __init__(
-        self, planned: Plan, *, device: str | torch.device = "cpu", stop: Callable[[], bool] | None = None
+        self,
+        planned: Plan,
+        *,
+        bank: Bank | None = None,
+        device: str | torch.device = "auto",
+        stop: Callable[[], bool] | None = None,
     ) -> None:
-        self._device = _usable(device)
-        self._tensors: dict[Step, torch.Tensor] = {}
-        self._poured: dict[Step, torch.Tensor] = {}
-        self._findings = Findings()
+        """Make the model of a plan.
+
+        Args:
+            bank: shares what it holds with other assemblies on it; None: one of its own.
+            device: of that bank of its own.
+            stop: as for ``turn``.
+
+        Raises:
+            AssemblyError: this machine does not have the device, the model does not fit there, or transformers cannot
+                hold it.
+            Stopped: ``stop`` said so.
+        """
+        self.lock = threading.RLock()
+        self.plan = planned
+        self.bank = Bank(planned.checkpoints, device=device) if bank is None else bank
+        self._held: tuple[Key, ...] = ()
+        self._keys: dict[str, Key] = {}
         self._model: Any = None
         self._tokenizer: Any = None
         self._configs: dict[Source, dict[str, Any]] = {}
         self._shell: object = None
         self._slots: Slots = {}
-        self.plan = planned
-        self._turn(planned, stop or (lambda: False))
+        self._outline: Outline | None = None
+        warning = self.bank.join(planned)
+        try:
+            self.made = self._turn(planned, stop, time.perf_counter(), warning)
+        except BaseException:
+            self.bank.give_up()
+            raise
 
     @property
     def recipe(self) -> Recipe:
@@ -102,32 +147,42 @@ class Assembly:
         Raises:
             AssemblyError: the prompt is empty, or longer than the model reads.
         """
-        with torch.inference_mode():
-            return write(self.model, self.tokenizer, prompt, length=max_new_tokens)
+        with self.lock, torch.inference_mode():
+            return sheltered(
+                lambda: write(self.model, self.tokenizer, prompt, length=max_new_tokens),
+                release=self.bank.shrink,
+                device=self.bank.device,
+            )
 
-    def turn(self, recipe: Recipe, *, stop: Callable[[], bool] | None = None) -> Changes:
-        """Make this the model of another recipe; steps that stay the same are not redone.
+    def turn(self, recipe: Recipe | Plan, *, stop: Callable[[], bool] | None = None) -> Changes:
+        """Make this the model of another recipe; what stays the same is not redone.
 
         Args:
-            recipe: what to merge now.
-            stop: asked between steps; once it says True the turn is abandoned and the model stays as it was.
+            recipe: what to merge now; a plan of it, where there is one.
+            stop: asked again and again; once it says True the turn is abandoned and the model stays as it was. What was
+                made by then is kept for the next turn, as far as there is room.
 
         Raises:
             Stopped: ``stop`` said so.
             MergelabError: as ``plan``; the model stays as it was.
         """
-        if self._model is None:
-            raise AssemblyError(_CLOSED)
-        return self._turn(plan(recipe, self.plan.checkpoints), stop or (lambda: False))
+        started = time.perf_counter()
+        with self.lock:
+            if self._model is None:
+                raise AssemblyError(_CLOSED)
+            planned = recipe if isinstance(recipe, Plan) else plan(recipe, self.bank.checkpoints)
+            return self._turn(planned, stop, started, self.bank.admit(planned))
 
     def close(self) -> None:
         """Let go of the model and its tensors. May be called twice."""
-        self._model = None
-        self._tensors.clear()
-        self._poured.clear()
-        self._findings = Findings()
-        self._slots.clear()
-        self._shell = None
+        with self.lock:
+            if self._model is None:
+                return
+            self._model = self._tokenizer = self._shell = self._outline = None
+            self._slots = {}
+            self._keys = {}
+            held, self._held = self._held, ()
+            self.bank.leave(held)
 
     def __enter__(self) -> Self:
         return self
@@ -137,42 +192,104 @@ class Assembly:
     ) -> None:
         self.close()
 
-    def _turn(self, planned: Plan, stop: Callable[[], bool]) -> Changes:
-        started = time.perf_counter()
+    def _turn(self, planned: Plan, stop: Callable[[], bool] | None, started: float, warning: str) -> Changes:
+        def heed() -> None:
+            if stop is not None and stop():
+                raise Stopped
+
+        def on_cpu() -> Changes:
+            spare = Bank(self.bank.checkpoints, device="cpu")
+            said = f"There was not enough memory on {self.bank.device}: the model is on the CPU now."
+            spare.join(planned)
+            try:
+                return self._made(planned, spare, heed, started, said)
+            except BaseException:
+                spare.give_up()
+                raise
+
+        return sheltered(
+            lambda: self._made(planned, self.bank, heed, started, warning),
+            release=self.bank.shrink,
+            fall_back=None if self.bank.device.type == "cpu" else on_cpu,
+            device=self.bank.device,
+        )
+
+    def _made(self, planned: Plan, bank: Bank, heed: Callable[[], None], started: float, warning: str) -> Changes:
+        """Make the plan's model, with the tensors of a bank. Where that fails, the model stays as it was."""
         # What can be refused goes first: before a weight is read, and with the model still as it was.
-        fresh = [step for step in planned.steps if step not in self._tensors]
         config = stack_config(planned, self._configs)
-        shell = (config, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
-        rebuild = shell != self._shell or any(step.name not in self._slots for step in fresh)
+        own = own_configs(planned, config, self._configs)
+        shell = (config, own, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
+        keys = {step.name: step.key for step in planned.steps}
+        fresh = [name for name, key in keys.items() if self._keys.get(name) != key or bank is not self.bank]
+        rebuild = shell != self._shell or bank is not self.bank or any(name not in self._slots for name in fresh)
         other_tokens = not same_tokenizer(self.plan, planned)
         resettle = rebuild or other_tokens or self.plan.root is not planned.root
         settings = generation_settings(planned) if resettle else None
-        poured: dict[Step, torch.Tensor] = {}
-        for step in planned.steps:
-            if stop():
-                raise Stopped
-            maker = step.maker  # layers of a stage that are only moved, or used twice, are made once
-            if maker not in poured:
-                known = self._poured.get(maker)
-                poured[maker] = (
-                    pour(maker, planned.checkpoints, self._device, self._findings) if known is None else known
-                )
-        made = {step: poured[step.maker] for step in planned.steps}
-        if rebuild:
-            model, slots = build(planned, config, made)
-            self._model, self._slots, self._shell = model, slots, shell
-        else:
-            for step in fresh:
-                for module, name in self._slots[step.name]:
-                    module._parameters[name] = torch.nn.Parameter(made[step], requires_grad=False)
+        after = outline(planned, config)
+        planning = time.perf_counter() - started
+        made = bank.make(planned.steps, heed)
+        try:
+            with torch.inference_mode(mode=False), torch.no_grad():
+                model, slots = self._model, self._slots
+                if rebuild:
+                    tensors = {step: made.tensors[step.key] for step in planned.steps}
+                    model, slots = build(planned, config, tensors, own)
+                generation = _generation_config(settings, model.config) if resettle else None
+                if not rebuild:
+                    _rebind(slots, {name: made.tensors[keys[name]] for name in fresh})
+        except BaseException:
+            bank.release(made.held)
+            raise
+        first = 0 if other_tokens or self._outline is None else self._outline.first_change(after)
+        old, held = self.bank, self._held
+        self.plan, self.bank, self._held, self._keys = planned, bank, made.held, keys
+        self._model, self._slots, self._shell, self._outline = model, slots, shell, after
+        if generation is not None:
+            model.generation_config = generation
         if other_tokens:
             self._tokenizer = None
-        if resettle:
-            self._model.generation_config = _generation_config(settings, self._model.config)
-        self.plan, self._tensors, self._poured = planned, made, poured
+        (old.release if old is bank else old.leave)(held)
         seconds = time.perf_counter() - started
-        size = sum(made[step].nbytes for step in fresh)
-        return Changes(len(fresh), len(planned.steps), size, seconds, rebuild)
+        return Changes(
+            redone=len(made.computed),
+            rebound=len(fresh) - len(made.computed),
+            steps=len(planned.steps),
+            bytes_read=made.bytes_read,
+            bytes_written=made.bytes_written,
+            seconds=seconds,
+            bound=_bound(bank, made, planning, seconds - planning - made.seconds),
+            rebuilt=rebuild,
+            first=first,
+            streamed=bank.streamed,
+            warning=warning,
+        )
+
+
+def _rebind(slots: Slots, tensors: dict[str, torch.Tensor]) -> None:
+    """Put tensors into their places: all of them or none."""
+    before: list[tuple[Any, str, Any]] = []
+    try:
+        for owner, tensor in tensors.items():
+            parameter = torch.nn.Parameter(tensor, requires_grad=False)
+            for module, name in slots[owner]:
+                before.append((module, name, module._parameters[name]))
+                module._parameters[name] = parameter
+    except BaseException:  # an interrupt from the keyboard, for one
+        for module, name, parameter in before:
+            module._parameters[name] = parameter
+        raise
+
+
+def _bound(bank: Bank, made: Made, planning: float, building: float) -> str:
+    """What most of a turn's time went into, as ``Changes.bound`` says."""
+    merging = made.seconds - made.reading
+    times = {"planning": planning, "reading sources": made.reading, "building the model": building, "": merging}
+    longest = max(times, key=lambda name: times[name])
+    if longest:
+        return longest
+    moved = (made.bytes_read + made.bytes_written) / merging
+    return "memory" if moved >= bank.copy_speed / 2 else "arithmetic"
 
 
 def _generation_config(settings: dict[str, Any] | None, config: Any) -> Any:
@@ -182,27 +299,18 @@ def _generation_config(settings: dict[str, Any] | None, config: Any) -> Any:
     return GenerationConfig.from_model_config(config) if settings is None else GenerationConfig.from_dict(settings)
 
 
-def _usable(device: str | torch.device) -> torch.device:
-    """The device, if this machine has it."""
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        what = f"{str(device)!r} cannot be used here ({str(error).splitlines()[0]})."
-        raise AssemblyError(Problem("device", what, "Use 'cpu', or 'cuda' on a machine with a GPU.")) from None
-    return found
-
-
-def assemble(recipe: Recipe | Plan | str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Assembly:
+def assemble(recipe: Recipe | Plan | str | os.PathLike[str], *, device: str | torch.device = "auto") -> Assembly:
     """Make a live model of a recipe, in memory. Sources are only mapped; layers that are merely moved share their
     memory.
 
     Args:
         recipe: a recipe, a plan of one, or what ``Recipe.load`` reads.
-        device: where the arithmetic is done and the model lives.
+        device: where the arithmetic is done and the model lives, a name or a device of torch's. "auto": a GPU where
+            there is one that can hold the model, else the CPU.
 
     Raises:
-        MergelabError: as ``plan``; AssemblyError where transformers cannot hold the model.
+        MergelabError: as ``plan``; AssemblyError where this machine does not have the device, the model does not fit
+            there, or transformers cannot hold it.
     """
     return Assembly(recipe if isinstance(recipe, Plan) else plan(recipe), device=device)
 
@@ -225,6 +333,7 @@ def rehearse(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -
         planned,
         config,
         {step: torch.empty(step.shape, dtype=DTYPES[step.dtype], device="meta") for step in planned.steps},
+        own_configs(planned, config, known),
     )
     generation_settings(planned)
     return config

@@ -35,7 +35,7 @@ def stack_config(plan: Plan, known: dict[Source, dict[str, Any]] | None = None) 
     known = {} if known is None else known
     speaker = plan.alignment.home if plan.alignment else plan.recipe.donor  # the model whose tokens the merge has
     homes = (plan.recipe.donor, speaker, *(layer.home.source for layer in plan.layers))
-    configs = {source: _expanded(plan.origins[source], known) for source in dict.fromkeys(homes)}
+    configs = {source: expanded(plan.origins[source], known) for source in dict.fromkeys(homes)}
     donor = configs[plan.recipe.donor]
     config = copy.deepcopy(donor)
     key = layer_count_key(donor)
@@ -51,6 +51,7 @@ def stack_config(plan: Plan, known: dict[Source, dict[str, Any]] | None = None) 
     for name in per_layer(*stacked):
         config[name] = [configs[layer.home.source][name][layer.home.index] for layer in plan.layers]
     config[key] = len(plan.layers)
+    config |= plan.wide.settings if plan.wide else {}
     config["dtype"] = NAMES[plan.dtype]
     if plan.alignment is not None:
         config["vocab_size"] = plan.alignment.count
@@ -123,7 +124,15 @@ def in_words(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0][:300].rstrip('.') if lines else 'no reason given'}"
 
 
-def _expanded(origin: Origin, known: dict[Source, dict[str, Any]]) -> dict[str, Any]:
+def expanded(origin: Origin, known: dict[Source, dict[str, Any]]) -> dict[str, Any]:
+    """The config of a checkpoint or a stage with everything written out that transformers fills in.
+
+    Args:
+        known: as for ``stack_config``.
+
+    Raises:
+        AssemblyError: as ``expanded_config``.
+    """
     if isinstance(origin, Staged):
         return stack_config(origin.plan, known)
     if origin.source not in known:

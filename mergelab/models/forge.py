@@ -16,14 +16,17 @@ import torch
 from mergelab.errors import OutputError, Problem
 from mergelab.models.assembly import rehearse
 from mergelab.models.config import generation_settings
+from mergelab.models.devices import arithmetic, pick, sheltered
 from mergelab.models.findings import Findings
 from mergelab.models.pour import pour
 from mergelab.models.tokenizer import write_tokenizer
-from mergelab.recipes.plan import Plan, plan
+from mergelab.recipes.plan import Plan, plan, standard
 from mergelab.recipes.recipe import Recipe
+from mergelab.recipes.step import Step
 from mergelab.weights.shards import Shard, ShardWriter, index, layout
 
 RECIPE_FILE = "mergelab_recipe.yml"
+_NO_MEMORY = "Close other programs, or merge on the CPU (device='cpu')."
 
 
 def merge(
@@ -44,7 +47,9 @@ def merge(
         recipe: a recipe, a plan of one, or what ``Recipe.load`` reads.
         out: a folder that does not exist yet.
         force: replace ``out`` if it is an earlier merge; everything in it is deleted.
-        device: where the arithmetic is done.
+        device: where the arithmetic is done, a name or a device of torch's; "auto": a GPU where there is one. The CPU
+            unless told: sums come in another order on a GPU, so that last bits may differ, and what is written to disk
+            should not depend on the machine.
         shard_bytes: most bytes of one weight file.
         progress: called with (steps done, steps) after every tensor.
 
@@ -52,10 +57,12 @@ def merge(
         The folder.
 
     Raises:
-        MergelabError: as ``plan``; AssemblyError where transformers cannot hold the model; OutputError where the folder
-            exists, or cannot be written.
+        MergelabError: as ``plan``; FitError where layers have settings of their own, which no config holds;
+            AssemblyError where this machine does not have the device, or transformers cannot hold the model;
+            OutputError where the folder exists, or cannot be written.
     """
-    planned = recipe if isinstance(recipe, Plan) else plan(recipe)
+    where = arithmetic(pick(device))
+    planned = standard(recipe if isinstance(recipe, Plan) else plan(recipe))
     folder = Path(out).expanduser().absolute()
     _check_place(planned, folder, force=force)
     config = rehearse(planned)
@@ -65,7 +72,7 @@ def merge(
         partial.mkdir(parents=True)
         shards = layout(((step.name, step.dtype, step.shape) for step in planned.steps), shard_bytes=shard_bytes)
         _write_rest(planned, config, partial)
-        _write_weights(planned, shards, partial, device, progress)
+        _write_weights(planned, shards, partial, where, progress)
         _put_in_place(partial, folder)
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})."
@@ -106,7 +113,7 @@ def _write_weights(
     planned: Plan,
     shards: tuple[Shard, ...],
     folder: Path,
-    device: str | torch.device,
+    device: torch.device,
     progress: Callable[[int, int], None] | None,
 ) -> None:
     steps = iter(planned.steps)
@@ -117,12 +124,16 @@ def _write_weights(
             with ShardWriter(folder, shard) as writer:
                 for _ in shard.specs:
                     step = next(steps)
-                    writer.write(step.name, pour(step, planned.checkpoints, device, findings))
+                    writer.write(step.name, _poured(step, planned, device, findings))
                     done += 1
                     if progress:
                         progress(done, len(planned.steps))
     if len(shards) > 1:
         (folder / "model.safetensors.index.json").write_text(json.dumps(index(shards), indent=2) + "\n")
+
+
+def _poured(step: Step, planned: Plan, device: torch.device, findings: Findings) -> torch.Tensor:
+    return sheltered(lambda: pour(step, planned.checkpoints, device, findings), device=device, hint=_NO_MEMORY)
 
 
 def _write_rest(planned: Plan, config: dict[str, object], folder: Path) -> None:

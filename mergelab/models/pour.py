@@ -1,4 +1,4 @@
-"""Pouring one step: its inputs read, merged, cast once. The live model and the folder on disk both go through here.
+"""Pouring steps: inputs read, merged, cast once. The live model and the folder on disk both go through here.
 
 An input that an earlier stage makes is poured first, and rounded to that stage's dtype, as if it had been written to
 disk and read again.
@@ -6,14 +6,17 @@ disk and read again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol
 
 import torch
 
 from mergelab import methods
 from mergelab.models.alignment import gather
 from mergelab.models.findings import Findings
-from mergelab.recipes.step import Aligned, Given, Step, TaskVector
+from mergelab.models.widening import padded, repeated
+from mergelab.recipes.step import Aligned, Given, Input, Padded, Repeated, Step, TaskVector
 from mergelab.weights import Checkpoint, Source
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -43,49 +46,139 @@ def pour(
         SourceError: an input cannot be read any more.
         MethodError: the method refuses its inputs.
     """
-    return _Pouring(checkpoints, device, Findings() if findings is None else findings).given(step)
+    return Pouring(_Bare(checkpoints, device, Findings() if findings is None else findings)).tensor(step)
 
 
-class _Pouring:
+class Shelf(Protocol):
+    """Where a pouring gets what it does not make, and leaves what it makes. Tensors go by the key of what they are."""
+
+    @property
+    def findings(self) -> Findings:
+        """What was found out about task vectors."""
+
+    def read(self, given: Input) -> torch.Tensor:
+        """A tensor of a source, where arithmetic is done."""
+
+    def find(self, key: bytes) -> torch.Tensor | None:
+        """What was made before, where arithmetic is done."""
+
+    def keep(self, key: bytes, made: torch.Tensor) -> None:
+        """Take a tensor that was made, to be found again."""
+
+    def storage(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
+        """A tensor that nobody needs any more, to be written over; None: there is none."""
+
+
+class _Bare:
+    """A shelf that keeps nothing."""
+
     def __init__(
         self, checkpoints: Mapping[Source, Checkpoint], device: str | torch.device, findings: Findings
     ) -> None:
         self._checkpoints = checkpoints
         self._device = device
-        self._findings = findings
+        self.findings = findings
 
-    def given(self, given: Given) -> torch.Tensor:
-        """A tensor of a source, or of an earlier stage."""
-        if isinstance(given, Step):
-            return self.given(given.inputs[0]) if given.copies else self._made(given)
-        if isinstance(given, Aligned):
-            return gather(given.rows, [self.given(matrix) for matrix in given.matrices])
+    def read(self, given: Input) -> torch.Tensor:
         return self._checkpoints[given.source].tensor(given.name).to(self._device)
 
-    def change(self, vector: TaskVector) -> torch.Tensor:
-        """A task vector, as a method sees it."""
-        dtype = torch.float64 if vector.double else torch.float32
-        return self.given(vector.tuned).to(dtype) - self.given(vector.base).to(dtype)
+    def find(self, key: bytes) -> None:
+        """Nothing is kept."""
 
-    def _made(self, step: Step) -> torch.Tensor:
-        method = methods.get(step.method)
-        models = [self.given(one) for one in step.inputs]
-        base = None if step.base is None else self.given(step.base)
-        vectors = list(_vectors(step, models, base)) if "counts" in method.extras else []
-        counts = self._findings.counts(vectors) if vectors else None
+    def keep(self, key: bytes, made: torch.Tensor) -> None:
+        """Nothing is kept."""
+
+    def storage(self, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+        """Nothing is kept."""
+
+
+class Pouring:
+    """Pours steps, and counts what that takes.
+
+    Attributes:
+        bytes_read: bytes of the tensors that went into the arithmetic.
+        bytes_written: bytes of the tensors that it made.
+        reading: seconds it took to get tensors of sources: to map them, to fold an adapter in, to send them to a
+            device. On the CPU a mapped tensor is read from disk only when arithmetic first touches it.
+    """
+
+    def __init__(self, shelf: Shelf, heed: Callable[[], None] = lambda: None) -> None:
+        """Pour from and onto a shelf.
+
+        Args:
+            heed: called often; what it raises ends the work.
+        """
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self.reading = 0.0
+        self._shelf = shelf
+        self._heed = heed
+
+    def tensor(self, given: Given) -> torch.Tensor:
+        """A tensor of a source, one that an earlier stage makes, or one brought to another shape.
+
+        Raises:
+            SourceError: an input cannot be read any more.
+            MethodError: the method refuses its inputs.
+        """
+        if isinstance(given, Input):
+            return self._read(given)
+        if isinstance(given, Step) and given.copies:
+            return self.tensor(given.inputs[0])
+        found = self._shelf.find(given.key)
+        if found is None:
+            found = self._make(given)
+            self._shelf.keep(given.key, found)
+        return found
+
+    def _read(self, given: Input) -> torch.Tensor:
+        started = time.perf_counter()
+        found = self._shelf.read(given)
+        self.reading += time.perf_counter() - started
+        return found
+
+    def _make(self, given: Step | Aligned | Padded | Repeated) -> torch.Tensor:
+        self._heed()
+        match given:
+            case Step():
+                return self._merged(given)
+            case Aligned():
+                return gather(given.rows, [self.tensor(matrix) for matrix in given.matrices])
+            case Padded():
+                return padded(self.tensor(given.given), given.shape)
+            case Repeated():
+                return repeated(self.tensor(given.given), given.head_size, given.times)
+
+    def _change(self, vector: TaskVector) -> torch.Tensor:
+        """A task vector, as a method sees it."""
+        self._heed()
+        tuned, base = self.tensor(vector.tuned), self.tensor(vector.base)
+        self.bytes_read += tuned.nbytes + base.nbytes
+        dtype = torch.float64 if vector.double else torch.float32
+        return tuned.to(dtype) - base.to(dtype)
+
+    def _merged(self, step: Step) -> torch.Tensor:
+        method, dtype, findings = methods.get(step.method), DTYPES[step.dtype], self._shelf.findings
+        models = [self.tensor(one) for one in step.inputs]
+        base = None if step.base is None else self.tensor(step.base)
+        vectors = list(_vectors(step, models, base))
+        cutoffs = [findings.cutoff(peers, self._change) for peers in step.peers] or None
         made = methods.apply(
             method,
             models,
             base,
             dict(step.numbers),
-            dtype=DTYPES[step.dtype],
+            dtype=dtype,
             seed=step.seed,
             name=step.name,
             depth=step.depth,
-            counts=counts,
-            cutoffs=[self._findings.cutoff(peers, self.change) for peers in step.peers] or None,
+            found=findings.about(vectors) if vectors else None,
+            cutoffs=cutoffs,
+            out=self._shelf.storage(step.shape, dtype) if dtype.is_floating_point else None,
+            stop=self._heed,
         )
-        self._findings.keep(vectors, counts or {})
+        self.bytes_read += sum(one.nbytes for one in (*models, *([] if base is None else [base])))
+        self.bytes_written += made.nbytes
         return made
 
 

@@ -8,83 +8,68 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 import torch
 
-from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError, raise_all
-from mergelab.models.assembly import Assembly
-from mergelab.models.speak import Stopped, next_token, write
+from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError
+from mergelab.models.answers import MERGED, Answer, Heard, Prompt, compare, hear, only_numbers
+from mergelab.models.assembly import Assembly, Changes
+from mergelab.models.bank import Bank
+from mergelab.models.devices import Result, sheltered
+from mergelab.models.replay import Replay, stoppable
+from mergelab.models.speak import Stopped, write
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import Model
 from mergelab.recipes.recipe import Part, Recipe, Slice
 from mergelab.recipes.vocabulary import Alignment
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
-MERGED = "merged"
-CANDIDATES = 6
-REMEMBERED = 256  # answers of sources kept, so that a prompt typed again needs no model
+REMEMBERED = 64_000_000  # bytes of sources' answers that are kept, so that a prompt typed again needs no model
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Candidate:
-    """One row of the next-token table: a token and the probability each speaker gives it, 0 to 1.
-
-    NaN for a speaker whose vocabulary does not have the token.
-    """
-
-    id: int
-    token: str
-    probabilities: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class NextTokens:
-    """What may come next.
+class Merged:
+    """The merge stands.
 
     Attributes:
-        speakers: the merged model, then the sources.
-        candidates: the merged model's likeliest tokens and the first choice of every source of its vocabulary,
-            likeliest in the merge first.
-        kl: for each speaker, KL(merged || speaker) over the whole vocabulary, in nats; NaN where vocabularies differ.
-        entropy: for each speaker, in nats.
+        recipe: fingerprint of the recipe.
+        changes: what was redone for it.
+        seconds: time it took, planning included.
     """
 
-    speakers: tuple[str, ...]
-    candidates: tuple[Candidate, ...]
-    kl: tuple[float, ...]
-    entropy: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Merged:
-    """The merge stands: ``redone`` of ``steps`` steps took ``seconds``."""
-
     generation: int
-    redone: int
-    steps: int
+    recipe: str
+    changes: Changes
     seconds: float
 
 
 @dataclass(frozen=True)
 class Next:
-    """The next-token table."""
+    """The figures: what every speaker makes of each prompt, in the order of the prompts."""
 
     generation: int
-    next_tokens: NextTokens
+    answers: tuple[Answer, ...]
 
 
 @dataclass(frozen=True)
 class Text:
-    """What a speaker has written so far, the whole of it; ``done`` when it has finished."""
+    """What a speaker has written so far after a prompt, the whole of it; ``done`` when it has finished.
+
+    Attributes:
+        prompt: number of the prompt, from 0.
+    """
 
     generation: int
     speaker: str
     text: str
     done: bool
+    prompt: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,13 +89,15 @@ class Done:
 
 
 Event: TypeAlias = Merged | Next | Text | Failed | Done
+Asked: TypeAlias = "str | Prompt | Sequence[str | Prompt]"
 
 
 class Preview:
     """Answers requests on one thread of its own, the newest only.
 
-    A request that arrives while another is worked on cancels it within one merge step or one token. Each source's own
-    answer to a prompt is computed once.
+    A request that arrives while another is worked on cancels it within one merge step, one layer or one token. Of the
+    merged model only layers from the first changed one on run again; each source's own answer to a prompt is computed
+    once. First come the figures of all prompts, then texts, the merged model's first.
     """
 
     def __init__(
@@ -118,20 +105,24 @@ class Preview:
         sources: Mapping[str, Model],
         listener: Callable[[Event], None],
         *,
-        device: str | torch.device = "cpu",
+        device: str | torch.device = "auto",
         max_new_tokens: int = 24,
+        lock: threading.RLock | None = None,
     ) -> None:
         """Open the sources, from headers alone, and start the worker thread.
 
         Args:
             sources: models by the name to show.
-            listener: gets every event, on the worker thread. An event may still arrive just after a newer ``ask``: its
-                generation tells.
-            device: where models live.
+            listener: gets every event, on the worker thread, with ``lock`` held: once ``ask`` or ``stop`` has
+                returned, nothing of an older request comes any more. It may call ``ask`` and ``stop`` itself.
+            device: where models live, a name or a device of torch's; "auto": a GPU where there is one.
             max_new_tokens: length of the written answers.
+            lock: held while an event is delivered, and for a moment by ``ask`` and ``stop``. If the listener needs a
+                lock that callers of ``ask`` may hold, give that one: two locks would wait for each other.
 
         Raises:
             SourceError: a source cannot be opened, or is called "merged".
+            AssemblyError: this machine does not have the device.
         """
         if MERGED in sources:
             what = f"no source can be called {MERGED!r}."
@@ -139,42 +130,65 @@ class Preview:
         self.sources: dict[str, Checkpoint] = {name: open_checkpoint(source) for name, source in sources.items()}
         self._checkpoints: dict[Source, Checkpoint] = {opened.source: opened for opened in self.sources.values()}
         self._listener = listener
-        self._device = device
+        self._bank = Bank(self._checkpoints, device=device)
         self._length = max_new_tokens
         self._merged: Assembly | None = None
+        self._replay = Replay()
         self._own: dict[str, Assembly] = {}
-        self._known: dict[tuple[str, str], _Said] = {}
+        self._known: dict[tuple[str, Prompt], _Said] = {}  # the one used last comes last
         self._alike: dict[tuple[Source, Alignment | None, str], Mapping[str, int] | None] = {}
-        self._ready = threading.Condition()
-        self._asked: tuple[int, Recipe, str] | None = None
-        self._newest = 0
-        self._busy = self._closing = False
+        self._ready = threading.Condition(lock)
+        self._asked: tuple[int, Recipe, tuple[Prompt, ...]] | None = None
+        self._newest = self._pauses = 0
+        self._busy = self._closing = self._ended = False
         self._thread = threading.Thread(target=self._serve, name="mergelab-preview", daemon=True)
         self._thread.start()
 
-    def ask(self, recipe: Recipe, prompt: str) -> int:
-        """Ask what the recipe's model says to a prompt. Returns at once, with the number of this request.
+    def ask(self, recipe: Recipe, prompts: Asked) -> int:
+        """Ask what the recipe's model says to a prompt, or to each of several.
+
+        Returns at once, with the number of this request: nothing of an older one is delivered from then on.
 
         Raises:
-            AssemblyError: the preview is closed.
+            AssemblyError: the preview is closed, or there is no prompt.
         """
+        given = (prompts,) if isinstance(prompts, str | Prompt) else tuple(prompts)
+        if not given:
+            raise AssemblyError(Problem("preview", "there is no prompt.", "Give one or several."))
+        asked = tuple(Prompt(one) if isinstance(one, str) else one for one in given)
         with self._ready:
             if self._closing:
                 raise AssemblyError(Problem("preview", "is closed.", "Make a new one."))
             self._newest += 1
-            self._asked = (self._newest, recipe, prompt)
+            self._asked = (self._newest, recipe, asked)
             self._ready.notify_all()
             return self._newest
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Hold what is asked inside the block; when it ends, however it ends, the newest alone is answered.
+
+        Blocks may be nested: the outermost counts. What was asked before goes on until something newer is asked.
+        """
+        with self._ready:
+            self._pauses += 1
+        try:
+            yield
+        finally:
+            with self._ready:
+                self._pauses -= 1
+                self._ready.notify_all()
+
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until nothing is asked and nothing is worked on; True if so within ``timeout`` seconds.
+        """Wait until all that may be worked on is done (what is asked in ``paused`` is held); True if so within
+        ``timeout`` seconds.
 
         An interrupt (the notebook's stop button) cancels the work in flight.
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
             with self._ready:
-                while self._asked or self._busy:
+                while self._waiting() or self._busy:
                     left = 0.1 if end is None else min(0.1, end - time.monotonic())
                     if left <= 0:
                         return False
@@ -193,29 +207,28 @@ class Preview:
 
     def close(self) -> None:
         """Stop, end the thread, let go of every model. May be called twice."""
-        self.stop()
         with self._ready:
+            self.stop()
             self._closing = True
-            self._ready.notify_all()
-        if self._thread is not threading.current_thread():
-            self._thread.join()
-        for assembly in (self._merged, *self._own.values()):
-            if assembly is not None:
-                assembly.close()
-        self._merged = None
-        self._own.clear()
-        self._known.clear()
+            if self._thread is threading.current_thread():
+                return  # the listener closes: the thread ends when it comes back
+            while not self._ended:
+                self._ready.wait(0.1)  # lets go of the lock, however often the caller holds it
+        self._thread.join()
+
+    def _waiting(self) -> bool:
+        return self._asked is not None and not self._pauses
 
     def _serve(self) -> None:
         while True:
             with self._ready:
-                while not self._asked and not self._closing:
+                while not self._waiting() and not self._closing:
                     self._ready.wait()
                 if self._closing or self._asked is None:
-                    return
-                (generation, recipe, prompt), self._asked, self._busy = self._asked, None, True
+                    break
+                (generation, recipe, prompts), self._asked, self._busy = self._asked, None, True
             try:
-                self._answer(generation, recipe, prompt)
+                self._answer(generation, recipe, prompts)
             except Stopped:
                 pass
             except MergelabError as error:
@@ -227,140 +240,130 @@ class Preview:
                 with self._ready:
                     self._busy = False
                     self._ready.notify_all()
+        for assembly in (self._merged, *self._own.values()):
+            if assembly is not None:
+                assembly.close()
+        self._merged = None
+        self._own.clear()
+        self._known.clear()
+        self._replay.forget()
+        with self._ready:
+            self._ended = True
+            self._ready.notify_all()
 
     def _tell(self, event: Event) -> None:
-        if event.generation == self._newest:
-            self._listener(event)
+        with self._ready:
+            if event.generation == self._newest:
+                try:
+                    self._listener(event)
+                except Exception:  # noqa: BLE001 - nor may a listener end the thread
+                    _log.exception("the listener failed")
 
-    def _answer(self, generation: int, recipe: Recipe, prompt: str) -> None:
+    def _answer(self, generation: int, recipe: Recipe, prompts: tuple[Prompt, ...]) -> None:
         def overtaken() -> bool:
             return generation != self._newest
 
         started = time.perf_counter()
         with torch.inference_mode():
-            planned = plan(recipe, self._checkpoints)
-            if self._merged is None:
-                self._merged = Assembly(planned, device=self._device, stop=overtaken)
-                redone, steps = len(planned.steps), len(planned.steps)
-            else:
-                changes = self._merged.turn(recipe, stop=overtaken)
-                redone, steps = changes.redone, changes.steps
-            self._tell(Merged(generation, redone, steps, time.perf_counter() - started))
-            heads = {MERGED: next_token(self._merged.model, self._merged.tokenizer, prompt)}
-            for name in self.sources:
-                if overtaken():
-                    raise Stopped
-                heads[name] = self._said(name, prompt).head
-            _only_numbers(heads)
-            self._tell(Next(generation, _table(heads, self._vocabularies(), self._merged.tokenizer, prompt)))
-            for speaker in heads:
-                self._write(generation, speaker, prompt, overtaken)
+            merged, changes = self._turned(recipe, overtaken)
+            self._tell(Merged(generation, recipe.fingerprint, changes, time.perf_counter() - started))
+            self._tell(Next(generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
+            for speaker in (MERGED, *self.sources):
+                assembly = merged if speaker == MERGED else self._own[speaker]
+                for number, prompt in enumerate(prompts):
+                    empty = Text(generation, speaker, "", done=False, prompt=number)
+                    self._sheltered(partial(self._write, empty, assembly, prompt, overtaken))
         self._tell(Done(generation, time.perf_counter() - started))
 
-    def _vocabularies(self) -> dict[str, Mapping[str, int] | None]:
-        """For each source, None where it has the merged model's vocabulary, else its own.
+    def _sheltered(self, work: Callable[[], Result]) -> Result:
+        """Where memory runs out in ``work``, everything goes that can be made again, and it is tried once more."""
+
+        def release() -> None:
+            self._replay.forget()
+            self._known.clear()
+            self._bank.shrink()
+
+        return sheltered(work, release=release, device=self._bank.device)
+
+    def _turned(self, recipe: Recipe, stop: Callable[[], bool]) -> tuple[Assembly, Changes]:
+        """The merged model, turned to the recipe."""
+        if self._merged is None:
+            self._merged = Assembly(plan(recipe, self._checkpoints), bank=self._bank, stop=stop)
+            return self._merged, self._merged.made
+        bank = self._merged.bank
+        changes = self._merged.turn(recipe, stop=stop)
+        # Where memory does not suffice the model moves to the CPU, and what is kept must not lie on another device.
+        self._replay.changed(changes.first if self._merged.bank is bank else 0)
+        return self._merged, changes
+
+    def _figures(self, merged: Assembly, prompts: tuple[Prompt, ...], stop: Callable[[], bool]) -> tuple[Answer, ...]:
+        """What every speaker makes of each prompt."""
+        with merged.lock:
+            said = {MERGED: hear(merged.model, merged.tokenizer, prompts, replay=self._replay, stop=stop)}
+        for name in self.sources:
+            said[name] = self._said(name, prompts, stop)
+        only_numbers(said)
+        vocabularies = self._vocabularies(merged)
+        return tuple(
+            compare(prompt, {name: heard[number] for name, heard in said.items()}, vocabularies, merged.tokenizer)
+            for number, prompt in enumerate(prompts)
+        )
+
+    def _vocabularies(self, merged: Assembly) -> dict[str, Mapping[str, int] | None]:
+        """For each speaker None where it has the merged model's vocabulary, else its own.
 
         Compared once: they are long.
         """
-        assert self._merged is not None  # noqa: S101 - set by _answer before it asks
-        donor, alignment = self._merged.plan.donor.source, self._merged.plan.alignment
+        donor, alignment = merged.plan.donor.source, merged.plan.alignment
         for name, own in self._own.items():
             if (donor, alignment, name) not in self._alike:
                 theirs = own.tokenizer.get_vocab()
-                same = theirs == self._merged.tokenizer.get_vocab()
+                same = theirs == merged.tokenizer.get_vocab()
                 self._alike[donor, alignment, name] = None if same else theirs
         return {MERGED: None, **{name: self._alike[donor, alignment, name] for name in self._own}}
 
-    def _write(self, generation: int, speaker: str, prompt: str, overtaken: Callable[[], bool]) -> None:
-        said = self._known.get((speaker, prompt))
+    def _write(self, empty: Text, assembly: Assembly, prompt: Prompt, stop: Callable[[], bool]) -> None:
+        """Let a speaker write, from its empty text on."""
+        key = (empty.speaker, prompt)
+        said = self._known.get(key)
         if said is not None and said.text is not None:
-            self._tell(Text(generation, speaker, said.text, done=True))
+            self._tell(replace(empty, text=said.text, done=True))
             return
-        assembly = self._merged if speaker == MERGED else self._own[speaker]
-        assert assembly is not None  # noqa: S101 - set by _answer before anything is written
-        text = write(
-            assembly.model,
-            assembly.tokenizer,
-            prompt,
-            length=self._length,
-            stop=overtaken,
-            so_far=lambda so_far: self._tell(Text(generation, speaker, so_far, done=False)),
-        )
+        with assembly.lock:
+            text = write(
+                stoppable(assembly.model, stop),
+                assembly.tokenizer,
+                prompt.text,
+                length=self._length,
+                stop=stop,
+                so_far=lambda so_far: self._tell(replace(empty, text=so_far)),
+            )
         if said is not None:
-            self._known[speaker, prompt] = replace(said, text=text)
-        self._tell(Text(generation, speaker, text, done=True))
+            self._known[key] = replace(said, text=text)
+        self._tell(replace(empty, text=text, done=True))
 
-    def _said(self, name: str, prompt: str) -> _Said:
-        if (name, prompt) not in self._known:
-            if name not in self._own:
-                source = self.sources[name].source
-                alone = Recipe("passthrough", (Slice((Part(source),)),))
-                self._own[name] = Assembly(plan(alone, self._checkpoints), device=self._device)
-            own = self._own[name]
-            if len(self._known) >= REMEMBERED:
-                del self._known[next(iter(self._known))]  # the oldest
-            self._known[name, prompt] = _Said(next_token(own.model, own.tokenizer, prompt))
-        return self._known[name, prompt]
+    def _said(self, name: str, prompts: tuple[Prompt, ...], stop: Callable[[], bool]) -> tuple[Heard, ...]:
+        """What a source makes of the prompts: remembered, or heard now."""
+        if name not in self._own:
+            source = self.sources[name].source
+            alone = Recipe("passthrough", (Slice((Part(source),)),))
+            self._own[name] = Assembly(plan(alone, self._checkpoints), bank=self._bank, stop=stop)
+        own = self._own[name]
+        new = [prompt for prompt in dict.fromkeys(prompts) if (name, prompt) not in self._known]
+        if new:
+            with own.lock:
+                heard = hear(own.model, own.tokenizer, new, stop=stop)
+            self._known.update({(name, prompt): _Said(one) for prompt, one in zip(new, heard, strict=True)})
+        said = {prompt: self._known.pop((name, prompt)) for prompt in dict.fromkeys(prompts)}
+        self._known.update({(name, prompt): one for prompt, one in said.items()})
+        while sum(one.heard.head.nbytes for one in self._known.values()) > REMEMBERED and len(self._known) > len(said):
+            del self._known[next(iter(self._known))]
+        return tuple(said[prompt].heard for prompt in prompts)
 
 
 @dataclass(frozen=True)
 class _Said:
-    """A source's own answer: log-probabilities of its next token, and its text once it has been written."""
+    """A source's own answer, and its text once it has been written."""
 
-    head: torch.Tensor
+    heard: Heard
     text: str | None = None
-
-
-def _only_numbers(heads: Mapping[str, torch.Tensor]) -> None:
-    """Raise where a speaker's figures are not numbers: shown as they are they would read as agreement."""
-    raise_all(
-        AssemblyError,
-        (
-            Problem(
-                name, "gives values that are not numbers (NaN).", "A weight of it, or of a source, is NaN or too large."
-            )
-            for name, head in heads.items()
-            if bool(head.isnan().any())
-        ),
-    )
-
-
-def _table(
-    heads: Mapping[str, torch.Tensor], vocabularies: Mapping[str, Mapping[str, int] | None], tokenizer: Any, prompt: str
-) -> NextTokens:
-    """The table of log-probabilities by speaker. A speaker of another vocabulary is looked up by the token's text."""
-    merged = heads[MERGED]
-    alike = {name: vocabularies[name] is None and len(head) == len(merged) for name, head in heads.items()}
-    first = merged.topk(min(CANDIDATES, len(merged))).indices.tolist()
-    first += [int(head.argmax()) for name, head in heads.items() if alike[name]]
-    ids = sorted(dict.fromkeys(first), key=lambda token: (-float(merged[token]), token))
-
-    def probability(name: str, token: int) -> float:
-        theirs = vocabularies[name]
-        own = token if theirs is None else theirs.get(tokenizer.convert_ids_to_tokens(token))
-        return float(heads[name][own].exp()) if own is not None and own < len(heads[name]) else float("nan")
-
-    # Some tokenizers show the space before a word only where something stands before it.
-    before = tokenizer(prompt)["input_ids"][-1:]
-
-    def spelt(token: int) -> str:
-        return str(tokenizer.decode([*before, token]))[len(tokenizer.decode(before)) :]
-
-    return NextTokens(
-        tuple(heads),
-        tuple(Candidate(token, spelt(token), tuple(probability(name, token) for name in heads)) for token in ids),
-        tuple(_kl(merged, head) if alike[name] else float("nan") for name, head in heads.items()),
-        tuple(float(-_expected(head, head)) for head in heads.values()),
-    )
-
-
-def _kl(p: torch.Tensor, q: torch.Tensor) -> float:
-    """KL(p || q) of two vectors of log-probabilities, in nats: sum p (log p - log q), in float64."""
-    log_p, log_q = p.double(), q.double()
-    return max(0.0, _expected(log_p, log_p - log_q))
-
-
-def _expected(log_p: torch.Tensor, values: torch.Tensor) -> float:
-    """Mean of the values under p; where p is 0 a value counts nothing, whatever it is."""
-    p = log_p.exp()
-    return float(torch.where(p > 0, p * values, 0.0).sum())

@@ -1,4 +1,4 @@
-"""What one live model says to a prompt: its next token, and the text it writes, streamed and stoppable."""
+"""What one live model writes after a prompt, streamed and stoppable."""
 
 from __future__ import annotations
 
@@ -16,27 +16,19 @@ class Stopped(Exception):  # noqa: N818 - a request that was heeded, not an erro
     """Work was abandoned because its ``stop`` said so."""
 
 
-def encode(model: Any, tokenizer: Any, prompt: str) -> Any:
-    """The prompt as the model's inputs, on its device.
+def encode(model: Any, tokenizer: Any, prompt: str) -> list[int]:
+    """The prompt's tokens, as the model reads them.
 
     Raises:
         AssemblyError: it has no token, or more than the model reads.
     """
-    inputs = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
-    count = inputs["input_ids"].shape[1]
+    ids: list[int] = tokenizer(prompt)["input_ids"]
     room = getattr(model.config, "max_position_embeddings", None)
-    if count == 0:
+    if not ids:
         raise AssemblyError(Problem("prompt", "is empty.", "Type a few words."))
-    if room is not None and count >= room:
-        raise AssemblyError(Problem("prompt", f"has {count} tokens, the model reads {room}.", "Shorten it."))
-    return inputs.to(model.device)
-
-
-def next_token(model: Any, tokenizer: Any, prompt: str) -> torch.Tensor:
-    """Log-probabilities of the token after the prompt: float32, shape (vocabulary,)."""
-    inputs = encode(model, tokenizer, prompt)
-    logits = model(**inputs, use_cache=False).logits[0, -1]
-    return torch.log_softmax(logits.float(), dim=-1).cpu()
+    if room is not None and len(ids) >= room:
+        raise AssemblyError(Problem("prompt", f"has {len(ids)} tokens, the model reads {room}.", "Shorten it."))
+    return ids
 
 
 def write(
@@ -59,8 +51,8 @@ def write(
         Stopped: ``stop`` said so.
         AssemblyError: the prompt is empty or too long.
     """
-    inputs = encode(model, tokenizer, prompt)
-    start = inputs["input_ids"].shape[1]
+    prefix = torch.tensor([encode(model, tokenizer, prompt)], device=model.device)
+    start = prefix.shape[1]
     room = getattr(model.config, "max_position_embeddings", None)
     length = length if room is None else max(1, min(length, room - start))
 
@@ -68,7 +60,8 @@ def write(
         return str(tokenizer.decode(ids, skip_special_tokens=True))
 
     ids = model.generate(
-        **inputs,
+        input_ids=prefix,
+        attention_mask=torch.ones_like(prefix),
         max_new_tokens=length,
         do_sample=False,
         pad_token_id=tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id,

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import torch
 
 from mergelab.errors import AssemblyError, MergelabError, Problem
+from mergelab.models.blocks import Own
 from mergelab.models.config import NAMES, in_words
 from mergelab.models.shell import build_shell
 from mergelab.recipes.plan import Plan
@@ -16,20 +17,23 @@ Slots: TypeAlias = "dict[str, list[tuple[torch.nn.Module, str]]]"
 """Name of a step -> the modules that hold its tensor, and the parameter's name in each."""
 
 
-def build(planned: Plan, written: dict[str, Any], tensors: dict[Step, torch.Tensor]) -> tuple[Any, Slots]:
+def build(
+    planned: Plan, written: dict[str, Any], tensors: dict[Step, torch.Tensor], own: Own = ()
+) -> tuple[Any, Slots]:
     """A transformers model around the given tensors, and where each of them sits in it: name -> (module, parameter).
 
     Every layer gets a shell of its own (one cache slot each) around shared memory.
 
     Args:
         written: config.json of the stack.
+        own: what ``own_configs`` says of its layers.
 
     Raises:
         AssemblyError: transformers finds tensors missing, left over or of another shape, or refuses the config.
     """
     named = {step.name: tensor for step, tensor in tensors.items()}
     try:
-        model, report = build_shell(written, named, getattr(torch, NAMES[planned.dtype]))
+        model, report = build_shell(written, named, getattr(torch, NAMES[planned.dtype]), own)
     except MergelabError:
         raise
     except Exception as error:  # configs come from anywhere: whatever transformers raises is a no
@@ -46,7 +50,7 @@ def build(planned: Plan, written: dict[str, Any], tensors: dict[Step, torch.Tens
     ]
     if problems:
         raise AssemblyError(*problems)
-    return model.requires_grad_(requires_grad=False).eval(), _slots(model, tensors)
+    return model.eval(), _slots(model, tensors)
 
 
 def _slots(model: Any, tensors: dict[Step, torch.Tensor]) -> Slots:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from mergelab.columns import Table, in_bytes, in_count
-from mergelab.errors import FitError, MergelabError
+from mergelab.errors import AssemblyError, FitError, MergelabError
 from mergelab.recipes.card import read_card
 from mergelab.recipes.fit import unfit
 from mergelab.recipes.plan import Plan, open_sources, plan, well_formed
 from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.remarks import donor, on_plan, on_sources
 from mergelab.recipes.report import REFUSED, Finding, Report, graded
-from mergelab.recipes.step import Aligned, Given, Input, Step
-from mergelab.weights import FLOATS, ITEM_BITS, Checkpoint, Source
+from mergelab.weights import FLOATS, Checkpoint, Source
 
 Say = Callable[[Source], str]
 
@@ -26,7 +26,7 @@ def check(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
     """Say whether a recipe will work, before anything heavy: no weights are downloaded, nothing is written.
 
     Configs, headers and model cards are read; of a model on the hub a few kilobytes. Of models that lie on this machine
-    some thousand weights are compared, which tells relatives from strangers. Where nothing stands in the way, the
+    some thousand weights are compared, which tells relatives from strangers. Where it can run, the
     merged model is built once without its weights, so that transformers itself says whether it loads.
 
     Args:
@@ -45,7 +45,7 @@ def check(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
         if all(source in opened for source in document.named):
             findings += unfit(document, opened, say)
     planned: Plan | None = None
-    if all(one.grade != "error" for one in findings):
+    if all(one.grade != "error" or one.one_config for one in findings):
         try:
             planned = plan(loaded, opened)
         except FitError as error:
@@ -56,11 +56,11 @@ def check(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
         findings += refusals
         findings += on_plan(planned, configs, written, say)
         for document in (*loaded.stages, loaded):  # now with what stages make: it fits, but there may be warnings
-            findings += [one for one in unfit(document, planned.origins, say) if one.grade == "warning"]
+            found = unfit(document, planned.origins, say)
+            findings += [one for one in found if one.grade == "warning" or one.one_config]
     findings += on_sources(loaded, opened, say)
-    found = graded(findings)
-    works = planned is not None and all(one.grade != "error" for one in found)
-    return Report(found, _table(opened, say), _merged(planned, say) if planned and works else ())
+    report = Report(graded(findings), _table(opened, say))
+    return replace(report, merged=_merged(planned, say)) if planned and report.runs else report
 
 
 def _names(sources: tuple[Source, ...]) -> Say:
@@ -104,49 +104,24 @@ def _table(checkpoints: Mapping[Source, Checkpoint], say: Say) -> Table:
 
 
 def _merged(planned: Plan, say: Say) -> tuple[str, ...]:
-    made, mapped = _memory(planned)
+    from mergelab.models.devices import TOKENS, admit, need, pick
+
+    live = need(planned, pick("cpu"))
+    try:
+        remark = admit(live)
+    except AssemblyError as error:
+        remark = f"Not on this machine, though: {error}"
     host = donor(planned.recipe)
     why = "the base model" if planned.recipe.base else "without base_model the first model in reading order"
-    size = f"{planned.parameters:,} parameters, {in_bytes(planned.bytes)} on disk"
-    needs = f"{in_bytes(mapped)} of the sources, mapped from disk, and {in_bytes(made)} made"
+    size = f"{planned.parameters:,} parameters, {in_bytes(planned.bytes)}{'' if planned.apart else ' on disk'}"
+    needs = f"{in_bytes(live.sources)} of the sources, mapped from disk, and {in_bytes(live.model)} made"
+    beside = f"{in_bytes(live.cache)} for keys and values of {TOKENS:,} tokens and {in_bytes(live.scratch)} to work in"
     words = f"Config and tokenizer: those of {say(host)}, {why}."
     if planned.alignment is not None:
         words = f"Config: that of {say(host)}, {why}. Vocabulary: {planned.alignment.count:,} rows, as the recipe asks."
     return (
         f"The merged model: {len(planned.layers)} layers, {size} ({planned.recipe.method}, {planned.dtype}).",
         words,
-        f"Memory for a live preview: {needs}, beside the text's keys and values and one tensor's working space.",
+        f"Memory for a live preview: {needs}, beside {beside}.",
+        *([remark] if remark else ()),
     )
-
-
-def _memory(planned: Plan) -> tuple[int, int]:
-    """Bytes that a live model makes, and bytes of the sources that it reads, each tensor once."""
-    inputs: dict[Input, int] = {}
-    seen: dict[Given, None] = {}
-    waiting: list[Given] = list(planned.steps)
-    while waiting:
-        given = waiting.pop()
-        if given in seen:
-            continue
-        seen[given] = None
-        match given:
-            case Input():
-                inputs[given] = planned.checkpoints[given.source].specs[given.name].bytes
-            case Aligned():
-                waiting += given.matrices
-            case Step():
-                waiting += [*given.inputs, *([given.base] if given.base else [])]
-    makers = dict.fromkeys(step.maker for step in planned.steps)
-    made = {maker: maker.bytes for maker in makers if not maker.copies}
-    # What an adapter changes is no part of a file: where the merge has it as it is, it stays in memory.
-    kept = [maker.inputs[0] for maker in makers if maker.copies]
-    folded = {one: inputs.pop(one) for one in dict.fromkeys(kept) if isinstance(one, Input) and _changed(planned, one)}
-    # A live model has one dtype: tensors of another are cast when it is built.
-    width = ITEM_BITS[planned.dtype] // 8
-    cast = [step.elements * width for step in planned.steps if step.dtype in FLOATS and step.dtype != planned.dtype]
-    return sum(made.values()) + sum(folded.values()) + sum(cast), sum(inputs.values())
-
-
-def _changed(planned: Plan, given: Input) -> bool:
-    adapter = planned.checkpoints[given.source].adapter
-    return adapter is not None and given.name in adapter.changes

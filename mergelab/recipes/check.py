@@ -14,7 +14,9 @@ from mergelab.recipes.yaml_text import step
 from mergelab.weights import Source
 
 DTYPES: Final[Mapping[str, str]] = {"float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64"}
-_AT_THE_TOP: Final = ("dtype", "out_dtype", "base_model", "merge_method", "tokenizer_source", "chat_template", "seed")
+_AT_THE_TOP: Final = (
+    "dtype", "out_dtype", "base_model", "merge_method", "tokenizer_source", "chat_template", "seed", "widen",
+)  # fmt: skip
 MOST_PADDING: Final = 65536
 """Rows that a vocabulary may be rounded up to a multiple of: far more than any hardware gains by."""
 SHORTEST_TEMPLATE: Final = 20

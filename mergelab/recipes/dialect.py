@@ -23,7 +23,7 @@ from mergelab.weights import Source
 
 TOP: Final = (
     "merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype", "out_dtype", "tokenizer",
-    "tokenizer_source", "chat_template", "name", "seed",
+    "tokenizer_source", "chat_template", "name", "seed", "widen",
 )  # fmt: skip
 MODULE: Final = ("models", "slices", "parameters")
 SLICE: Final = ("sources", "base_model", "merge_method", "parameters")
@@ -108,6 +108,7 @@ def _recipe(reader: Reader, document: Document) -> Recipe:
         vocabulary(reader, table),
         _text(reader, table, "chat_template"),
         _text(reader, table, "name"),
+        widen=bool(reader.switch(table["widen"], "widen")) if "widen" in table else False,
         notes=notes_of(document, reader.file),
     )
 

@@ -53,7 +53,7 @@ def _rows(planned: Plan) -> Iterator[_Row]:
     for name in parts.before:
         yield _row(planned, name, planned.layers[0], {"": stage.specs[name]})
     for index, (stems, layer) in enumerate(zip(parts.layers, planned.layers, strict=True)):
-        yield _row(planned, str(index), layer, {stem: stage.specs[parts.name(index, stem)] for stem in stems})
+        yield _row(planned, str(index), layer, {stem: stage.specs[parts.name(index, stem)].narrow for stem in stems})
     for name in parts.after:
         yield _row(planned, name, planned.layers[-1], {"": stage.specs[name]})
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mergelab import methods
 from mergelab.recipes.check import is_whole, models_of
 from mergelab.recipes.recipe import Part, Recipe
 from mergelab.recipes.report import Finding
 from mergelab.recipes.step import Origin
+from mergelab.recipes.widths import Widths, common, widths
 from mergelab.weights import FLOATS, Source
 
 # Settings that say nothing of what a layer computes, or that the shapes say better. Every other setting that two
@@ -31,6 +32,20 @@ BOOKKEEPING_ENDINGS = ("dropout", "pdrop", "dropout_prob", "_token_id")
 # Sizes that transformers derives where a config has null for them: then only the shapes speak.
 DERIVED = ("head_dim", "n_inner", "num_key_value_heads")
 
+# Settings that only the layers themselves and their positions read: in one process each layer can have its own. Others
+# are read by the model around them (masks of a sliding window, scales of embeddings and logits), or by who knows what.
+OF_A_LAYER = frozenset((
+    "intermediate_size", "n_inner", "ffn_dim", "num_attention_heads", "n_head", "num_key_value_heads", "head_dim",
+    "rope_parameters", "partial_rotary_factor", "rotary_pct", "rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon",
+    "norm_eps", "norm_epsilon", "hidden_act", "activation_function", "hidden_activation", "attention_bias", "mlp_bias",
+    "num_local_experts", "num_experts", "num_experts_per_tok", "moe_intermediate_size", "norm_topk_prob",
+    "query_pre_attn_scalar", "attn_logit_softcapping", "attention_multiplier", "residual_multiplier", "clip_qkv",
+    "use_qk_norm", "qk_layernorm", "use_parallel_residual",
+))  # fmt: skip
+
+# Those of them that say which tensors a layer has.
+FURNITURE = ("attention_bias", "mlp_bias", "num_local_experts", "num_experts", "use_qk_norm", "qk_layernorm")
+
 WORDS: Mapping[str, str] = {
     "intermediate_size": "feed-forward size", "n_inner": "feed-forward size", "ffn_dim": "feed-forward size",
     "num_attention_heads": "attention heads", "n_head": "attention heads",
@@ -48,27 +63,45 @@ WORDS: Mapping[str, str] = {
 # What a tensor of another shape says, by its name; the first that matches.
 SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("feed-forward size", re.compile(r"(^|\.)(mlp|feed_forward|ffn|fc[12]|block_sparse_moe|experts)(\.|$)")),
-    ("key/value heads", re.compile(r"(^|\.)(k_proj|v_proj|key|value)(\.|$)")),
+    ("key/value heads", re.compile(r"(^|\.)(k_proj|v_proj|k_norm|key|value)(\.|$)")),
     ("attention heads", re.compile(r"(^|\.)(q_proj|o_proj|query|query_key_value|attn|self_attn|attention)(\.|$)")),
 )
 
+FOREIGN = "tensors of its own"
 ALIGN = "Add 'tokenizer: {source: union}' to the recipe to bring the rows of the same tokens together."
-LEAVE_OUT = "A stack has one shape and one set of settings: leave them out, or use a relative of the host."
+LEAVE_OUT = (
+    "Layers of one model have to agree in this, even where each has settings of its own: leave them out, or use a "
+    "relative of the host."
+)
+WIDEN = (
+    "Assemble it and listen: each layer runs with its own model's settings. To write it to disk, bring the layers to "
+    "one size, which changes no answer: ml.widen(recipe), or widen: true in the recipe."
+)
+RUNS_HERE = (
+    "Assemble it and listen: each layer runs with its own model's settings. Widening does not bring all of these "
+    "together: for a model on disk leave them out, or use a relative of the host."
+)
+NOT_WIDENED = (
+    "Widening pads feed-forwards (gate_proj, up_proj, down_proj) and repeats key/value heads (k_proj, v_proj), and "
+    "changes nothing else: leave these layers out, or leave out widen: and listen without saving."
+)
 ONE_SHAPE = "Models that are blended have the same tensors in the same shapes: leave it out, or use a relative."
 
 
 def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Source], str]) -> Iterator[Finding]:
     """Every reason why the sources of a recipe cannot make one model, with the figures that clash: errors.
 
-    Where a model is blended into layers of another, settings that leave every shape alone are no such reason: its
-    weights run with the host's, as in mergekit. That is a warning.
+    Where layers only differ in what a config states once for all of them, the errors say so (``one_config``): each
+    layer can run with its own model's settings, in one process. Models that are blended into such a layer have its
+    shapes; settings that leave every shape alone are no reason, their weights run with the layer's, as in mergekit.
+    That is a warning.
 
     Args:
         recipe: well formed (``check`` has nothing to say).
         origins: what its slices and its base name, opened.
         say: how a source is called in the findings.
     """
-    donor = origins[recipe.donor]
+    donor, wide = origins[recipe.donor], widths(recipe, origins)
     for source in recipe.named:
         if (quantised := _quantised(origins[source])) is not None:
             remedy = "Load it with transformers, dequantise it, save it in bfloat16, and merge that."
@@ -82,59 +115,97 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
             yield Finding("error", "models", "number of layers", listed, "Choose runs of layers with slices:.")
         for part in parts:
             origin = origins[part.source]
-            # A layer has its place from the first part. Whole models keep their places, so the host's are among them.
-            blended = part is not parts[0] or is_whole(recipe)
             if part.layers and part.layers[1] > origin.layers:
                 where = f"{recipe.place(f'slices[{index}]')}, source {say(part.source)}"
                 remedy = f"Layers are 0 to {origin.layers - 1}; the end of a range is not included."
                 asked = f"asks for layers {list(part.layers)}, it has {origin.layers}"
                 yield Finding("error", where, "layer range", asked, remedy)
                 continue
+            if part is parts[0] and not is_whole(recipe):  # a layer has its place, and its settings, from this one
+                yield from _stacked(part, origin, donor, wide, say)
+            else:  # whole models keep their places, so the host's are among them
+                ground = donor if is_whole(recipe) else origins[parts[0].source]
+                yield from _blended(part, origin, ground, say)
             about = f"{say(part.source)} does not fit {say(recipe.donor)}"
-            for what, evidence, only in _clashes(part, origin, donor):
-                if blended and only == "setting":
-                    place = f"{say(part.source)} blended into {say(recipe.donor)}"
-                    remedy = (
-                        f"Its weights will run with the setting of {say(recipe.donor)}, not with the one that they "
-                        "were trained with: use models that agree, or compare the answers with those of each."
-                    )
-                    yield Finding("warning", place, what, evidence, remedy)
-                elif blended:
-                    yield Finding("error", about, what, evidence, ONE_SHAPE)
-                else:
-                    yield Finding("error", about, what, evidence, LEAVE_OUT, only is not None)
             for evidence in _outside(recipe, index, origin, donor):
                 yield Finding("error", about, "vocabulary", evidence, ALIGN)
         lacking = [_lacking(part, origins[part.source], donor) for part in parts]
         # What only some of them lack is told where their tensors meet, in the plan.
         nowhere = [name for name in lacking[0] if all(name in names for names in lacking[1:])]
-        if nowhere:
+        if nowhere and not _furnished(origins[parts[0].source], donor):
             about = f"{say(parts[0].source)} does not fit {say(recipe.donor)}"
             yield Finding("error", about, "missing tensors", _few(nowhere), LEAVE_OUT)
 
 
-def _clashes(part: Part, theirs: Origin, ours: Origin) -> Iterator[tuple[str, str, Literal["setting", "shape"] | None]]:
-    """What differs, theirs against ours.
+def _stacked(
+    part: Part, theirs: Origin, ours: Origin, wide: Widths | None, say: Callable[[Source], str]
+) -> Iterator[Finding]:
+    """Layers of a model among those of its host."""
+    about = f"{say(part.source)} does not fit {say(ours.source)}"
+    found = list(_clashes(part, theirs, ours, wide))
+    remedy = LEAVE_OUT
+    if wide is not None:
+        remedy = NOT_WIDENED
+    elif found and all(clash.own for clash in found):
+        remedy = RUNS_HERE if list(_clashes(part, theirs, ours, common((ours, theirs)))) else WIDEN
+    for clash in found:
+        own = wide is None and clash.own
+        yield Finding("error", about, clash.what, clash.evidence, remedy, own, part.source)
 
-    With it, where a config states it once for all layers, whether it is a setting that shows in no shape, or shows in
-    one. None: no layer of theirs fits, whatever a config states.
+
+def _blended(part: Part, theirs: Origin, ours: Origin, say: Callable[[Source], str]) -> Iterator[Finding]:
+    """Layers of a model that are blended into those of another: only what is made of them is widened."""
+    for clash in _clashes(part, theirs, ours, None):
+        if clash.kind == "setting":
+            about = f"{say(part.source)} blended into {say(ours.source)}"
+            remedy = (
+                f"Its weights will run with the setting of {say(ours.source)}, not with the one that they "
+                "were trained with: use models that agree, or compare the answers with those of each."
+            )
+            yield Finding("warning", about, clash.what, clash.evidence, remedy)
+        else:
+            about = f"{say(part.source)} does not fit {say(ours.source)}"
+            yield Finding("error", about, clash.what, clash.evidence, ONE_SHAPE)
+
+
+class _Clash(NamedTuple):
+    """One thing that differs, theirs against ours.
+
+    Attributes:
+        kind: whether it is a setting that shows in no shape, or one that shows in a shape. None: something else.
+        own: a layer can have it to itself.
     """
+
+    what: str
+    evidence: str
+    kind: Literal["setting", "shape"] | None
+    own: bool
+
+
+def _clashes(part: Part, theirs: Origin, ours: Origin, wide: Widths | None) -> Iterator[_Clash]:
     if theirs.config["model_type"] != ours.config["model_type"]:
-        yield "kind of model", f"{theirs.config['model_type']} against {ours.config['model_type']}", None
+        evidence = f"{theirs.config['model_type']} against {ours.config['model_type']}"
+        yield _Clash("kind of model", evidence, None, own=False)
     if theirs.width != ours.width:
-        yield "width", f"{theirs.width:,} against {ours.width:,}", None
+        yield _Clash("width", f"{theirs.width:,} against {ours.width:,}", None, own=False)
         return
     if theirs.anatomy.prefix != ours.anatomy.prefix:
-        yield "names of layers", f"begin with {theirs.anatomy.prefix!r} against {ours.anatomy.prefix!r}", None
-    settings = dict(_settings(modern(theirs.config), modern(ours.config)))
-    shapes = dict(_shapes(part, theirs, ours))
-    for what, evidence in settings.items():
-        yield what, evidence, "shape" if what in shapes else "setting"
-    for what, evidence in shapes.items():
-        if what not in settings:
-            yield what, evidence, "shape"
+        evidence = f"begin with {theirs.anatomy.prefix!r} against {ours.anatomy.prefix!r}"
+        yield _Clash("names of layers", evidence, None, own=False)
+    shapes = {what: (evidence, own) for what, evidence, own in _shapes(part, theirs, ours, wide)}
+    told: dict[str, None] = {}
+    for path, evidence in _settings(modern(theirs.config), modern(ours.config)):
+        if wide is not None and path in wide.settings:
+            continue  # the shapes say whether it was brought together
+        what = WORDS.get(path, path)
+        told[what] = None
+        own = path.partition(".")[0] in OF_A_LAYER
+        yield _Clash(what, evidence, "shape" if what in shapes else "setting", own)
+    for what, (evidence, own) in shapes.items():
+        if what not in told:
+            yield _Clash(what, evidence, "shape", own)
     if ours.config.get("scale_attn_by_inverse_layer_idx") and part.layers not in (None, (0, ours.layers)):
-        yield "scale_attn_by_inverse_layer_idx", "ties each layer to its depth", None
+        yield _Clash("scale_attn_by_inverse_layer_idx", "ties each layer to its depth", None, own=False)
 
 
 def _outside(recipe: Recipe, index: int, theirs: Origin, ours: Origin) -> Iterator[str]:
@@ -161,23 +232,37 @@ def _quantised(origin: Origin) -> str | None:
     return None
 
 
-def _shapes(part: Part, theirs: Origin, ours: Origin) -> Iterator[tuple[str, str]]:
-    """What the tensors of the layers say that differ in shape from the host's of the same name, or are not there."""
+def _shapes(part: Part, theirs: Origin, ours: Origin, wide: Widths | None) -> Iterator[tuple[str, str, bool]]:
+    """What the tensors of the layers say that differ in shape from the host's of the same name, or are not there.
+
+    With it, whether a layer whose config says so can have it to itself.
+    """
+
+    def shape(origin: Origin, index: int, stem: str) -> tuple[int, ...]:
+        found = origin.specs[origin.anatomy.name(index, stem)].shape
+        return wide.shape(stem, found) if wide else found
+
     known: dict[str, tuple[int, ...]] = {}
     for index, stems in enumerate(ours.anatomy.layers):
         for stem in stems:
-            known.setdefault(stem, ours.specs[ours.anatomy.name(index, stem)].shape)
+            if stem not in known:
+                known[stem] = shape(ours, index, stem)
     clash: dict[str, dict[str, str]] = {}
     for index in range(*(part.layers or (0, theirs.layers))):
         for stem in theirs.anatomy.layers[index]:
-            shape = theirs.specs[theirs.anatomy.name(index, stem)].shape
+            found = shape(theirs, index, stem)
             if stem not in known:
-                clash.setdefault("tensors of its own", {}).setdefault(stem, f"{stem} {list(shape)} against none")
-            elif shape != known[stem]:
+                clash.setdefault(FOREIGN, {}).setdefault(stem, f"{stem} {list(found)} against none")
+            elif found != known[stem]:
                 what = next((what for what, pattern in SHAPES if pattern.search(stem)), "shapes")
-                clash.setdefault(what, {}).setdefault(stem, f"{stem} {list(shape)} against {list(known[stem])}")
+                clash.setdefault(what, {}).setdefault(stem, f"{stem} {list(found)} against {list(known[stem])}")
     for what, said in clash.items():
-        yield what, _few(list(said.values()))
+        yield what, _few(list(said.values())), what != FOREIGN or _furnished(theirs, ours)
+
+
+def _furnished(theirs: Origin, ours: Origin) -> bool:
+    """Whether a setting says that layers of one of the two have tensors that the other's have not."""
+    return any((theirs.config.get(key) or 0) != (ours.config.get(key) or 0) for key in FURNITURE)
 
 
 def _lacking(part: Part, theirs: Origin, ours: Origin) -> list[str]:
@@ -206,7 +291,7 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _settings(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
-    """Settings that both configs state, and state differently: what they are called, and the two values."""
+    """Settings that both configs state, and state differently: their path, and the two values."""
     for key, mine in ours.items():
         if key not in theirs or key in BOOKKEEPING or key.endswith(BOOKKEEPING_ENDINGS):
             continue
@@ -216,7 +301,7 @@ def _settings(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: str = ""
         if isinstance(mine, dict) and isinstance(other, dict):
             yield from _settings(other, mine, f"{path}{key}.")
         elif mine != other and not (isinstance(mine, list) and isinstance(other, list)):
-            yield WORDS.get(f"{path}{key}", f"{path}{key}"), f"{_figure(other)} against {_figure(mine)}"
+            yield f"{path}{key}", f"{_figure(other)} against {_figure(mine)}"
 
 
 def _figure(value: object) -> str:

@@ -88,6 +88,9 @@ def _unsaid(recipe: Recipe) -> Iterator[Problem]:
             what = f"mergekit's {method} has no parameter {parameter.name!r}."
             hint = f"Leave it out: what mergekit does is {parameter.name}: {parameter.default}."
             yield Problem(recipe.place(path), what, hint)
+    if recipe.widen:
+        hint = "Merge it with mergelab; what it writes is a model as any other."
+        yield Problem(recipe.place("widen"), "mergekit does not bring layers to one size.", hint)
     if len(used) > 1:
         yield from _unsaid_in_stages(recipe)
 

@@ -12,11 +12,13 @@ from typing import Any
 from mergelab.errors import FitError, Problem, RecipeError, SourceError, raise_all
 from mergelab.recipes.check import check
 from mergelab.recipes.planner import Planner, promote
-from mergelab.recipes.preflight import preflight
+from mergelab.recipes.preflight import as_problems, preflight
 from mergelab.recipes.recipe import Recipe
+from mergelab.recipes.report import Finding
 from mergelab.recipes.step import Layer, Origin, Step
 from mergelab.recipes.templates import template_for, template_of
 from mergelab.recipes.vocabulary import Alignment, Lexicon, align
+from mergelab.recipes.widths import Widths, widths
 from mergelab.weights import FLOATS, Anatomy, Checkpoint, Source, layer_count_key, open_checkpoint
 from mergelab.weights.anatomy import anatomy
 
@@ -33,6 +35,9 @@ class Plan:
         steps: one for each tensor of the merged model: embeddings, layers, final norm and head.
         alignment: its vocabulary, where the recipe says anything of it.
         chat_template: the jinja text that the recipe asks for, or None.
+        apart: why no standard config can hold it: models whose layers have settings of their own. It runs in this
+            process all the same, and cannot be written.
+        wide: the sizes that its layers are brought to, where the recipe asks for it.
     """
 
     recipe: Recipe
@@ -42,6 +47,8 @@ class Plan:
     steps: tuple[Step, ...]
     alignment: Alignment | None = None
     chat_template: str | None = None
+    apart: tuple[Finding, ...] = ()
+    wide: Widths | None = None
 
     def __repr__(self) -> str:
         return (
@@ -105,7 +112,8 @@ class Staged:
         key = layer_count_key(theirs)
         aligned = self.plan.alignment
         rows = {"vocab_size": aligned.count} if aligned else {}
-        return {**theirs, **rows, key: self.layers} if key else theirs
+        sizes = self.plan.wide.settings if self.plan.wide else {}
+        return {**theirs, **rows, **sizes, key: self.layers} if key else theirs
 
     @cached_property
     def specs(self) -> Mapping[str, Step]:
@@ -161,11 +169,21 @@ def plan(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, C
         if whole is None or any(whole.stage(named) and named not in stages for named in whole.mentioned):
             continue  # it is made of a stage that has problems, which are said
         try:
-            stages[source] = Staged(_worked(whole, opened, stages))
+            stages[source] = Staged(standard(_worked(whole, opened, stages)))
         except FitError as error:
             problems += [replace(one, where=f"stage {str(source)!r}, {one.where}") for one in error.problems]
     raise_all(FitError, problems)
     return _worked(recipe, opened, stages)
+
+
+def standard(planned: Plan) -> Plan:
+    """The same plan, of a model that a standard config can hold.
+
+    Raises:
+        FitError: its layers have settings of their own, with those that clash.
+    """
+    raise_all(FitError, as_problems(planned.apart))
+    return planned
 
 
 def well_formed(recipe: Recipe | str | os.PathLike[str]) -> Recipe:
@@ -215,8 +233,10 @@ def _worked(recipe: Recipe, opened: Mapping[Source, Checkpoint], stages: Mapping
     alignment, problems = align(recipe, origins, chosen)
     template, faults = template_for(recipe, lambda source: chat_template(origins[source]))
     fitted = alignment.fitted(origins) if alignment else origins
-    raise_all(FitError, (*problems, *faults, *(() if problems else preflight(recipe, fitted))))
+    apart = preflight(recipe, fitted) if not problems else ()
+    stop = any(not one.one_config for one in apart)
+    raise_all(FitError, (*problems, *faults, *(as_problems(apart) if stop else ())))
     planner = Planner(recipe, fitted)
     layers, steps = planner.layers(), planner.steps()
     raise_all(FitError, planner.problems.values())
-    return Plan(recipe, checkpoints, origins, layers, steps, alignment, template)
+    return Plan(recipe, checkpoints, origins, layers, steps, alignment, template, apart, widths(recipe, fitted))

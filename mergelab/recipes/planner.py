@@ -14,6 +14,7 @@ from mergelab.recipes.check import models_of
 from mergelab.recipes.numbers import SliceNumbers, filters, ruled
 from mergelab.recipes.recipe import Part, Recipe, Slice
 from mergelab.recipes.step import Aligned, Given, Home, Input, Layer, Origin, Peers, Step, TaskVector
+from mergelab.recipes.widths import widths
 from mergelab.weights import FLOATS, Source
 from mergelab.weights.anatomy import embedding_for_head
 
@@ -73,7 +74,19 @@ class Planner:
             self.problems[path, name, whose] = Problem(self.recipe.place(path), what, hint)
         for problem in self._unused_filters():
             self.problems[problem] = problem
-        return self._with_peers(found)
+        planned = self._with_peers(found)
+        wide, prefix = widths(self.recipe, self.origins), self._prefix
+        if wide is None:
+            return planned
+        return tuple(
+            wide.step(step, step.name.removeprefix(prefix).partition(".")[2]) if step.name.startswith(prefix) else step
+            for step in planned
+        )
+
+    @property
+    def _prefix(self) -> str:
+        """What stands before the number of a layer in the merged model's names."""
+        return self.origins[self._runs[0].parts[0].source].anatomy.prefix
 
     def _run(self, index: int, piece: Slice) -> _Run:
         method = methods.get(self.recipe.method_of(piece))
@@ -86,7 +99,7 @@ class Planner:
     def _walk(self) -> Iterator[Step]:
         first, last = self._runs[0], self._runs[-1]
         yield from self._outside(first, "before")
-        prefix = self.origins[first.parts[0].source].anatomy.prefix
+        prefix = self._prefix
         total = sum(run.length for run in self._runs)
         output = 0
         for run in self._runs:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mergelab.columns import Table
 from mergelab.errors import Problem
 from mergelab.recipes.fit import unfit
 from mergelab.recipes.recipe import Recipe
-from mergelab.recipes.report import Report, graded
+from mergelab.recipes.report import Finding, Report, graded
 from mergelab.recipes.step import Origin
 from mergelab.weights import Source
 
 
-def preflight(recipe: Recipe, origins: Mapping[Source, Origin]) -> tuple[Problem, ...]:
-    """Every reason why these sources cannot make one model, each said once, one problem for each pair of models."""
+def preflight(recipe: Recipe, origins: Mapping[Source, Origin]) -> tuple[Finding, ...]:
+    """Every reason why these sources cannot make one model that a standard config holds, each said once."""
     found = graded(list(unfit(recipe, origins, lambda source: repr(str(source)))))
-    return Report(found, Table((), ())).problems()
+    return tuple(one for one in found if one.grade == "error")
+
+
+def as_problems(findings: Sequence[Finding]) -> tuple[Problem, ...]:
+    """Findings as a FitError carries them, one problem for each pair of models."""
+    return Report(tuple(findings), Table((), ())).problems()

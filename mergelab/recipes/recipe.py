@@ -154,6 +154,8 @@ class Recipe:
         chat_template: ``"auto"``, the name of a known one, or a jinja text; None: the donor's.
         name: the name by which later stages use it as a model.
         stages: the recipes before it, each with a name; those may use one another in order.
+        widen: feed-forwards are padded with zeros and key/value heads repeated, to one size in all layers; mergekit has
+            no such thing.
         notes: comments and the order of keys, as written; not part of what a recipe means.
     """
 
@@ -170,6 +172,7 @@ class Recipe:
     chat_template: str | None = None
     name: str | None = None
     stages: tuple[Recipe, ...] = ()
+    widen: bool = False
     notes: Notes | None = field(default=None, compare=False, repr=False)
 
     @classmethod

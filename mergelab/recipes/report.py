@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from mergelab.columns import Table
 from mergelab.errors import Problem
+from mergelab.weights import Source
 
 Grade: TypeAlias = Literal["error", "warning", "note"]
 GRADES: tuple[Grade, ...] = ("error", "warning", "note")
@@ -31,7 +32,9 @@ class Finding:
         what: what was looked at: ``"rope theta"``.
         evidence: the figures.
         remedy: what to do about it.
-        one_config: an error only because a config states this once for all layers; the layer itself would fit.
+        one_config: an error only because a config states this once for all layers: the layers run in one process, each
+            with its own model's settings.
+        source: the model that differs, where it is about one.
     """
 
     grade: Grade
@@ -40,6 +43,7 @@ class Finding:
     evidence: str
     remedy: str
     one_config: bool = field(default=False, repr=False)
+    source: Source | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, repr=False)
@@ -65,8 +69,13 @@ class Report:
 
     @property
     def works(self) -> bool:
-        """Whether the merge will load and run."""
+        """Whether the merge can be written to disk, and will load and run."""
         return not self.errors
+
+    @property
+    def runs(self) -> bool:
+        """Whether it can be assembled and heard in this process, where each layer may have settings of its own."""
+        return all(finding.one_config for finding in self.errors)
 
     @property
     def verdict(self) -> str:
@@ -74,9 +83,9 @@ class Report:
         if self.works:
             return "This will load and run."
         reasons = list(dict.fromkeys(finding.what for finding in self.errors if finding.what != REFUSED))
-        if all(finding.one_config for finding in self.errors):
+        if self.runs:
             return (
-                f"This cannot work as one standard checkpoint. Its layers differ in {_listed(reasons)}; "
+                f"This runs here, but no standard config can hold it. Its layers differ in {_listed(reasons)}; "
                 f"a config states {'this' if len(reasons) == 1 else 'each of these'} once for all layers."
             )
         told = [f"{one.about} ({one.evidence})" for one in self.errors if one.what == REFUSED]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
+from mergelab import methods
 from mergelab.recipes.recipe import Scalar
 from mergelab.weights import ITEM_BITS, Anatomy, Source
 
@@ -91,9 +93,16 @@ class Input(NamedTuple):
     source: Source
     name: str
 
+    @property
+    def key(self) -> Key:
+        """What the tensor depends on."""
+        return repr((self.source, self.name)).encode()
 
-Given: TypeAlias = "Input | Step | Aligned"
+
+Given: TypeAlias = "Input | Step | Aligned | Padded | Repeated"
 Number: TypeAlias = Scalar | tuple[Scalar | None, ...] | None
+Key: TypeAlias = bytes
+"""What a tensor depends on, spelt out or as a digest: tensors of equal keys are equal."""
 
 
 ALL_ROWS = -1
@@ -123,6 +132,12 @@ class Rows:
         """Number of rows."""
         return len(self.counts) // 4
 
+    @cached_property
+    def key(self) -> Key:
+        """A digest of the whole table."""
+        arrays = (self.counts, self.lender, self.row)
+        return _digest(self.lenders, *(hashlib.blake2b(one, digest_size=16).digest() for one in arrays))
+
 
 @dataclass(frozen=True)
 class Aligned:
@@ -140,6 +155,38 @@ class Aligned:
     rows: Rows
     matrices: tuple[Given, ...]
 
+    @cached_property
+    def key(self) -> Key:
+        """What the matrix depends on, as a digest."""
+        return _digest("aligned", self.rows.key, tuple(matrix.key for matrix in self.matrices))
+
+
+@dataclass(frozen=True)
+class Padded:
+    """A tensor with zeros appended in every dimension up to a shape."""
+
+    given: Step
+    shape: tuple[int, ...]
+
+    @cached_property
+    def key(self) -> Key:
+        """What the tensor depends on, as a digest."""
+        return _digest("padded", self.given.key, self.shape)
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A tensor whose rows come in heads, each of which stands ``times`` times in a row."""
+
+    given: Step
+    head_size: int
+    times: int
+
+    @cached_property
+    def key(self) -> Key:
+        """What the tensor depends on, as a digest."""
+        return _digest("repeated", self.given.key, self.head_size, self.times)
+
 
 class TaskVector(NamedTuple):
     """What fine-tuning changed in one tensor: tuned - base, in float64 where ``double``, else in float32."""
@@ -147,6 +194,11 @@ class TaskVector(NamedTuple):
     tuned: Given
     base: Given
     double: bool
+
+    @property
+    def key(self) -> tuple[Key, Key, bool]:
+        """What the vector depends on."""
+        return self.tuned.key, self.base.key, self.double
 
 
 @dataclass(frozen=True)
@@ -162,6 +214,11 @@ class Peers:
     vectors: tuple[TaskVector, ...] = field(repr=False)
     elements: int
     density: float
+
+    @cached_property
+    def key(self) -> Key:
+        """What the magnitude depends on from which they are kept, as a digest."""
+        return _digest("peers", self.density, tuple(vector.key for vector in self.vectors))
 
     @cached_property
     def _hash(self) -> int:
@@ -219,8 +276,46 @@ class Step:
         """Its bytes on disk."""
         return self.elements * ITEM_BITS[self.dtype] // 8
 
+    @cached_property
+    def key(self) -> Key:
+        """What its tensor depends on, and no more: steps of equal keys make equal tensors, whatever they are called.
+
+        The seed counts only where random numbers are drawn, and so does the name, which the seed is combined with.
+        Numbers are told apart as they are written: -0.0 is not 0.0.
+        """
+        if self.copies:
+            return self.inputs[0].key
+        drawn = (self.seed, self.name) if methods.get(self.method).seeded else ()
+        given = (tuple(one.key for one in self.inputs), None if self.base is None else self.base.key)
+        trimmed = tuple(one.key for one in self.peers)
+        return _digest(self.method, self.dtype, given, self.numbers, self.depth, trimmed, drawn)
+
+    @property
+    def narrow(self) -> Step:
+        """The step that merges: itself, or the one whose tensor it widens."""
+        given = self.inputs[0]
+        return given.given if isinstance(given, Padded | Repeated) else self
+
     @property
     def maker(self) -> Step:
         """The step whose tensor this is: itself, or the step of an earlier stage that it copies."""
         given = self.inputs[0]
         return given.maker if self.copies and isinstance(given, Step) else self
+
+
+def made_of(given: Given) -> tuple[Given, ...]:
+    """What a tensor is made of; nothing, where it is a source's own."""
+    match given:
+        case Step():
+            return (*given.inputs, *([] if given.base is None else [given.base]))
+        case Aligned():
+            return given.matrices
+        case Padded() | Repeated():
+            return (given.given,)
+        case Input():
+            return ()
+
+
+def _digest(*parts: object) -> Key:
+    """Of plain values and tuples of them, whose ``repr`` tells all of them apart."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).digest()

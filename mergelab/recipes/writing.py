@@ -53,6 +53,8 @@ def _tree(recipe: Recipe) -> Tree:
         tree["chat_template"] = recipe.chat_template
     if recipe.seed:
         tree["seed"] = recipe.seed
+    if recipe.widen:
+        tree["widen"] = True
     return tree
 
 

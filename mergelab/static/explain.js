@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 18fb94f37e502c3a */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 7731e94b382e28a9 */
 
 // src/lib/dom.js
 var SVG = "http://www.w3.org/2000/svg";

@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 18fb94f37e502c3a */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 7731e94b382e28a9 */
 
 // src/lib/blocks.js
 function layersOf(blocks) {
@@ -253,7 +253,8 @@ function answersView(draft, examples, id, signal) {
   const foot = h("tr");
   const table = h("table", { class: "ml-tokens" }, h("caption", { class: "ml-hidden" }, "Probability of the next token, %, of the merged model and of each source"), h("thead", {}, head), body, h("tfoot", {}, foot));
   const texts = h("div", { class: "ml-texts" });
-  const figures = h("div", { class: "ml-figures" }, table);
+  const recipe = h("p", { class: "ml-caption", title: "SHA-256 of the recipe's YAML, first 8 digits" });
+  const figures = h("div", { class: "ml-figures" }, table, recipe);
   const written = h("div", { class: "ml-figures" }, texts);
   const root = h(
     "section",
@@ -368,9 +369,11 @@ function answersView(draft, examples, id, signal) {
   function draw() {
     if (field.ownerDocument.activeElement !== field && field.value !== draft.dials.prompt) field.value = draft.dials.prompt;
     [...picks.children].forEach((pick, i) => pick.classList.toggle("ml-on", examples[i] === draft.dials.prompt));
-    say(hint, draft.state === "waiting" ? "Type a prompt to ask all of them." : "");
+    say(hint, draft.state === "waiting" ? "Type a prompt to ask all of them." : draft.answer?.warning ?? "");
     hint.hidden = !hint.textContent;
     drawTokens();
+    say(recipe, draft.answer ? `recipe ${draft.answer.recipe}` : "");
+    recipe.hidden = !draft.answer;
     drawTexts();
   }
   return { root, draw };

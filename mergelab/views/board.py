@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mergelab.models.preview import Merged, NextTokens
+from mergelab.models.answers import Answer
+from mergelab.models.preview import Merged
 from mergelab.recipes.recipe import Recipe
 
 
@@ -49,7 +50,7 @@ class Board:
     request: Request
     costs: Costs | None
     merged: Merged | None
-    next_tokens: NextTokens | None
+    next_tokens: Answer | None
     texts: tuple[str | None, ...]
     written: tuple[bool, ...]
 
@@ -80,14 +81,16 @@ class Board:
         request, merged, tokens = self.request, self.merged, self.next_tokens
         return {
             "prompt": request.prompt,
+            "recipe": request.recipe.fingerprint,
             "made": {
                 "blocks": [list(block) for block in request.blocks],
                 "coefficient": list(request.coefficient),
                 "method": request.method,
             },
-            "redone": merged.redone,
-            "steps": merged.steps,
+            "redone": merged.changes.redone,
+            "steps": merged.changes.steps,
             "seconds": merged.seconds,
+            "warning": merged.changes.warning,
             "layers": self.costs.layers,
             "parameters": self.costs.parameters,
             "bytes": self.costs.bytes,

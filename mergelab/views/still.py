@@ -121,6 +121,7 @@ def _answers(guests: Sequence[Guest], answer: Mapping[str, Any]) -> str:
         for name, text in zip(names, answer["texts"], strict=True)
     )
     return (
+        f"<p>recipe <code>{html.escape(answer['recipe'])}</code></p>"
         f"<table><thead><tr><th>next token</th>{head}</tr></thead><tbody>{rows}</tbody></table>"
         f"<table><thead><tr><th></th><th style='text-align:left'>writes</th></tr></thead><tbody>{texts}</tbody></table>"
     )

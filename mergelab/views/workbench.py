@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -44,7 +45,7 @@ DIALS = ("blocks", "coefficient", "method", "prompt")
 class Answerer(Protocol):
     """What the workbench asks: `mergelab.models.preview.Preview`, or a stand-in in a test.
 
-    It calls its listener on a thread of its own, and holds nothing then that ``ask`` needs.
+    It calls its listener on a thread of its own, with the lock held that it was given.
     """
 
     def ask(self, recipe: Recipe, prompt: str) -> int:
@@ -60,12 +61,14 @@ class Answerer(Protocol):
         """End the worker."""
 
 
-Maker: TypeAlias = Callable[[Mapping[str, Source], Callable[[Event], None], str], Answerer]
+Maker: TypeAlias = Callable[[Mapping[str, Source], Callable[[Event], None], str, threading.RLock], Answerer]
 T = TypeVar("T")
 
 
-def _preview(sources: Mapping[str, Source], listener: Callable[[Event], None], device: str) -> Answerer:
-    return Preview(sources, listener, device=device)
+def _preview(
+    sources: Mapping[str, Source], listener: Callable[[Event], None], device: str, lock: threading.RLock
+) -> Answerer:
+    return Preview(sources, listener, device=device, lock=lock)
 
 
 class Workbench(LabWidget):
@@ -82,8 +85,8 @@ class Workbench(LabWidget):
             taken. Without effect on layers of the base, and with passthrough, which blends nothing.
         method: how a slice is blended over the base, one of `METHODS`.
         prompt: what is asked of every model.
-        answer: what they said last, as plain JSON: next-token table, texts, what was redone and how long it took.
-            A probability is None for a source whose vocabulary does not have the token.
+        answer: what they said last, as plain JSON: fingerprint of the recipe, next-token table, texts, what was redone
+            and how long it took. A probability is None for a source whose vocabulary does not have the token.
         status: "loading", "writing" (the table is there, texts are coming), "done", "failed", "stopped", or
             "waiting" (for a prompt).
         error: what is wrong, in words, or empty.
@@ -112,7 +115,7 @@ class Workbench(LabWidget):
         *sources: Checkpoint | Source | str | os.PathLike[str],
         prompt: str | None = None,
         names: Sequence[str] | None = None,
-        device: str = "cpu",
+        device: str = "auto",
         preview: Maker = _preview,
     ) -> None:
         """Open ``sources`` (1 to 5; the first is the base) and ask the first question.
@@ -120,7 +123,7 @@ class Workbench(LabWidget):
         Args:
             prompt: the first prompt; by default one the sources can answer.
             names: what to call the sources; by default the names of their folders.
-            device: where the models run, as torch names it.
+            device: where the models run, as torch names it; "auto": on a GPU where there is one.
             preview: makes what answers; a test hands in its own.
 
         Raises:
@@ -129,9 +132,9 @@ class Workbench(LabWidget):
         self._guests = _guests(sources, names)
         self._checkpoints = {guest.checkpoint.source: guest.checkpoint for guest in self._guests}
         self._generation = 0  # its number
-        self._asking = threading.Lock()
         self._board: Board | None = None
         self._sent = 0.0
+        self._pauses = 0  # blocks of `paused` that are open
         super().__init__()
         prompts = _prompts(guest.checkpoint.source for guest in self._guests)
         with self.hold_sync():
@@ -143,7 +146,8 @@ class Workbench(LabWidget):
             self.coefficient = 1.0
             self.prompt = prompts[0] if prompt is None else prompt
         self.on_msg(self._told)
-        self._answerer = preview({guest.name: guest.checkpoint.source for guest in self._guests}, self._hear, device)
+        named = {guest.name: guest.checkpoint.source for guest in self._guests}
+        self._answerer = preview(named, self._hear, device, self._lock)
         self._ask()
 
     # -- the dials -----------------------------------------------------------------------------------------------
@@ -184,42 +188,39 @@ class Workbench(LabWidget):
 
     def _ask(self) -> None:
         """Ask for the dials as they are now, unless that is what was asked last. Returns at once."""
-        if self._answerer is None or self._closed:
-            return
-        blocks = tuple((source, start, end) for source, start, end in self.blocks)
-        turn = self._turn
-        if not self.prompt.strip():
-            self._drop(turn, "waiting", "")
-            return
-        try:
-            request = Request(self.recipe, self.prompt, turn, blocks, tuple(self.coefficient), self.method)
-        except MergelabError as error:
-            self._drop(turn, "failed", str(error))
-            return
-        with self._asking:  # the worker may answer before ask() returns
-            if request == self._request:
+        with self._lock:  # what is asked last is the newest state; and the worker may answer before ask() returns
+            if self._answerer is None or self._closed or self._pauses:
                 return
-            self._request = request
-            self._generation = self._answerer.ask(request.recipe, request.prompt)
+            if not self.prompt.strip():
+                self._drop(self._turn, "waiting", "")
+                return
+            blocks = tuple((source, start, end) for source, start, end in self.blocks)
+            try:
+                request = Request(self.recipe, self.prompt, self._turn, blocks, tuple(self.coefficient), self.method)
+            except MergelabError as error:
+                self._drop(self._turn, "failed", str(error))
+                return
+            if request != self._request:
+                self._request = request
+                self._generation = self._answerer.ask(request.recipe, request.prompt)
 
     def _drop(self, turn: int, status: str, error: str) -> None:
-        with self._asking:
-            self._request = None
+        self._request = None
         if self._answerer is not None:
             self._answerer.stop()
         self.write(status=status, error=error, _answered=turn)
 
     def _hear(self, event: Event) -> None:
         """One event of the preview, on its worker's thread."""
-        with self._asking:
+        with self._lock:
             request = self._request
             if request is None or event.generation != self._generation:
                 return
-        try:
-            self._take(request, event)
-        except Exception as error:  # noqa: BLE001 - whatever it is belongs on the screen as well as in the log
-            log.exception("showing an answer failed")
-            self.write(status="failed", error=f"Showing the answer failed: {error!r}", _answered=request.turn)
+            try:
+                self._take(request, event)
+            except Exception as error:  # noqa: BLE001 - whatever it is belongs on the screen as well as in the log
+                log.exception("showing an answer failed")
+                self.write(status="failed", error=f"Showing the answer failed: {error!r}", _answered=request.turn)
 
     def _take(self, request: Request, event: Event) -> None:
         board = self._board
@@ -230,7 +231,7 @@ class Workbench(LabWidget):
                 planned = plan(request.recipe, self._checkpoints)
                 costs = Costs(len(planned.layers), planned.parameters, planned.bytes)
                 self._board = replace(board, merged=event, costs=costs)
-            case Next(next_tokens=tokens):
+            case Next(answers=(tokens,)):
                 # Sent together with Merged: two small messages in a row wait for each other on the wire.
                 self._board = replace(board, next_tokens=tokens)
                 self._show("writing")
@@ -258,6 +259,25 @@ class Workbench(LabWidget):
 
     # -- for people ----------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Set several dials as one edit: nothing is asked inside the block, and at its end, however it ends, one
+        question about the dials as they are then. Blocks may be nested; the outermost asks.
+
+            with bench.paused():
+                bench.blocks = [[1, 0, 10]]
+                bench.coefficient = 0.7
+                bench.method = "ties"
+        """
+        with self._lock:
+            self._pauses += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._pauses -= 1
+                self._ask()
+
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the answer is whole; False when ``timeout`` seconds were not enough. Interrupt cancels it."""
         return self._answerer is None or self._answerer.wait(timeout)
@@ -265,9 +285,10 @@ class Workbench(LabWidget):
     def stop(self) -> None:
         """Stop what is being computed; what is on screen stays."""
         if self._answerer is not None and self.status not in ("done", "failed"):
-            request, board = self._request, self._board
-            self._request = None
-            self._answerer.stop()
+            with self._lock:
+                request, board = self._request, self._board
+                self._request = None
+                self._answerer.stop()
             if board is not None and board.request is request and board.next_tokens is not None:
                 self._board = board.finished()
                 self._show("done")

@@ -1,91 +1,332 @@
-"""What a turn of a dial costs, as ratios within one run: ``python tests/benchmarks/bench_live.py [--device cuda]``.
+"""What a turn of a dial costs: ``python tests/benchmarks/bench_live.py [--device cuda] [--quick]``.
 
-On the sample family, from a change of the recipe to the next-token figures. The yardstick is what one does without
-mergelab's live model: merge to a folder, load it with transformers, run the prompt.
+Random bfloat16 Llamas, two models and a base. From a change of the recipe to the next-token table, beside what one does
+without a live model (merge to a folder, load it, ask; by mergekit too where it is installed) and beside the time that
+copying the bytes takes which the arithmetic reads and writes. All in one run. Figures: RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
+import importlib.util
+import itertools
+import json
+import os
+import platform
+import sys
 import tempfile
 import time
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import __version__ as transformers_version
 from transformers.utils import logging
 
-from mergelab import sample
-from mergelab.models import assemble, merge
-from mergelab.recipes import Recipe, stack
-from mergelab.weights import open_checkpoint
+import mergelab as ml
+from mergelab.models.preview import Failed, Merged, Next
 
-PROMPT = "27+35="
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from tests.benchmarks import random_models
+from tests.benchmarks.figures import COLUMNS, Row, Turned, drawn, row, table
+
+METHODS = ("linear", "ties", "dare_ties")
+CURVES = ("linear", "ties")  # of which the cost over the number of layers is shown
+# Seconds to merge to a folder, and to load it and ask: mergekit 0.1.5 on another machine of 2 cores, with models of the
+# shape that is the default here. Used, and marked so, where mergekit is not installed.
+REFERENCE = {"linear": 1.2 + 1.5, "ties": 34 + 1.5, "dare_ties": 12 + 1.5, "passthrough": 0.2 + 1.5}
+REFERENCE_SHAPE = random_models.llama(24, 1024)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--repeats", type=int, default=15)
-    options = parser.parse_args()
-    logging.disable_progress_bar()
-    base, host, donor = (open_checkpoint(sample.path(name)) for name in ("base", "arithmetic", "pirate"))
-    turns = count()
+class Hand:
+    """Turns the dials of one live preview and times what comes back."""
 
-    def recipe(layers: range, start: int = 2) -> Recipe:
-        """A graft whose coefficient is new at ``layers`` each time it is asked for."""
-        share = 0.3 + (next(turns) % 1000) / 2000
-        curve = [share if layer in layers else 0.5 for layer in range(10)]
-        blocks = [(host, 0, start), (donor, start, 4), (host, 4, 10)]
-        return stack(blocks, base=base, method="linear", coefficient=curve)
+    def __init__(self, folder: Path, device: str, prompts: list[str]) -> None:
+        self._device, self._prompts = device, prompts
+        self._times: dict[type, float] = {}
+        self._moved = 0
+        self._failure = ""
+        sources = {name: folder / name for name in random_models.NAMES}
+        self._preview = ml.Preview(sources, self._hear, device=device, max_new_tokens=1)
 
-    live = assemble(recipe(range(10)), device=options.device)
-    ids = live.tokenizer(PROMPT, return_tensors="pt")["input_ids"].to(options.device)
+    def _hear(self, event: object) -> None:
+        if isinstance(event, Merged):
+            settle(self._device)
+            self._moved = event.changes.bytes_read + event.changes.bytes_written
+        if isinstance(event, Failed):
+            self._failure = event.message
+        self._times[type(event)] = time.perf_counter()
 
-    def ask(model: torch.nn.Module) -> list[float]:
-        with torch.inference_mode():
-            return model(ids).logits[0, -1].softmax(-1).tolist()
+    def ask(self, recipe: ml.Recipe) -> Turned:
+        """Ask, and wait until everything is said."""
+        started = time.perf_counter()
+        self._preview.ask(recipe, self._prompts)
+        self._preview.wait()
+        if self._failure:
+            raise SystemExit(self._failure)
+        return Turned(self._times[Merged] - started, self._times[Next] - started, self._moved)
 
-    def turn(changed: Recipe) -> None:
-        live.turn(changed)
-        ask(live.model)
+    def close(self) -> None:
+        self._preview.close()
 
-    def without() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = merge(recipe(range(10)), Path(folder) / "out", device=options.device)
-            ask(AutoModelForCausalLM.from_pretrained(path).to(options.device))
 
-    def afresh() -> None:
-        with assemble(recipe(range(10)), device=options.device) as fresh:
-            ask(fresh.model)
+class Dials:
+    """A weight of model ``a`` for each layer, and one density; no value comes twice."""
 
-    rows: list[tuple[str, Callable[[], object]]] = [
-        ("merge to a folder, load, ask", without),
-        ("assemble afresh, ask", afresh),
-        ("turn all layers, ask", lambda: turn(recipe(range(10)))),
-        ("turn one layer, ask", lambda: turn(recipe(range(7, 8)))),
-        ("move a border, ask", lambda: turn(recipe(range(0), start=1 + next(turns) % 3))),
-        ("ask only", lambda: ask(live.model)),
-    ]
-    print(f"sample family, {options.device}, {torch.get_num_threads()} thread(s), torch {torch.__version__}\n")
-    print(f"{'':32}{'median ms':>11}{'times faster':>14}")
-    yardstick = 0.0
-    for name, run in rows:
-        run()
-        times = []
-        for _ in range(options.repeats):
-            start = time.perf_counter()
-            run()
-            times.append(1000 * (time.perf_counter() - start))
-        taken = statistics.median(times)
-        yardstick = yardstick or taken
-        print(f"{name:32}{taken:11.1f}{yardstick / taken:14.1f}")
-    print(
-        f"\nA turn of all layers reads {3 * base.bytes / 1e6:.1f} MB; the forward pass of one prompt bounds the rest."
+    def __init__(self, method: str, folder: Path, layers: int) -> None:
+        self._method, self._folder = method, folder
+        self._weights, self._rest, self._density = [0.5] * layers, 0.5, 0.5
+        self._count = itertools.count(1)
+
+    def recipe(self) -> ml.Recipe:
+        weights = "".join(f"{{filter: layers.{at}., value: {value}}}, " for at, value in enumerate(self._weights))
+        base, sparse = (f"base_model: {self._folder / 'base'}\n", f", density: {self._density}")
+        if self._method == "linear":
+            base = sparse = ""
+        return ml.Recipe.load(
+            f"merge_method: {self._method}\n{base}models:\n"
+            f"  - model: {self._folder / 'a'}\n"
+            f"    parameters: {{weight: [{weights}{{value: {self._rest}}}]{sparse}}}\n"
+            f"  - model: {self._folder / 'b'}\n"
+            f"    parameters: {{weight: 0.4{sparse}}}\n"
+            "dtype: bfloat16\n"
+        )
+
+    def weigh(self, layers: Sequence[int]) -> ml.Recipe:
+        """Another weight in these layers; where they are all, in embeddings, norm and head too."""
+        weight = self._new(0.5)
+        for layer in layers:
+            self._weights[layer] = weight
+        if len(layers) == len(self._weights):
+            self._rest = weight
+        return self.recipe()
+
+    def trim(self) -> ml.Recipe:
+        """Another density everywhere."""
+        self._density = self._new(0.4)
+        return self.recipe()
+
+    def _new(self, near: float) -> float:
+        return round(near + next(self._count) * 1e-4, 6)
+
+
+def dials(method: str, folder: Path, options: argparse.Namespace) -> tuple[list[Row], list[Row], list[Row]]:
+    """Rows of one method; then one layer's dial, layer by layer; then dials over 1, 2, 4 ... and all layers."""
+    turning, layers = Dials(method, folder, options.layers), range(options.layers)
+    hand = Hand(folder, options.device, options.prompts)
+
+    def timed(what: str, recipes: Iterable[ml.Recipe]) -> Row:
+        return row(method, what, [hand.ask(recipe) for recipe in recipes])
+
+    try:
+        before = turning.recipe()
+        hand.ask(before)
+        hand.ask(turning.weigh(layers))
+        rows = [timed("undo all layers", [before])]
+        places = [timed(f"layer {layer}", [turning.weigh([layer])]) for layer in layers]
+        rows.insert(0, row(method, "weight, one layer", [Turned(one.turn, one.table, one.moved) for one in places]))
+        rows.insert(1, timed("weight, all layers", (turning.weigh(layers) for _ in range(options.repeats))))
+        if method != "linear":
+            rows.insert(2, timed("density, first time", [turning.trim()]))
+            rows.insert(3, timed("density, then", (turning.trim() for _ in range(options.repeats))))
+        curve = []
+        if method in CURVES:
+            counts = [2**power for power in range(len(layers)) if 2**power < len(layers)] + [len(layers)]
+            curve = [
+                timed(str(count), (turning.weigh(layers[-count:]) for _ in range(options.repeats))) for count in counts
+            ]
+    finally:
+        hand.close()
+    return rows, places, curve
+
+
+def stacks(folder: Path, options: argparse.Namespace) -> list[Row]:
+    """Rows of changes that move layers: time to a new model, with nothing asked."""
+    a, b = (ml.open(folder / name) for name in ("a", "b"))
+    depth = options.layers
+    third = depth // 3
+    swapped = [(a, 0, third), (a, 2 * third, depth), (a, third, 2 * third)]
+    changes: dict[str, list[ml.Recipe]] = {
+        "graft": [ml.graft(a, b, (third, third + run)) for run in range(2, third + 1)],
+        "repeat": [ml.repeat(a, (first, first + 1)) for first in range(1, third + 1)],
+        "reorder": [ml.stack(swapped, base=a), ml.stack([*swapped[:1], (a, third, depth)], base=a)],
+    }
+    rows = []
+    with ml.assemble(ml.graft(a, b, (third, third + 1)), device=options.device) as live:
+
+        def turned(recipe: ml.Recipe) -> Turned:
+            settle(options.device)
+            started = time.perf_counter()
+            change = live.turn(recipe)
+            settle(options.device)
+            taken = time.perf_counter() - started
+            return Turned(taken, taken, change.bytes_read + change.bytes_written)
+
+        for what, recipes in changes.items():
+            rows.append(row("passthrough", what, [turned(recipe) for recipe in recipes]))
+        rows.append(row("passthrough", "undo", [turned(changes["graft"][0])]))
+    return rows
+
+
+def through_a_folder(recipe: ml.Recipe, folder: Path, options: argparse.Namespace) -> float:
+    """Seconds to merge with mergelab to a folder, load it and ask."""
+
+    def merge(place: Path) -> None:
+        ml.merge(recipe, place, device=options.device)
+
+    return _through(merge, folder, options)
+
+
+def by_mergekit(recipe: ml.Recipe, folder: Path, options: argparse.Namespace) -> float | None:
+    """The same by mergekit in this process, as its documentation shows it; None where it is not installed."""
+    if importlib.util.find_spec("mergekit") is None:
+        return None
+    import yaml
+    from mergekit.config import MergeConfiguration
+    from mergekit.merge import MergeOptions, run_merge
+
+    configuration = MergeConfiguration.model_validate(yaml.safe_load(recipe.to_mergekit()))
+
+    def merge(place: Path) -> None:
+        run_merge(configuration, out_path=str(place), options=MergeOptions(cuda=options.device == "cuda"))
+
+    return _through(merge, folder, options)
+
+
+def _through(merge: Callable[[Path], None], folder: Path, options: argparse.Namespace) -> float:
+    ids = AutoTokenizer.from_pretrained(folder / "base")(options.prompts, return_tensors="pt")["input_ids"]
+    with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
+        started = time.perf_counter()
+        merge(Path(scratch) / "merged")
+        model = AutoModelForCausalLM.from_pretrained(Path(scratch) / "merged").to(options.device)
+        model(ids.to(options.device)).logits[:, -1].float().softmax(-1).cpu()
+        return time.perf_counter() - started
+
+
+def bandwidth(device: str, size: int) -> float:
+    """Bytes per second that copying ``size`` bytes within the device moves: read and written; the best of 5."""
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.ones_like(source)
+    taken = []
+    for _ in range(5):
+        settle(device)
+        started = time.perf_counter()
+        target.copy_(source)
+        settle(device)
+        taken.append(time.perf_counter() - started)
+    return 2 * size / min(taken)
+
+
+def settle(device: str) -> None:
+    """Wait for the device."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def models(options: argparse.Namespace) -> Iterator[Path]:
+    """The folder with the random models; made here unless it was kept by a run before."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "models" if options.keep is None else options.keep
+        if not folder.exists():
+            random_models.write(folder, options.shape, device=options.device)
+        yield folder
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--layers", type=int, default=24)
+    parser.add_argument("--width", type=int, default=1024, help="a multiple of 64")
+    parser.add_argument(
+        "--shape", choices=("8b",), help="Llama-3-8B's, with 8 prompts of 64 tokens; no folder, no mergekit"
     )
+    parser.add_argument("--threads", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--repeats", type=int, default=3, help="of a dial over many layers")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
+    parser.add_argument("--quick", action="store_true", help="6 layers of width 64: does it run?")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models there, or use those kept there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
+    options = parser.parse_args(given)
+    if options.quick:
+        options.layers, options.width, options.repeats = 6, 64, 1
+    options.shape = random_models.LLAMA_8B if options.shape else random_models.llama(options.layers, options.width)
+    options.layers = options.shape.layers
+    large = options.shape == random_models.LLAMA_8B
+    options.prompts = random_models.prompts(8, 64) if large else random_models.prompts(1, 16)
+    return options
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    options = arguments(given)
+    logging.disable_progress_bar()
+    with threads(options.threads), models(options) as folder:
+        machine = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
+        copied = bandwidth(options.device, 32_000_000 if options.quick else 1_000_000_000)
+        parameters = ml.open(folder / "a").parameters
+        print(
+            f"{options.shape}: {parameters / 1e6:.1f} M parameters, two models and a base;"
+            f" {len(options.prompts)} prompt(s) of {len(options.prompts[0].split())} tokens\n"
+            f"{options.device} ({machine}), {options.threads} thread(s), Python {platform.python_version()},"
+            f" torch {torch.__version__}, transformers {transformers_version}, mergelab {ml.__version__}\n"
+            f"copying moves {copied / 1e9:.1f} GB/s, read and written",
+            flush=True,
+        )
+        recipes = {method: Dials(method, folder, options.layers).recipe() for method in options.methods}
+        recipes["passthrough"] = ml.graft(folder / "a", folder / "b", (1, 2))
+        if options.shape == random_models.LLAMA_8B:
+            recipes.clear()  # no merge to a folder: these models fill the disk
+        slow = {method: through_a_folder(recipe, folder, options) for method, recipe in recipes.items()}
+        kits = {method: by_mergekit(recipe, folder, options) for method, recipe in recipes.items()}
+        measured = {method: seconds for method, seconds in kits.items() if seconds is not None}
+        if measured:
+            print("mergekit: measured in this run")
+        elif options.shape == REFERENCE_SHAPE and options.device == "cpu":
+            measured = REFERENCE
+            print(f"mergekit: not installed; reference seconds of ANOTHER MACHINE: {REFERENCE}")
+        else:
+            print("mergekit: not installed")
+        rows, curves, places = [], {}, {}
+        for method in options.methods:
+            found, places[method], curves[method] = dials(method, folder, options)
+            rows += found
+        rows += stacks(folder, options)
+    print(f"\n{table(rows, copied, slow, measured)}\n\n{COLUMNS}")
+    for method, curve in curves.items():
+        if curve:
+            print(f"\n{method}: cost grows with the layers that change, counted from the top\n")
+            print(drawn(curve, "layers"))
+    first = options.methods[0]
+    print(f"\n{first}: one layer's dial; hidden states below it are reused\n")
+    print(drawn(places[first], "where"))
+    if options.json:
+        record = {
+            "device": f"{options.device} ({machine})",
+            "threads": options.threads,
+            "torch": torch.__version__,
+            "shape": asdict(options.shape),
+            "copy_bytes_per_second": copied,
+            "folder_seconds": slow,
+            "mergekit_seconds": {name: seconds for name, seconds in kits.items() if seconds is not None},
+            "rows": [asdict(one) for one in rows],
+            "curves": {name: [asdict(one) for one in curve] for name, curve in curves.items()},
+            "places": {name: [asdict(one) for one in held] for name, held in places.items()},
+        }
+        options.json.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":

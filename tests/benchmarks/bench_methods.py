@@ -1,7 +1,8 @@
 """What the methods cost: ``python tests/benchmarks/bench_methods.py [--n 10000000] [--threads 1]``.
 
 Methods: bytes that must move (every input read once, the result written once) by the time it takes, beside the copying
-of as many bytes. Selection: a mask of the k largest magnitudes, k = n / 5, beside the same by ``torch.topk``, whose
+of as many bytes; "again" with what was found out about the same task vectors before, as when a weight is turned.
+Selection: a mask of the k largest magnitudes, k = n / 5, beside the same by ``torch.topk``, whose
 ties fall as they may.
 """
 
@@ -9,13 +10,14 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor
 
 from mergelab import methods
 from mergelab.methods import Method, select
+from mergelab.methods.vectors import Found
 
 ROW = 1024  # elements: the length of a row of the matrices that are merged
 PATIENCE = 2.0  # seconds: what takes longer is timed once
@@ -41,12 +43,14 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=10_000_000, help="elements of each tensor")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"))
     parser.add_argument("--only", default="", help="methods whose names contain this")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     rows = max(1, options.n // ROW)
-    print(f"{rows:,} x {ROW:,} float32 values, {options.threads} thread(s), torch {torch.__version__}\n")
-    tensors = torch.randn(4, rows, ROW, generator=torch.Generator().manual_seed(0))
+    print(f"{rows:,} x {ROW:,} {options.dtype} values, {options.threads} thread(s), torch {torch.__version__}\n")
+    draws = torch.Generator().manual_seed(0)
+    tensors = torch.randn(4, rows, ROW, generator=draws).to(getattr(torch, options.dtype))
     show_methods(tensors, options.only, options.repeats)
     if not options.only:
         show_selection(options.repeats)
@@ -78,15 +82,21 @@ def show_method(
     *models, base = tensors
     given = models[: method.inputs[1] or len(models)]
     of = base if method.base == "required" else None
-    spent = seconds(lambda: methods.apply(method, given, of, numbers, dtype=torch.float32), repeats)
-    speed = (len(given) + (of is not None) + 1) * base.nbytes / spent
-    print(f"{label:40}{len(given):7}{spent:10.4f}{speed / 1e9:8.2f}{speed / bandwidth:12.1%}", flush=True)
+    found: dict[tuple[int, Hashable], object] = {}
+    out = torch.empty_like(base)
+    runs = [(label, None)] + ([(f"{label}, again", found)] if "density" in numbers else [])
+    for said, known in runs:
+
+        def run(known: Found | None = known) -> None:
+            methods.apply(method, given, of, numbers, dtype=base.dtype, found=known, out=out)
+
+        spent = seconds(run, repeats)
+        speed = (len(given) + (of is not None) + 1) * base.nbytes / spent
+        print(f"{said:40}{len(given):7}{spent:10.4f}{speed / 1e9:8.2f}{speed / bandwidth:12.1%}", flush=True)
 
 
 def show_selection(repeats: int) -> None:
-    print(
-        f"\n{'the largest fifth, microseconds':40}{'n':>12}{'topk':>11}{'ours':>11}{'counted':>11}{'topk / ours':>13}"
-    )
+    print(f"\n{'the largest fifth, microseconds':40}{'n':>12}{'topk':>11}{'ours':>11}{'topk / ours':>13}")
     generator = torch.Generator().manual_seed(0)
     for size in (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000):
         values = torch.randn(size, generator=generator)
@@ -97,11 +107,10 @@ def show_selection(repeats: int) -> None:
 
 
 def show_mask(kind: str, values: Tensor, repeats: int) -> None:
-    k, counts = len(values) // 5, select.magnitude_counts(values)
+    k = len(values) // 5
     torchs = seconds(lambda: top_mask(values, k), repeats)
     ours = seconds(lambda: select.largest(values, k), repeats)
-    counted = seconds(lambda: select.largest(values, k, counts), repeats)
-    columns = f"{1e6 * torchs:11.0f}{1e6 * ours:11.0f}{1e6 * counted:11.0f}{torchs / ours:13.1f}"
+    columns = f"{1e6 * torchs:11.0f}{1e6 * ours:11.0f}{torchs / ours:13.1f}"
     print(f"{kind:40}{len(values):12,}{columns}", flush=True)
 
 

@@ -103,6 +103,50 @@ def test_a_point_of_the_curve_under_the_pointer(stage: Stage) -> None:
     assert widget.answer["made"]["coefficient"] == widget.coefficient
 
 
+def test_every_answer_names_its_recipe(stage: Stage) -> None:
+    widget = stage.make()
+    exact(stage)
+    line = stage.root.get_by_title("SHA-256 of the recipe's YAML, first 8 digits")
+    first = widget.recipe.fingerprint
+    expect(line).to_have_text(f"recipe {first}")
+    border = stage.root.locator(".ml-border").first
+    drag(stage.page, middle(border), (point(stage, 4, 0)[0], middle(border)[1]))
+    exact(stage)
+    assert widget.recipe.fingerprint != first
+    expect(line).to_have_text(f"recipe {widget.recipe.fingerprint}")
+    drag(stage.page, middle(border), (point(stage, 2, 0)[0], middle(border)[1]))
+    exact(stage)
+    assert widget.blocks == GRAFT
+    expect(line).to_have_text(f"recipe {first}")
+
+
+def test_edits_of_a_paused_cell_are_drawn_at_once_and_asked_once(stage: Stage) -> None:
+    made: list[StandIn] = []
+
+    def make(*given: Any) -> StandIn:
+        made.append(StandIn(*given))
+        return made[0]
+
+    widget = stage.make(preview=make)
+    (preview,) = made
+    preview.answer()
+    exact(stage)
+    asked = len(preview.asked)
+    with widget.paused():
+        widget.blocks = [[1, 0, 5], [2, 5, 10]]
+        for step in range(10):
+            widget.coefficient = step / 10
+        expect(stage.root.locator(".ml-border")).to_have_count(1)
+        expect(stage.root.locator(".ml-value")).to_have_text("0.90")
+        widget.method = "slerp"
+        assert len(preview.asked) == asked
+    assert preview.asked[asked:] == [(widget.recipe, widget.prompt)]
+    preview.answer(token=" dog")
+    expect(stage.root.locator(".ml-token").first).to_contain_text("dog")
+    line = stage.root.get_by_title("SHA-256 of the recipe's YAML, first 8 digits")
+    expect(line).to_have_text(f"recipe {widget.recipe.fingerprint}")
+
+
 def test_a_slice_border_under_the_pointer(stage: Stage) -> None:
     widget = stage.make()
     exact(stage)
@@ -193,6 +237,24 @@ def test_everything_from_the_keyboard(stage: Stage) -> None:
     assert widget.method == "slerp"
 
 
+def test_the_stop_button_stops_and_the_next_edit_asks_again(stage: Stage) -> None:
+    made: list[StandIn] = []
+
+    def make(*given: Any) -> StandIn:
+        made.append(StandIn(*given))
+        return made[0]
+
+    widget = stage.make(preview=make)
+    (preview,) = made
+    stage.root.get_by_role("button", name="Stop").click()
+    expect(stage.root).to_have_attribute("data-state", "stopped")
+    assert (preview.stops, widget.status) == (1, "stopped")
+    widget.coefficient = 0.5
+    preview.answer()
+    exact(stage)
+    expect(stage.root.get_by_role("button", name="Stop")).to_be_disabled()
+
+
 def test_another_prompt_and_the_examples(stage: Stage) -> None:
     widget = stage.make()
     exact(stage)
@@ -213,6 +275,9 @@ def test_another_prompt_and_the_examples(stage: Stage) -> None:
 def test_a_layer_that_does_not_fit_is_refused_in_words(stage: Stage) -> None:
     widget = stage.make("base", "reverse", "stranger")
     alert = stage.root.get_by_role("alert")
+    exact(stage)
+    expect(alert).to_be_hidden()  # whole, it runs with settings of its own
+    widget.coefficient = 0.5
     expect(alert).to_contain_text("128")
     expect(stage.root).to_have_attribute("data-state", "failed")
     stage.root.locator(".ml-giver").first.click()

@@ -114,3 +114,12 @@ def test_weights_that_are_all_zero_give_the_base(name: str) -> None:
     assert torch.equal(methods.apply(methods.get(name), MODELS, BASE, numbers, dtype=torch.float32), BASE)
     with pytest.raises(MethodError, match="the weights sum to zero"):
         methods.apply(methods.get(name), MODELS, BASE, {"weight": [0.5, -0.5], "normalize": True}, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("weight", [[1e-50, 0.0], [0.0, 0.0], [1e-50, 2.0], [0.0, 2.0]])
+def test_weights_that_are_nothing_in_float32_divide_nothing(weight: list[float]) -> None:
+    """The elected mean is that of the others, and no model's where there is none."""
+    first, second, base = torch.tensor([4.0, 0.0]), torch.tensor([2.0, 2.0]), torch.tensor([1.0, 1.0])
+    numbers = {"weight": weight}
+    merged = methods.apply(methods.get("ties"), [first, second], base, numbers, dtype=torch.float32)
+    assert torch.equal(merged, second if weight[1] else base)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mergelab import methods
 from mergelab.errors import MethodError
+from mergelab.methods import pieces, select, sparsify, sums
 from mergelab.methods.registry import Method, describe
 from mergelab.methods.tensors import Array, Arrays
 
@@ -216,3 +217,119 @@ def test_a_result_in_float64_is_computed_in_float64(name: str) -> None:
     numbers = {"weight": [1 / 3, 2 / 3]}
     result = methods.apply(found, models, None if found.base == "none" else base, numbers, dtype=torch.float64)
     assert result.tolist() == pytest.approx([3.0, 4 / 3], rel=1e-15)
+
+
+# What is kept, piece by piece, and broken off ---------------------------------------------------------------
+
+TRIMMED = {"ties", "breadcrumbs", "breadcrumbs_ties"}
+DRAWN = {"dare_linear", "dare_ties", "della", "della_linear"}
+SETTINGS = {
+    "weight": [0.3, 0.9, 0.4],
+    "density": [0.3, 0.6, 1.0],
+    "gamma": 0.05,
+    "epsilon": 0.1,
+    "t": 0.01,
+    "scale": 0.7,
+}
+
+
+def merge(name: str, found: dict[object, object] | None = None, **changes: object) -> Tensor:
+    """Of three tensors and a base in bfloat16, 40 003 elements each, with many ties."""
+    generator = torch.Generator().manual_seed(1)
+    base = torch.randn(13, 3001, generator=generator).bfloat16()
+    models = [(base + 0.02 * torch.randn(13, 3001, generator=generator)).bfloat16() for _ in range(3)]
+    method = methods.get(name)
+    options = {key: changes.pop(key) for key in ("out", "stop") if key in changes}
+    numbers = {**SETTINGS, "rescale": True, **changes}
+    models = models[: method.inputs[1] or 3]
+    numbers = {
+        key: value[: len(models)] if isinstance(value, list) else value
+        for key, value in numbers.items()
+        if key in method.parameters
+    }
+    start = base if method.base == "required" else None
+    return methods.apply(method, models, start, numbers, dtype=torch.bfloat16, name="w", found=found, **options)
+
+
+@pytest.mark.parametrize("name", sorted(TRIMMED | DRAWN))
+def test_what_is_found_out_is_kept_and_changes_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dial of weight looks for nothing and draws nothing; one of a density for what is new."""
+    found: dict[object, object] = {}
+    turns: list[dict[str, object]] = [
+        {},
+        {"weight": 0.7},
+        {"density": [0.5, 0.6, 0.2]},
+        {"density": 0.3, "lambda": 2.0},
+    ]
+    for changes in turns:
+        assert torch.equal(merge(name, found, **changes), merge(name, **changes))
+    monkeypatch.setattr(select, "thresholds", lambda *_: pytest.fail("selected again"))
+    monkeypatch.setattr(sparsify, "_packed", lambda _: pytest.fail("drawn again"))
+    monkeypatch.setattr(sums, "absolute", lambda _: pytest.fail("added up again"))
+    for changes in turns:
+        merge(name, found, **changes | {"weight": [0.1, 0.2, 0.3]})
+
+
+def test_a_density_is_looked_for_where_it_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[object, object] = {}
+    merge("ties", found)
+    asked = []
+    thresholds = select.thresholds
+    monkeypatch.setattr(select, "thresholds", lambda *given: asked.append(given[1]) or thresholds(*given))
+    merge("ties", found, density=[0.3, 0.5, 1.0])
+    assert asked == [[(1, int(0.5 * 13 * 3001))]]
+
+
+@pytest.mark.parametrize("rescale_by", ["norm", "probability"])
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_findings_of_other_numbers_are_others(name: str, rescale_by: str) -> None:
+    """One store for all numbers, seeds and methods on the same tensors."""
+    found: dict[object, object] = {}
+    for changes in ({}, {"epsilon": 0.2}, {"density": 0.5}, {"rescale": False}):
+        for other in ("ties", name, "breadcrumbs"):
+            given = {**changes, "rescale_by": rescale_by}
+            assert torch.equal(merge(other, found, **given), merge(other, **given))
+
+
+@pytest.mark.parametrize("name", methods.names())
+def test_pieces_threads_and_storage_do_not_matter(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = torch.get_num_threads()
+    wanted = merge(name)
+    try:
+        for length, many in ((1 << 14, 1), (1 << 14, 2), (1 << 20, 2)):
+            monkeypatch.setattr(pieces, "SHARE", length)
+            torch.set_num_threads(many)
+            out = torch.full_like(wanted, torch.nan)
+            assert merge(name, out=out) is out
+            assert torch.equal(out, wanted)
+    finally:
+        torch.set_num_threads(threads)
+
+
+class StoppedError(Exception):
+    """Somebody wants something else."""
+
+
+@pytest.mark.parametrize("name", ["linear", "task_arithmetic", "ties", "dare_ties"])
+def test_it_can_be_broken_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between any two pieces; afterwards all goes on, with what was found out till then."""
+    monkeypatch.setattr(pieces, "SHARE", 1 << 14)
+    calls = 0
+
+    def count() -> None:
+        nonlocal calls
+        calls += 1
+
+    def stop() -> None:
+        count()
+        if calls == last:
+            raise StoppedError
+
+    wanted = merge(name, stop=count)
+    assert calls >= 3
+    for last in range(1, calls + 1):
+        calls, found = 0, {}
+        with pytest.raises(StoppedError):
+            merge(name, found, stop=stop)
+        assert calls == last
+        assert torch.equal(merge(name, found), wanted)

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from mergelab.errors import MethodError
-from mergelab.methods import select
+from mergelab.methods import pieces, select
+from mergelab.methods.pieces import Pieces
+from mergelab.methods.vectors import TaskVectors
 from tests.methods.rows import delta as reference
 
 AWKWARD32 = [0x00000000, 0x80000000, 0x00000001, 0x80000001, 0x007FFFFF, 0x00800000, 0x3F800000, 0xBF800000]
@@ -49,32 +51,64 @@ tensors = st.one_of(
 
 
 @contextmanager
-def counted() -> Iterator[None]:
-    """However few the elements, they are counted."""
+def estimated(low: float, high: float) -> Iterator[None]:
+    """However few the elements, pieces are short, and the magnitude is looked for between these first."""
+
+    def bounds(vectors: TaskVectors, wanted: list[tuple[int, int]]) -> list[select._Bounds]:
+        two = sorted(select._magnitudes(torch.tensor([low, high], dtype=vectors.dtype)).tolist())
+        return [select._Bounds(*two) for _ in wanted]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(select, "FEW", 0)
+        patch.setattr(select, "_estimates", bounds)
+        patch.setattr(pieces, "SHARE", 8)
         yield
 
 
 @given(tensors, st.data())
 def test_exactly_the_k_largest_are_chosen(values: Tensor, data: st.DataObject) -> None:
+    """Whatever a sample says: estimates that miss, on either side, are found out."""
     k = data.draw(st.integers(0, values.numel()))
     wanted = sorted(reference.largest(values.double().tolist(), k))
     mask = select.largest(values, k)
     assert mask.nonzero().flatten().tolist() == wanted
-    with counted():
+    guess = st.sampled_from([0.0, math.inf, *values.double().abs().tolist()])
+    with estimated(data.draw(guess), data.draw(guess)):
         assert torch.equal(mask, select.largest(values, k))
-        assert torch.equal(mask, select.largest(values, k, select.magnitude_counts(values)))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=300), st.floats(0, 1))
+def test_a_sample_bounds_the_rank(drawn: list[float], share: float) -> None:
+    """Of the sample's own magnitudes those at the rank lie between the bounds; and all do that a sample cannot see."""
+    ordered = np.sort(select._magnitudes(torch.tensor(drawn)))
+    low, high = select._around(ordered, share, 2**31 - 1)
+    at = min(int((1 - share) * len(ordered)), len(ordered) - 1)
+    assert 0 <= low <= ordered[at] <= high <= 2**31 - 1
+    assert select._around(ordered[:0], share, 7) == (0, 7)
 
 
 @given(tensors, st.data())
-def test_ranks_are_those_of_sorting(values: Tensor, data: st.DataObject) -> None:
-    start, stop = sorted(data.draw(st.tuples(*[st.integers(0, values.numel())] * 2)))
-    wanted = sorted(reference.largest(values.double().tolist(), stop)[start:])
-    assert select.ranked(values, start, stop).nonzero().flatten().tolist() == wanted
-    with counted():
-        mask = select.ranked(values, start, stop, select.magnitude_counts(values))
-    assert mask.nonzero().flatten().tolist() == wanted
+def test_other_devices_choose_digit_by_digit(values: Tensor, data: st.DataObject) -> None:
+    k = data.draw(st.integers(1, values.numel()))
+    wide = values if values.dtype == torch.float64 else values.float()
+    found = select._by_digits(wide, k)
+    order = reference.largest(wide.double().tolist(), len(wide))[:k]
+    last = order[-1]
+    assert found.magnitude == abs(wide[last].item()) or (math.isnan(found.magnitude) and wide[last].isnan())
+    assert found.until == last + 1
+
+
+@given(tensors, st.data())
+def test_a_threshold_keeps_what_is_chosen(values: Tensor, data: st.DataObject) -> None:
+    """Piece by piece. What is not finite and not kept becomes NaN."""
+    values = values if values.dtype == torch.float64 else values.float()
+    k = data.draw(st.integers(1, values.numel()))
+    threshold = select.thresholds(TaskVectors.held([values], Pieces(values.device)), [(0, k)])[0]
+    wanted = values * select.largest(values, k)
+    kept = values.clone()
+    cut = data.draw(st.integers(0, len(values)))
+    threshold.keep(kept[:cut], 0)
+    threshold.keep(kept[cut:], cut)
+    assert torch.equal(kept.nan_to_num(nan=0.5), wanted.nan_to_num(nan=0.5))
 
 
 @given(tensors, st.data())
@@ -119,14 +153,6 @@ def test_many_tensors_are_streamed_twice() -> None:
         select.kth_of_many(stream, size + 1)
 
 
-@given(tensors)
-def test_counts_add_up(values: Tensor) -> None:
-    counts = select.magnitude_counts(values)
-    assert counts.sizes.sum() == values.numel()
-    assert counts.digits.diff().gt(0).all()
-    assert counts.bytes == 6 * len(counts.digits) <= 6 * values.numel()
-
-
 @pytest.mark.parametrize("kind", ["normal", "few distinct", "constant", "zeros", "float64"])
 @pytest.mark.parametrize("share", [0.0, 1e-6, 0.2, 0.5, 0.999, 1.0])
 def test_long_tensors_over_many_blocks(kind: str, share: float) -> None:
@@ -141,9 +167,23 @@ def test_long_tensors_over_many_blocks(kind: str, share: float) -> None:
     wanted = torch.zeros(values.numel(), dtype=torch.bool)
     wanted[values.abs().flatten().sort(descending=True, stable=True).indices[:k]] = True
     assert torch.equal(select.largest(values, k), wanted.view(values.shape))
-    with counted():
-        assert torch.equal(select.largest(values, k), wanted.view(values.shape))
-        assert torch.equal(select.largest(values, k, select.magnitude_counts(values)), wanted.view(values.shape))
+
+
+def test_few_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of many elements one pass is enough, and some per cent of them are sorted out."""
+    values = torch.randn(1_000_000, generator=torch.Generator().manual_seed(3))
+    passes = []
+    count = select._counted
+
+    def counted(*asked: object) -> object:
+        passes.append(count(*asked))
+        return passes[-1]
+
+    monkeypatch.setattr(select, "_counted", counted)
+    for k in (1, 1000, 200_000, 500_000, 999_999):
+        select.kth_magnitude(values, k)
+    assert len(passes) == 5
+    assert all(sum(len(piece.between) for piece in parts) < 80_000 for (parts,) in passes)
 
 
 def test_strided_and_scalar_tensors() -> None:

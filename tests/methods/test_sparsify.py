@@ -192,31 +192,6 @@ def test_breadcrumbs_keep_exactly_so_many(steps: list[int], density: float, gamm
     assert left.nonzero().flatten().tolist() == sorted(descending[first : first + count])
 
 
-@pytest.mark.parametrize("name", ["ties", "breadcrumbs", "breadcrumbs_ties"])
-def test_counts_are_kept_and_change_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where there is something to count: not of few elements, nor where all are kept or none."""
-    monkeypatch.setattr(select, "FEW", 1 << 17)
-    generator = torch.Generator().manual_seed(6)
-    *models, base = torch.randn(5, 130, 1300, generator=generator).bfloat16()
-    method = methods.get(name)
-
-    def merge(density: list[float], counts: dict[int, select.Counts] | None, size: int = 130) -> Tensor:
-        parts = [model[:size] for model in models]
-        numbers = {"weight": 0.4, "density": density}
-        return methods.apply(method, parts, base[:size], numbers, dtype=torch.float32, counts=counts)
-
-    counts: dict[int, select.Counts] = {}
-    wanted = [merge(density, None) for density in ([0.3, 0.0, 1.0, 0.8], [0.7, 0.0, 1.0, 0.02])]
-    assert torch.equal(merge([0.3, 0.0, 1.0, 0.8], counts), wanted[0])
-    assert counts.keys() == {0, 3}
-    assert all(one.bytes < 60_000 for one in counts.values())
-    few: dict[int, select.Counts] = {}
-    merge([0.3, 0.0, 1.0, 0.8], few, size=9)
-    assert not few
-    monkeypatch.setattr(select, "magnitude_counts", lambda _: pytest.fail("counted again"))
-    assert torch.equal(merge([0.7, 0.0, 1.0, 0.02], counts), wanted[1])
-
-
 def test_a_whole_model_is_trimmed_at_its_cutoff() -> None:
     """Two tensors of one model, 40 % of which is kept: all of the first, little of the second, equals of the last."""
     large, small = torch.tensor([5.0, -4.0, 3.0]), torch.tensor([1.0, -3.0, 0.5, 0.0, 2.0, -3.0, 1.0])

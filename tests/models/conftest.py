@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
+from mergelab.models.preview import Preview
+from tests.models.asking import Listener
 from tests.models.families import save
 
 torch.set_num_threads(1)
@@ -32,6 +34,19 @@ def llamas(family: Callable[[str, int], Path]) -> tuple[Path, Path, Path]:
     for path in folders:
         _characters().save_pretrained(path)
     return folders
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def preview(llamas: tuple[Path, Path, Path], listener: Listener) -> Iterator[Preview]:
+    """A preview of a base and two others that writes six tokens."""
+    made = Preview(dict(zip(("base", "a", "b"), llamas, strict=True)), listener, max_new_tokens=6)
+    yield made
+    made.close()
 
 
 def _characters():  # a transformers tokenizer

@@ -195,9 +195,9 @@ def test_a_folder_that_is_replaced_stays_where_the_new_one_would_not_load(tmp_pa
 def test_every_family_is_rehearsed_without_its_weights(family: Family, monkeypatch: pytest.MonkeyPatch) -> None:
     """As fused experts, tied heads and prefixes are loaded: nothing is poured, and nothing is found missing."""
     from mergelab.models import assembly
-    from mergelab.models.pour import pour
+    from mergelab.models.pour import Pouring
 
-    monkeypatch.setattr(assembly, "pour", lambda *_: pytest.fail(f"{pour} was called"))
+    monkeypatch.setattr(Pouring, "tensor", lambda *_: pytest.fail("a tensor was poured"))
     for kind in FAMILIES:
         written = assembly.rehearse(plan(runs((family(kind, 1), 0, 4), (family(kind, 1), 2, 3))))
         assert written["model_type"] == kind

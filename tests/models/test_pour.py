@@ -18,6 +18,7 @@ from mergelab.models.config import stack_config
 from mergelab.models.findings import Findings
 from mergelab.models.pour import DTYPES
 from mergelab.recipes import Part, Plan, Recipe, Slice, numbers, plan, stack
+from mergelab.recipes.step import Input, TaskVector
 from mergelab.weights import ITEM_BITS, Source
 from tests.weights import folders
 
@@ -140,53 +141,65 @@ def trimmed(trio: Trio, density: float, method: str = "ties") -> Plan:
 
 
 @pytest.mark.parametrize("method", ["ties", "breadcrumbs", "breadcrumbs_ties"])
-def test_counts_are_kept_between_turns_and_change_no_bit(
+def test_what_was_found_out_is_kept_between_turns_and_changes_no_bit(
     method: str, trio: Trio, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "FEW", 0)
     findings = Findings()
-    poured(trimmed(trio, 0.3, method), findings)
-    calls = counted(monkeypatch, select, "magnitude_counts")
-    for density in (0.5, 0.7, 0.3):
+    calls = counted(monkeypatch, select, "thresholds")
+    for density in (0.3, 0.5):
         turned = poured(trimmed(trio, density, method), findings)
-        assert calls == []
-        fresh = poured(trimmed(trio, density, method))
-        assert len(calls) == 2 * len(SHAPES)
+        assert calls
+        assert all(torch.equal(turned[name], one) for name, one in poured(trimmed(trio, density, method)).items())
         calls.clear()
-        assert all(torch.equal(turned[name], fresh[name]) for name in fresh)
+    turned = poured(trimmed(trio, 0.3, method), findings)
+    assert calls == []
+    assert all(torch.equal(turned[name], one) for name, one in poured(trimmed(trio, 0.3, method)).items())
 
 
-def test_counts_stay_within_their_budget_and_the_oldest_go_first(trio: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(select, "FEW", 0)
+def test_findings_stay_within_their_budget_and_the_oldest_go_first(trio: Trio) -> None:
     planned = trimmed(trio, 0.3)
     all_of_them = Findings()
     poured(planned, all_of_them)
-    sizes = [one.bytes for one in all_of_them._counts.values()]
-    known = list(all_of_them._counts)
+    known = list(all_of_them._found)
+    each = all_of_them.bytes // len(known)
+    assert all_of_them.bytes == each * len(known) > 0
     pour.pour(planned.steps[0], planned.checkpoints, findings=all_of_them)
-    assert list(all_of_them._counts) == [*known[2:], *known[:2]], "what was used last goes last"
-    assert all_of_them._bytes == sum(sizes)
-    small = Findings(budget=sum(sizes[-3:]))
+    assert list(all_of_them._found) == [*known[2:], *known[:2]], "what was used last goes last"
+    assert all_of_them.bytes == each * len(known)
+    small = Findings(budget=3 * each)
     results = poured(planned, small)
-    assert list(small._counts) == known[-3:]
-    assert small._bytes == sum(sizes[-3:])
+    assert list(small._found) == known[-3:]
+    assert small.bytes == 3 * each
     assert all(torch.equal(results[name], tensor) for name, tensor in poured(planned, Findings(budget=0)).items())
 
 
-def test_counts_of_a_task_vector_in_float64_are_others(
-    trio: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_count_with_their_bytes() -> None:
+    vector = TaskVector(Input(Source("a"), "w"), Input(Source("b"), "w"), double=False)
+    findings = Findings(budget=10_000)
+    about = findings.about([vector])
+    about[0, "mask"] = torch.zeros(4000, dtype=torch.uint8)
+    once = findings.bytes
+    assert 4000 <= once < 5000
+    about[0, "mask"] = torch.zeros(4000, dtype=torch.uint8)
+    assert findings.bytes == once, "the same answer again takes no more"
+    about[0, "another"] = torch.zeros(4000, dtype=torch.uint8)
+    about[0, "number"] = 0.0
+    about[0, "large"] = torch.zeros(20_000, dtype=torch.uint8)
+    assert findings.bytes == 0
+    assert about.get((0, "mask")) is None
+
+
+def test_findings_about_a_task_vector_in_float64_are_others(trio: Trio, tmp_path: Path) -> None:
     """Beside a float64 model everything is computed in float64, so that magnitudes have other bits."""
-    monkeypatch.setattr(select, "FEW", 0)
     base, x, y = trio
     tensors = load_file(y / "model.safetensors")
     wide = folders.save(tmp_path / "wide", {name: one.double() for name, one in tensors.items()})
     findings = Findings()
     poured(trimmed(trio, 0.3), findings)
-    known = len(findings._counts)
-    mixed = poured(trimmed((base, x, wide), 0.4), findings)
-    assert len(findings._counts) == 2 * known
-    assert all(torch.equal(mixed[name], one) for name, one in poured(trimmed((base, x, wide), 0.4)).items())
+    known = len(findings._found)
+    mixed = poured(trimmed((base, x, wide), 0.3), findings)
+    assert len(findings._found) == 2 * known
+    assert all(torch.equal(mixed[name], one) for name, one in poured(trimmed((base, x, wide), 0.3)).items())
 
 
 @pytest.mark.parametrize("dtype", sorted(set(ITEM_BITS) - {"F4", "F6_E2M3", "F6_E3M2"}))

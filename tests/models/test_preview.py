@@ -1,61 +1,24 @@
-"""The preview: newest wins, sources answer once, errors come in words, closing leaves nothing."""
+"""The preview: figures are those of the models, sources answer once, only what changed runs, errors come in words."""
 
 from __future__ import annotations
 
 import itertools
 import math
-import threading
-import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from mergelab.errors import AssemblyError
 from mergelab.models import assemble
+from mergelab.models import preview as module
+from mergelab.models.answers import Prompt
 from mergelab.models.preview import Done, Failed, Merged, Next, Preview, Text
 from mergelab.recipes import Recipe, graft, stack
 from mergelab.recipes.recipe import Vocabulary
 from mergelab.weights import Source
-
-Trio = tuple[Path, Path, Path]
-
-
-class Listener:
-    """Keeps every event; can hold the worker at the first event of a kind."""
-
-    def __init__(self) -> None:
-        self.events: list = []
-        self.hold: type | None = None
-        self.held, self.release = threading.Event(), threading.Event()
-
-    def __call__(self, event) -> None:
-        self.events.append(event)
-        if self.hold is not None and isinstance(event, self.hold):
-            self.hold = None
-            self.held.set()
-            assert self.release.wait(30)
-
-    def of(self, kind: type, generation: int | None = None) -> list:
-        return [e for e in self.events if isinstance(e, kind) and generation in (None, e.generation)]
-
-
-@pytest.fixture
-def listener() -> Listener:
-    return Listener()
-
-
-@pytest.fixture
-def preview(llamas: Trio, listener: Listener):
-    made = Preview(dict(zip(("base", "a", "b"), llamas, strict=True)), listener, max_new_tokens=6)
-    yield made
-    listener.release.set()
-    made.close()
-
-
-def blend(llamas: Trio, amount: float) -> Recipe:
-    return stack([(llamas[1], 0, 6)], base=llamas[0], method="slerp", coefficient=amount)
+from tests.models.asking import Listener, Trio, blend, layers_run
 
 
 def test_the_table_comes_first_then_every_text(llamas: Trio, preview: Preview, listener: Listener) -> None:
@@ -72,7 +35,7 @@ def test_figures_of_the_table_are_those_of_the_models(llamas: Trio, preview: Pre
     preview.ask(recipe, "hello")
     assert preview.wait(60)
     (event,) = listener.of(Next)
-    table = event.next_tokens
+    (table,) = event.answers
     assert table.speakers == ("merged", "base", "a", "b")
     heads = []
     for what in (recipe, *(graft(path, path, (0, 6)) for path in llamas)):
@@ -108,14 +71,16 @@ def test_the_text_is_what_the_model_says(llamas: Trio, preview: Preview, listene
 
 
 def test_steps_redone_are_those_that_changed(llamas: Trio, preview: Preview, listener: Listener) -> None:
-    preview.ask(blend(llamas, 0.5), "hello")
-    assert preview.wait(60)
     curve = [0.5] * 5 + [0.25]
-    preview.ask(stack([(llamas[1], 0, 6)], base=llamas[0], method="slerp", coefficient=curve), "hello")
-    assert preview.wait(60)
+    bent = stack([(llamas[1], 0, 6)], base=llamas[0], method="slerp", coefficient=curve)
+    asked = blend(llamas, 0.5), bent
+    for recipe in asked:
+        preview.ask(recipe, "hello")
+        assert preview.wait(60)
     first, second = listener.of(Merged)
-    assert first.redone == first.steps
-    assert (second.redone, second.steps) == (9, first.steps)
+    assert first.changes.redone == first.changes.steps
+    assert (second.changes.redone, second.changes.steps) == (9, first.changes.steps)
+    assert [event.recipe for event in (first, second)] == [recipe.fingerprint for recipe in asked]
 
 
 def test_another_prompt_gets_another_answer_of_every_source(llamas: Trio, preview: Preview, listener: Listener) -> None:
@@ -151,7 +116,7 @@ def test_a_source_of_another_vocabulary_is_compared_by_the_words(
     assert preview.wait(60)
     preview.close()
     (event,) = listener.of(Next)
-    table = event.next_tokens
+    (table,) = event.answers
     assert table.kl[:2] == (0, 0)
     assert math.isnan(table.kl[2])
     with assemble(graft(other, other, (0, 6))) as assembly, torch.inference_mode():
@@ -190,7 +155,7 @@ def test_sources_are_compared_by_the_words_of_the_vocabulary_that_is_asked_for_n
     events = listener.of(Next)
     assert len(events) == 3
     for event, listed in zip(events, (words, turned, words), strict=True):
-        known = [row for row in event.next_tokens.candidates if row.id < len(listed)]
+        known = [row for row in event.answers[0].candidates if row.id < len(listed)]
         assert known
         for row in known:
             expected = float(head[words.index(listed[row.id])])
@@ -217,49 +182,6 @@ def test_a_merge_that_is_not_a_number_fails_in_words(llamas: Trio, listener: Lis
     assert "broken: gives values that are not numbers" in event.message
 
 
-def test_a_flood_ends_in_the_last(llamas: Trio, preview: Preview, listener: Listener) -> None:
-    preview.ask(blend(llamas, 0.0), "hello")
-    assert preview.wait(60)
-    for step in range(60):
-        last = preview.ask(blend(llamas, step / 60), "hello")
-    assert preview.wait(60)
-    assert listener.events[-1] == Done(last, listener.events[-1].seconds)
-    assert len(listener.of(Done)) < 30  # most were overtaken
-    (event,) = listener.of(Next, last)
-    with assemble(blend(llamas, 59 / 60)) as assembly, torch.inference_mode():
-        inputs = assembly.tokenizer("hello", return_tensors="pt", return_token_type_ids=False)
-        fresh = assembly.model(**inputs).logits[0, -1].float().softmax(-1)
-    for row in event.next_tokens.candidates:
-        assert row.probabilities[0] == pytest.approx(float(fresh[row.id]), rel=1e-6)
-
-
-def test_nothing_of_an_old_request_comes_after_a_newer_one(llamas: Trio, preview: Preview, listener: Listener) -> None:
-    listener.hold = Next
-    old = preview.ask(blend(llamas, 0.2), "hello")
-    assert listener.held.wait(60)
-    newer = preview.ask(blend(llamas, 0.8), "hello")
-    seen = len(listener.events)
-    listener.release.set()
-    assert preview.wait(60)
-    assert {event.generation for event in listener.events[seen:]} == {newer}
-    assert listener.of(Done, newer)
-    assert not listener.of(Done, old)
-
-
-def test_stop_ends_the_work_and_says_no_more(llamas: Trio, preview: Preview, listener: Listener) -> None:
-    listener.hold = Text
-    preview.ask(blend(llamas, 0.2), "hello")
-    assert listener.held.wait(60)
-    preview.stop()
-    seen = len(listener.events)
-    listener.release.set()
-    assert preview.wait(60)
-    assert len(listener.events) == seen
-    preview.ask(blend(llamas, 0.2), "hello")  # and it goes on working
-    assert preview.wait(60)
-    assert listener.of(Done)
-
-
 def test_sources_answer_a_prompt_once(llamas: Trio, preview: Preview, listener: Listener) -> None:
     preview.ask(blend(llamas, 0.2), "hello")
     assert preview.wait(60)
@@ -281,38 +203,6 @@ def test_an_odd_prompt_is_answered_or_refused_in_words(
         assert listener.of(Done)  # <s> alone is a prompt
 
 
-def test_a_recipe_that_cannot_be_fails_in_words_and_the_thread_lives_on(
-    llamas: Trio, preview: Preview, listener: Listener
-) -> None:
-    preview.ask(Recipe.load("merge_method: passthrough\nmodels: [{model: ./nowhere}]"), "hello")
-    assert preview.wait(60)
-    assert "./nowhere" in listener.of(Failed)[0].message
-    preview.ask(blend(llamas, 0.2), "hello")
-    assert preview.wait(60)
-    assert listener.of(Done)
-
-
-def test_asking_never_waits_for_the_work(llamas: Trio, preview: Preview, listener: Listener) -> None:
-    listener.hold = Merged
-    preview.ask(blend(llamas, 0.2), "hello")
-    assert listener.held.wait(60)
-    started = time.monotonic()
-    preview.ask(blend(llamas, 0.4), "hello")
-    assert not preview.wait(0.2)
-    assert time.monotonic() - started < 20  # the worker is held: had it waited, it would wait for ever
-
-
-def test_closing_ends_the_thread_and_may_be_done_twice(llamas: Trio) -> None:
-    before = set(threading.enumerate())
-    made = Preview({"base": llamas[0]}, lambda _: None)
-    made.ask(graft(llamas[0], llamas[0], (0, 6)), "hello")
-    made.close()
-    made.close()
-    assert set(threading.enumerate()) <= before
-    with pytest.raises(AssemblyError, match="closed"):
-        made.ask(graft(llamas[0], llamas[0], (0, 6)), "hello")
-
-
 def test_entropy_of_an_even_choice_is_log_n(llamas: Trio, tmp_path: Path) -> None:
     """A model of zeros chooses evenly: entropy log(vocabulary), KL to itself 0."""
     import shutil
@@ -330,5 +220,106 @@ def test_entropy_of_an_even_choice_is_log_n(llamas: Trio, tmp_path: Path) -> Non
     assert preview.wait(60)
     preview.close()
     (event,) = listener.of(Next)
-    assert event.next_tokens.entropy == pytest.approx([math.log(96)] * 2, rel=1e-6)
-    assert event.next_tokens.kl == (0, 0)
+    assert event.answers[0].entropy == pytest.approx([math.log(96)] * 2, rel=1e-6)
+    assert event.answers[0].kl == (0, 0)
+
+
+def test_several_prompts_figures_of_all_first_then_texts_speaker_by_speaker(
+    llamas: Trio, preview: Preview, listener: Listener
+) -> None:
+    prompts = ["hello", Prompt("what?", " no"), Prompt("so what", "!")]
+    preview.ask(blend(llamas, 0.5), prompts)
+    assert preview.wait(60)
+    whole = [event for event in listener.events if not (isinstance(event, Text) and not event.done)]
+    assert [type(event) for event in whole] == [Merged, Next, *[Text] * 12, Done]
+    assert [(event.speaker, event.prompt) for event in whole[2:-1]] == [
+        (speaker, number) for speaker in ("merged", "base", "a", "b") for number in range(3)
+    ]
+    answers, texts = whole[1].answers, {event.prompt: event.text for event in whole if isinstance(event, Text)}
+    assert [answer.prompt for answer in answers] == [Prompt("hello"), *prompts[1:]]
+    assert all(math.isnan(loss) for loss in answers[0].losses)
+    own = graft(llamas[2], llamas[2], (0, 6))
+    with assemble(own) as assembly:
+        assert texts == {n: assembly.say(answer.prompt.text, max_new_tokens=6) for n, answer in enumerate(answers)}
+    for number, prompt in enumerate(prompts):
+        preview.ask(own, prompt)
+        assert preview.wait(60)
+        (alone,) = listener.of(Next)[-1].answers
+        assert alone.losses[0] == pytest.approx(answers[number].losses[3], rel=1e-5, nan_ok=True)
+        assert torch.allclose(alone.states[0], answers[number].states[3], atol=1e-5)
+
+
+def test_layers_in_front_of_the_change_do_not_run_again(llamas: Trio, preview: Preview, listener: Listener) -> None:
+    """A new prompt runs whole, the same one from the changed layer on; the figures are those of a rebuild."""
+    preview.ask(blend(llamas, 0.5), "hello")
+    assert preview.wait(60)
+    ran, seen = layers_run(preview), list[tuple[int, int]]()
+    for prompt, coefficient, expected in (
+        ("hello", [0.5] * 4 + [0.75, 0.5], [4, 5]),
+        ("what?", [0.5] * 4 + [0.25, 0.5], [0, 1, 2, 3, 4, 5]),
+        ("hello", [0.5] * 5 + [0.25], [4, 5]),
+    ):
+        ran.clear()
+        seen.clear()
+        listener.at_first(Next, lambda: seen.extend(ran))
+        preview.ask(blend(llamas, coefficient), prompt)
+        assert preview.wait(60)
+        assert [number for number, _ in seen] == expected
+        with assemble(blend(llamas, coefficient)) as assembly, torch.inference_mode():
+            fresh = assembly.model(**assembly.tokenizer(prompt, return_tensors="pt")).logits[0, -1].softmax(-1)
+        (answer,) = listener.of(Next)[-1].answers
+        for row in answer.candidates:
+            assert row.probabilities[0] == pytest.approx(float(fresh[row.id]), rel=1e-6)
+
+
+def test_sources_answers_have_a_budget(
+    llamas: Trio, preview: Preview, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REMEMBERED", 96 * 4 * 8)  # eight answers of 96 tokens each
+    heard: list[tuple] = []
+    hear = module.hear
+    monkeypatch.setattr(module, "hear", lambda *given, **how: heard.append(given[2]) or hear(*given, **how))
+    for prompt in ("one", "two", "one", "three", "two", "one"):  # three answers each
+        preview.ask(blend(llamas, 0.5), prompt)
+        assert preview.wait(60)
+        assert len(preview._known) <= 8
+    new = [prompts[0].text for prompts in heard if isinstance(prompts, list)]
+    assert new == ["one"] * 3 + ["two"] * 3 + ["three"] * 3 + ["two"] * 3 + ["one"] * 3
+    assert len(listener.of(Done)) == 6
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_memory_that_runs_out_is_tried_again_without_what_was_kept(
+    times: int, llamas: Trio, preview: Preview, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second time it is said in words, and the next request is answered."""
+    preview.ask(blend(llamas, 0.5), "hello")
+    assert preview.wait(60)
+    hear, kept = module.hear, []
+
+    def runs_out(*given: Any, **how: Any) -> Any:
+        kept.append((preview._replay.bytes > 0, len(preview._known), preview._bank.retired > 0))
+        if len(kept) <= times:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB.\nmore")
+        return hear(*given, **how)
+
+    monkeypatch.setattr(module, "hear", runs_out)
+    for amount in (0.6, 0.7):
+        last = preview.ask(blend(llamas, [*[0.5] * 5, amount]), "hello")
+        assert preview.wait(60)
+    assert kept[:2] == [(True, 3, True), (False, 0, False)]
+    messages = [event.message for event in listener.of(Failed)]
+    assert len(messages) == times - 1
+    assert all("memory: ran out on cpu" in one and "Tried to allocate 20 GiB" in one for one in messages)
+    assert listener.of(Done, last)
+
+
+def test_a_recipe_that_cannot_be_fails_in_words_and_the_thread_lives_on(
+    llamas: Trio, preview: Preview, listener: Listener
+) -> None:
+    preview.ask(Recipe.load("merge_method: passthrough\nmodels: [{model: ./nowhere}]"), "hello")
+    assert preview.wait(60)
+    assert "./nowhere" in listener.of(Failed)[0].message
+    preview.ask(blend(llamas, 0.2), "hello")
+    assert preview.wait(60)
+    assert listener.of(Done)

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 from mergelab import sample
-from mergelab.errors import RecipeError, SourceError
+from mergelab.errors import FitError, RecipeError, SourceError
 from mergelab.models.assembly import assemble
-from mergelab.models.verdict import _memory, check
+from mergelab.models.devices import need, pick
+from mergelab.models.verdict import check
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import graft, repeat
 from mergelab.recipes.recipe import Part, Recipe, Slice
+from mergelab.recipes.widen import widen
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 from tests.models.small import SWAPPED, TOKENS, about, linear, runs, small, whats
 from tests.recipes.opened import checkpoint, opened
@@ -50,7 +52,7 @@ def big(name: str, layers: int, keys: int, inner: int, vocabulary: int, **config
     return checkpoint(name, shapes, dtype="BF16", width=4096, config=settings | config)
 
 
-def test_llama_3_with_layers_of_deepseek_coder_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_llama_3_with_layers_of_deepseek_coder_runs_here_and_cannot_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(__file__).parent)
     host = big(LLAMA, 32, 8, 14336, 128256, rope_theta=5e5, rms_norm_eps=1e-5, eos_token_id=128009)
     guest = big(CODER, 30, 32, 11008, 102400, rope_theta=1e4, rms_norm_eps=1e-6, eos_token_id=100015)
@@ -59,9 +61,10 @@ def test_llama_3_with_layers_of_deepseek_coder_is_refused_in_words(monkeypatch: 
         text += f"  - sources: [{{model: {model}, layer_range: [{start}, {end}]}}]\n"
     report = check(text, opened(host, guest))
     assert report.verdict == (
-        "This cannot work as one standard checkpoint. Its layers differ in feed-forward size, key/value heads, norm "
-        "epsilon and rope theta; a config states each of these once for all layers."
+        "This runs here, but no standard config can hold it. Its layers differ in feed-forward size, key/value heads, "
+        "norm epsilon and rope theta; a config states each of these once for all layers."
     )
+    assert (report.works, report.runs) == (False, True)
     said = str(report)
     assert "Meta-Llama-3-8B-Instruct         32      4,096  128,256  8.03 B      16.1 GB  BF16   not stated" in said
     for line in (
@@ -70,13 +73,19 @@ def test_llama_3_with_layers_of_deepseek_coder_is_refused_in_words(monkeypatch: 
         "         key/value heads    32 against 8",
         "         norm epsilon       1e-06 against 1e-05",
         "         rope theta         10,000 against 500,000",
+        "         -> Assemble it and listen: each layer runs with its own model's settings. Widening does not",
         "         end of text  token 100015 against 128009",
     ):
         assert line in said.splitlines(), said
-    assert report.merged == ()
+    assert report.merged[0].startswith("The merged model: 32 layers, 7,841,517,568 parameters")
+    with pytest.raises(FitError) as refused:
+        widen(text, opened(host, guest))
+    (problem,) = refused.value.problems
+    assert problem.what == "\n    norm epsilon: 1e-06 against 1e-05\n    rope theta: 10,000 against 500,000\n   "
     late = check(text.replace("[10, 22]", "[22, 32]"), opened(host, guest))
     assert about(late, "layer range").evidence == "asks for layers [22, 32], it has 30"
     assert late.verdict.startswith("This cannot work. In the way: ")
+    assert not late.runs
 
 
 def test_a_layer_without_a_weight_that_transformers_needs_is_seen(tmp_path: Path) -> None:
@@ -140,7 +149,7 @@ def test_what_works_does_assemble_and_says_what_it_costs(tmp_path: Path) -> None
         f"The merged model: 3 layers, {size // 4:,} parameters, {size / 1000:.3g} kB on disk (linear, F32).",
         "Config and tokenizer: those of a, without base_model the first model in reading order.",
         f"Memory for a live preview: {2 * size / 1000:.3g} kB of the sources, mapped from disk, and {size / 1000:.3g} "
-        "kB made, beside the text's keys and values and one tensor's working space.",
+        "kB made, beside 98.3 kB for keys and values of 1,024 tokens and 1.25 kB to work in.",
     )
     with assemble(recipe) as live:
         assert sum(one.numel() for one in live.model.parameters()) == size // 4
@@ -169,9 +178,10 @@ def test_the_memory_of_a_live_model_is_foreseen(tmp_path: Path) -> None:
                 for name in checkpoint.specs if not checkpoint.adapter or name not in checkpoint.adapter.changes
             }  # fmt: skip
             own = {one.data_ptr(): one.nbytes for one in live.model.parameters() if one.data_ptr() not in mapped}
-        assert _memory(planned)[0] == sum(own.values())
+        assert need(planned, pick("cpu")).model == sum(own.values())
     changed = adapted.specs["model.layers.1.self_attn.q_proj.weight"].bytes
-    assert _memory(plan(replace(moved, name=None))) == (changed, adapted.bytes - changed)
+    needed = need(plan(replace(moved, name=None)), pick("cpu"))
+    assert (needed.model, needed.sources) == (changed, adapted.bytes - changed)
 
 
 def test_a_model_with_an_adapter_is_a_model(tmp_path: Path) -> None:
@@ -242,7 +252,7 @@ def test_a_blend_runs_with_the_settings_of_its_host(tmp_path: Path) -> None:
 
 ASK = """
 import sys
-from mergelab.models.verdict import _memory, check
+from mergelab.models.verdict import check
 for name in sys.argv[1:]:
     models = f"models: [{{model: org/a}}, {{model: org/{name}}}]"
     print(check(f"merge_method: linear\\nparameters: {{weight: 1}}\\n{models}\\n"))
@@ -283,7 +293,7 @@ def test_a_recipe_that_cannot_work_is_refused_without_loading_transformers() -> 
     asked = (
         "import sys\nimport mergelab as ml\nbase, other = map(ml.sample.path, ('base', 'stranger'))\n"
         "print(ml.check(f'merge_method: passthrough\\nslices:\\n- sources: [{{model: {base}, layer_range: [0, 2]}}]\\n"
-        "- sources: [{{model: {other}, layer_range: [2, 4]}}]\\n').works, 'transformers' in sys.modules)\n"
+        "- sources: [{{model: {other}, layer_range: [7, 9]}}]\\n').runs, 'transformers' in sys.modules)\n"
     )
     told = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, timeout=120, check=False)
     assert told.stdout == "False False\n", told.stderr

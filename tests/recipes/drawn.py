@@ -145,6 +145,7 @@ def documents(draw: st.DrawFn, earlier: Sequence[str], *, last: bool, mixed: boo
         module_numbers=draw(tables(list(used.values()), needed=False, per_model=False)) if module else (),
         vocabulary=draw(vocabularies(models)),
         chat_template=draw(st.none() | templates),
+        widen=draw(st.booleans()),
     )  # fmt: skip
     taken = {str(source) for source in (*recipe.sources, *recipe.named)} | {source.path for source in recipe.sources}
     name = texts.filter(lambda word: word not in taken and word not in earlier)

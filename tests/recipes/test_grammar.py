@@ -144,7 +144,7 @@ slices:
 
 def test_keys_without_a_value_count_as_left_out() -> None:
     keys = ("base_model", "parameters", "dtype", "out_dtype", "tokenizer", "tokenizer_source", "chat_template", "name",
-            "seed", "models")  # fmt: skip
+            "seed", "widen", "models")  # fmt: skip
     assert Recipe.load(STACK + "".join(f"{key}:\n" for key in keys)) == Recipe.load(STACK)
 
 

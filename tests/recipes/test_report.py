@@ -51,15 +51,17 @@ def test_each_finding_is_said_once_worst_first_and_by_model() -> None:
     [
         (["width"], False, "This cannot work. In the way: width."),
         (["width", "head size"], False, "This cannot work. In the way: width and head size."),
-        (["rope theta"], True, "This cannot work as one standard checkpoint. Its layers differ in rope theta; "
+        (["rope theta"], True, "This runs here, but no standard config can hold it. Its layers differ in rope theta; "
             "a config states this once for all layers."),
-        (["rope theta", "head size", "norm epsilon"], True, "This cannot work as one standard checkpoint. Its layers "
-            "differ in rope theta, head size and norm epsilon; a config states each of these once for all layers."),
+        (["rope theta", "head size", "norm epsilon"], True, "This runs here, but no standard config can hold it. Its "
+            "layers differ in rope theta, head size and norm epsilon; a config states each of these once for all "
+            "layers."),
     ],
 )  # fmt: skip
 def test_the_verdict_names_what_stands_in_the_way(whats: list[str], one_config: bool, said: str) -> None:
     found = report(*(error(what, one_config=one_config) for what in whats), WARNING)
     assert not found.works
+    assert found.runs is one_config
     assert found.verdict == said
 
 

@@ -38,12 +38,13 @@ def test_what_is_written_reads_as_the_same_recipe(recipe: Recipe) -> None:
 @given(recipes(stages=1))
 def test_what_is_written_is_plain_yaml_in_the_words_of_the_grammar(recipe: Recipe) -> None:
     known = ["name", "merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype", "out_dtype",
-             "tokenizer", "tokenizer_source", "chat_template", "seed"]  # fmt: skip
+             "tokenizer", "tokenizer_source", "chat_template", "seed", "widen"]  # fmt: skip
     trees = list(yaml.safe_load_all(recipe.to_yaml()))
     for tree, document in zip(trees, (*recipe.stages, recipe), strict=True):
         assert [key for key in known if key in tree] == list(tree)
         assert tree["merge_method"] == document.method
         assert tree.get("seed", 0) == document.seed
+        assert tree.get("widen", False) is document.widen
         body = tree["modules"]["default"] if document.module else tree
         assert len(body.get("slices", [0])) == len(document.slices)
 

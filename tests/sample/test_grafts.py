@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 from itertools import permutations
+from pathlib import Path
 
 import pytest
 import torch
 
 from mergelab import sample
 from mergelab.errors import FitError
-from mergelab.models import assemble
+from mergelab.models import assemble, merge
 from mergelab.recipes import Recipe, graft, plan, stack
 from mergelab.weights import open_checkpoint
 
@@ -171,9 +172,9 @@ def test_random_layers_help_no_more_either(host: str) -> None:
         )
 
 
-def test_a_strangers_layers_are_refused_with_the_figures_that_clash() -> None:
+def test_a_strangers_layers_are_not_saved_and_the_figures_that_clash_are_said(tmp_path: Path) -> None:
     with pytest.raises(FitError) as caught:
-        plan(graft(sample.path("arithmetic"), sample.path("stranger"), MIDDLE))
+        merge(graft(sample.path("arithmetic"), sample.path("stranger"), MIDDLE), tmp_path / "out")
     theirs, ours = (open_checkpoint(sample.path(name)).config for name in ("stranger", "arithmetic"))
     for words, key in (
         ("feed-forward size", "intermediate_size"),

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from typing import Any
 
-from mergelab.models.preview import Candidate, Done, Event, Failed, Merged, Next, NextTokens, Text
+from mergelab import sample
+from mergelab.models.answers import Answer, Candidate, Prompt
+from mergelab.models.assembly import Changes
+from mergelab.models.preview import Done, Event, Failed, Merged, Next, Text
 from mergelab.recipes.recipe import Recipe
+from mergelab.views.workbench import Workbench
 from mergelab.weights import Source
 
 
 class StandIn:
     """Remembers what it was asked; `answer` plays the events of a whole answer."""
 
-    def __init__(self, sources: Mapping[str, Source], listener: Callable[[Event], None], device: str) -> None:
+    def __init__(
+        self, sources: Mapping[str, Source], listener: Callable[[Event], None], device: str, _lock: threading.RLock
+    ) -> None:
         self.names, self.listener, self.device = list(sources), listener, device
         self.asked: list[tuple[Recipe, str]] = []
         self.generation = self.stops = 0
@@ -40,24 +47,51 @@ class StandIn:
         thread.start()
         thread.join()
 
-    def next_tokens(self, token: str = " cat") -> NextTokens:
+    def next_tokens(self, token: str = " cat") -> Answer:
         speakers = ("merged", *self.names)
         row = Candidate(7, token, tuple(0.5 / (index + 1) for index in range(len(speakers))))
-        return NextTokens(speakers, (row,), (0.0, *(float("nan") for _ in self.names)), (1.0,) * len(speakers))
+        kl = (0.0, *(float("nan") for _ in self.names))
+        return Answer(Prompt(self.asked[-1][1]), speakers, (row,), kl, (1.0,) * len(speakers), (), ())
+
+    def merged(self, redone: int = 18, steps: int = 92, seconds: float = 0.0008, warning: str = "") -> Merged:
+        """The merge of the newest request stands."""
+        changes = Changes(
+            redone=redone,
+            rebound=0,
+            steps=steps,
+            bytes_read=0,
+            bytes_written=0,
+            seconds=seconds,
+            bound="memory",
+            rebuilt=False,
+            first=0,
+            warning=warning,
+        )
+        return Merged(self.generation, self.asked[-1][0].fingerprint, changes, seconds)
 
     def events(self, token: str = " cat", text: str = "the cat") -> list[Event]:
         """A whole answer to the newest request."""
         number = self.generation
         texts = [Text(number, name, f"{text} of {name}", True) for name in ("merged", *self.names)]
-        return [
-            Merged(number, 18, 92, 0.0008),
-            Next(number, self.next_tokens(token)),
-            *texts,
-            Done(number, 0.02),
-        ]
+        return [self.merged(), Next(number, (self.next_tokens(token),)), *texts, Done(number, 0.02)]
 
     def answer(self, token: str = " cat", text: str = "the cat") -> None:
         self.tell(*self.events(token, text))
 
     def fail(self, message: str) -> None:
         self.tell(Failed(self.generation, message))
+
+
+class Bench:
+    """A workbench of three members with its stand-in."""
+
+    def __init__(self, *names: str, **options: Any) -> None:
+        made: list[StandIn] = []
+
+        def make(*given: Any) -> StandIn:
+            made.append(StandIn(*given))
+            return made[0]
+
+        sources = [sample.path(name) for name in names or ("base", "reverse", "pirate")]
+        self.widget = Workbench(*sources, preview=make, **options)
+        self.preview = made[0]

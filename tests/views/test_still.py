@@ -50,6 +50,7 @@ def test_the_bundle_of_a_cell_has_a_picture_without_scripts() -> None:
     assert set(data) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
     assert data["text/plain"] == "<Workbench of base, reverse, pirate: 10 layers in 3 slices, linear>"
     picture = _read(data["text/html"])
+    assert re.search("recipe <code>[0-9a-f]{8}</code>", data["text/html"])
     assert not {"script", "img", "iframe", "link", "object"} & set(picture.tags)
     assert not [name for name in picture.attributes if name.startswith("on") or name in ("src", "href")]
     assert len(data["text/html"].encode()) < 50_000
@@ -78,6 +79,7 @@ def _drawn(method: str) -> ET.Element:
         for name, code in (("base", "Ba"), ("reverse", "Re"), ("pirate", "Pi"))
     ]
     answer = {
+        "recipe": "3f2a9c01",
         "candidates": [
             {"token": " b", "probabilities": [0.5, 0.25, None, 0.125]},
             {"token": "\n", "probabilities": [0.375, 0.0004, 0.751, 1.0]},
@@ -107,7 +109,9 @@ def test_the_tables_can_be_read_back() -> None:
     ]
     dashes = [cell for cell in tree.iter("td") if cell.text == "–"]
     assert [(cell.get("title"), cell.get("aria-label")) for cell in dashes] == [("not in its vocabulary",) * 2]
-    assert "sort: d b" in "".join(tree.itertext())
+    words = "".join(tree.itertext())
+    assert "sort: d b" in words
+    assert "recipe 3f2a9c01" in words
 
 
 def _shares(tree: ET.Element) -> list[dict[str, float]]:

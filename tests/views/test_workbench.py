@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,28 +14,14 @@ from traitlets import TraitError
 
 from mergelab import sample
 from mergelab.errors import RecipeError, SourceError
-from mergelab.models.preview import Candidate, Done, Merged, Next, NextTokens, Text
+from mergelab.models.answers import Answer, Candidate, Prompt
+from mergelab.models.preview import Done, Next, Text
 from mergelab.views import workbench as module
 from mergelab.views.workbench import Workbench
 from mergelab.weights import open_checkpoint
-from tests.views.stand_in import StandIn
+from tests.views.stand_in import Bench, StandIn
 
 GRAFT = [[1, 0, 2], [2, 2, 4], [1, 4, 10]]
-
-
-class Bench:
-    """A workbench of three members with its stand-in."""
-
-    def __init__(self, *names: str, **options: Any) -> None:
-        made: list[StandIn] = []
-
-        def make(*given: Any) -> StandIn:
-            made.append(StandIn(*given))
-            return made[0]
-
-        sources = [sample.path(name) for name in names or ("base", "reverse", "pirate")]
-        self.widget = Workbench(*sources, preview=make, **options)
-        self.preview = made[0]
 
 
 @pytest.fixture
@@ -63,7 +48,8 @@ def test_the_answer_is_exactly_this(bench: Bench) -> None:
     curve = [index / 20 for index in range(12)]
     widget.set_state({"blocks": blocks, "coefficient": curve, "method": "ties", "prompt": "sort: d b", "_turn": 3})
     number, unknown, endless = preview.generation, float("nan"), float("inf")
-    table = NextTokens(
+    table = Answer(
+        Prompt("sort: d b"),
         ("merged", "base", "reverse", "pirate"),
         (
             Candidate(5, " b", (0.5, 0.25, unknown, 0.125)),
@@ -71,10 +57,12 @@ def test_the_answer_is_exactly_this(bench: Bench) -> None:
         ),
         (0.0, 0.1, unknown, endless),
         (1.1, 1.2, 1.3, 1.4),
+        (unknown,) * 4,
+        (),
     )
     preview.tell(
-        Merged(number, 17, 93, 0.25),
-        Next(number, table),
+        preview.merged(17, 93, 0.25, warning="the model is on the CPU now"),
+        Next(number, (table,)),
         Text(number, "pirate", " arr", done=True),
         Text(number, "merged", " b d", done=True),
         Text(number, "base", " once", done=False),
@@ -84,10 +72,12 @@ def test_the_answer_is_exactly_this(bench: Bench) -> None:
     texts = [" b d", " once more", None, " arr"]
     expected = {
         "prompt": "sort: d b",
+        "recipe": widget.recipe.fingerprint,
         "made": {"blocks": blocks, "coefficient": curve, "method": "ties"},
         "redone": 17,
         "steps": 93,
         "seconds": 0.25,
+        "warning": "the model is on the CPU now",
         # Twelve layers, embeddings that are the head as well, and a norm; 4 bytes each. Every source has ten layers.
         "layers": 12,
         "parameters": 12 * 36_992 + 528 * 64 + 64,
@@ -238,9 +228,9 @@ def test_streamed_text_is_sent_at_most_fifteen_times_a_second(bench: Bench, monk
     seen: list[str] = []
     bench.widget.observe(lambda change: seen.append(change["new"]["texts"][0]), names=["answer"])
     preview, number = bench.preview, bench.preview.generation
-    preview.listener(Merged(number, 1, 2, 0.1))
+    preview.listener(preview.merged(1, 2, 0.1))
     assert seen == [], "the merge is shown together with the table"
-    preview.listener(Next(number, preview.next_tokens()))
+    preview.listener(Next(number, (preview.next_tokens(),)))
     for step in range(100):
         clock[0] += 0.01
         preview.listener(Text(number, "merged", "word " * step, False))

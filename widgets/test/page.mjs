@@ -21,10 +21,12 @@ export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 export function answerFor(state, more = {}) {
   const speakers = ["merged", ...state._sources.map(({ name }) => name)];
   return {
+    recipe: "3f2a9c01",
     made: { blocks: state.blocks, coefficient: state.coefficient, method: state.method },
     redone: 18,
     steps: 57,
     seconds: 0.0008,
+    warning: "",
     layers: state.coefficient.length,
     parameters: 408_896,
     bytes: 1_635_584,

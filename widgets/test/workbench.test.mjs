@@ -164,6 +164,29 @@ test("draft until Python has answered this very edit, then exact", async () => {
   assert.equal(root.dataset.state, "exact");
 });
 
+test("an answer names the recipe it is of; before the first there is none", async () => {
+  await show();
+  const line = () => [...root.querySelectorAll(".ml-answers p")].find((each) => each.title.includes("SHA-256"));
+  assert.equal(line().hidden, true);
+  model.answerNow();
+  await frame();
+  assert.deepEqual([line().hidden, line().textContent], [false, "recipe 3f2a9c01"]);
+  model.answerNow({ recipe: "<b>00000" });
+  await frame();
+  assert.deepEqual([line().textContent, line().childElementCount], ["recipe <b>00000", 0]);
+});
+
+test("a warning stands beside the answer it is about, and goes with it", async () => {
+  await show();
+  const hint = () => find(".ml-ask [role=status]");
+  model.answerNow({ warning: "There was not enough memory on cuda: the model is on the CPU now." });
+  await frame();
+  assert.deepEqual([hint().hidden, hint().textContent], [false, "There was not enough memory on cuda: the model is on the CPU now."]);
+  model.answerNow();
+  await frame();
+  assert.equal(hint().hidden, true);
+});
+
 test("an error is shown in words, as an alert, beside the picture as it was; it can be put back", async () => {
   await show();
   model.answerNow();

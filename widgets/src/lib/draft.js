@@ -10,8 +10,10 @@ import { outbox } from "./outbox.js";
 /** @typedef {{ token: string, probabilities: (number | null)[] }} Candidate  null: not in the speaker's vocabulary */
 /**
  * @typedef {object} Answer  what Python says; null until the first answer
+ * @property {string} recipe  fingerprint of the recipe
  * @property {Omit<Dials, "prompt">} made  the dials it was made with
  * @property {number} redone @property {number} steps @property {number} seconds
+ * @property {string} warning  what memory did not suffice for, in words, or empty
  * @property {number} layers @property {number} parameters @property {number} bytes
  * @property {Candidate[]} candidates @property {(number | null)[]} kl  of each speaker: merged first, then the sources
  * @property {(string | null)[]} texts @property {boolean[]} written  of each speaker

@@ -1,0 +1,149 @@
+"""Task vectors that are read piece by piece, each piece made of the stored tensors when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+from mergelab.methods.pieces import Pieces
+from mergelab.methods.tensors import Array, Deltas
+
+
+class Found(Protocol):
+    """What is known about task vectors: (place of a model, what was asked) -> the answer, which is a number, a
+    threshold or a packed mask. A dict is one.
+    """
+
+    def get(self, key: tuple[int, Hashable], /) -> Any:
+        """The answer, or None."""
+
+    def __setitem__(self, key: tuple[int, Hashable], answer: Any, /) -> None:
+        """Keep an answer, or do not."""
+
+
+Piecewise = Callable[[Deltas, int], Deltas]
+"""The same piece of every task vector, flat, and the place of its first element -> the pieces after a step."""
+
+Told = Mapping[str, Any]
+"""Steps in words: names of attributes of ``fused.Work``, or of ``fused.Term`` with a value for each model."""
+
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class TaskVectors:
+    """Task vectors as they stand after some steps of a chain.
+
+    Attributes:
+        shape, dtype: of each.
+        pieces: the way through them.
+        read: the pieces at a place: fresh, flat, contiguous.
+        pick: elements at places given by a tensor of indices, for an estimate: those of the task vectors before any
+            step.
+        found: what is known about task vectors, and is added to.
+        marks: for each, the steps that made it from a model and the base; None where no such list tells all.
+        before: what they were before any step; None for themselves.
+        told: the steps in the words of ``fused``; None where there is none for one of them.
+    """
+
+    shape: torch.Size
+    dtype: torch.dtype
+    pieces: Pieces
+    read: Callable[[slice], Deltas]
+    pick: Callable[[Tensor], Deltas]
+    found: Found
+    marks: tuple[tuple[Hashable, ...], ...] | None
+    before: TaskVectors | None = None
+    told: Told | None = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, models: Sequence[Tensor], base: Tensor, dtype: torch.dtype, pieces: Pieces, found: Found
+    ) -> TaskVectors:
+        """Each of ``models`` minus ``base``, computed in ``dtype``."""
+        flat, start = [model.reshape(-1) for model in models], base.reshape(-1)
+
+        def read(at: slice | Tensor) -> Deltas:
+            piece = start[at].to(dtype)
+            return [_minus(model[at], piece) for model in flat]
+
+        return cls(base.shape, dtype, pieces, read, read, found, ((),) * len(models))
+
+    @classmethod
+    def held(cls, tensors: Sequence[Array], pieces: Pieces) -> TaskVectors:
+        """Whole tensors that are there."""
+        flat = [tensor.reshape(-1) for tensor in tensors]
+
+        def read(at: slice) -> Deltas:
+            return [tensor[at].clone() for tensor in flat]
+
+        def pick(at: Tensor) -> Deltas:
+            return [tensor[at] for tensor in flat]
+
+        return cls(tensors[0].shape, tensors[0].dtype, pieces, read, pick, {}, None, told=None)
+
+    @property
+    def size(self) -> int:
+        """Number of elements of each."""
+        return self.shape.numel()
+
+    @property
+    def untouched(self) -> TaskVectors:
+        """Before any step."""
+        return self.before or self
+
+    def then(self, step: Piecewise, marks: Sequence[Hashable] | None = None, told: Told | None = None) -> TaskVectors:
+        """As they stand after ``step``, which ``marks`` tell, one for each task vector, so that equal ones do equal
+        things, and which is ``told`` to ``fused``.
+        """
+
+        def read(at: slice) -> Deltas:
+            return step(self.read(at), at.start)
+
+        marked, all_told = None, None
+        if marks is not None and self.marks is not None:
+            marked = tuple((*before, mark) for before, mark in zip(self.marks, marks, strict=True))
+        if told is not None and self.told is not None:
+            all_told = {**self.told, **told}
+        return replace(self, read=read, marks=marked, before=self.untouched, told=all_told)
+
+    def each(self) -> Iterator[tuple[Deltas, int]]:
+        """The pieces, one after the other, and the place of the first element of each."""
+        for at in self.pieces.spans(self.size):
+            yield self.read(at), at.start
+
+    def whole(self) -> Deltas:
+        """The task vectors themselves: fresh, contiguous."""
+        wholes: Deltas = []
+        for deltas, at in self.each():
+            wholes = wholes or [delta.new_empty(self.size) for delta in deltas]
+            for delta, whole in zip(deltas, wholes, strict=True):
+                whole[at : at + len(delta)] = delta
+        return [whole.view(self.shape) for whole in wholes]
+
+    def answers(
+        self,
+        questions: Sequence[tuple[int, Hashable]],
+        work: Callable[[Sequence[tuple[int, Hashable]]], Sequence[Answer]],
+    ) -> list[Answer]:
+        """The answers to ``questions``, (place of a task vector, what is asked): known, or worked out together and
+        kept.
+        """
+        if self.marks is None:
+            return list(work(questions)) if questions else []
+        keys = [(place, (self.marks[place], what)) for place, what in questions]
+        answers = [self.found.get(key) for key in keys]
+        missing = [place for place, answer in enumerate(answers) if answer is None]
+        if missing:
+            for place, answer in zip(missing, work([questions[place] for place in missing]), strict=True):
+                answers[place] = self.found[keys[place]] = answer
+        return answers
+
+
+def _minus(piece: Tensor, base: Array) -> Array:
+    """In a fresh tensor: that of the cast, where one is needed."""
+    return piece - base if piece.dtype == base.dtype else piece.to(base.dtype).sub_(base)
