@@ -109,9 +109,13 @@ class Chain:
         if vectors.told is not None and fused.made(self.models, self.base, vectors.told, dtype, out):
             return out
         base, place = self.base.reshape(-1), out.view(-1)
-        for at in pieces.spans(vectors.size):
+
+        def make(at: slice) -> None:
             (merged,) = vectors.read(at)
             place[at].copy_(merged.add_(base[at].to(dtype)))
+
+        for at in pieces.spans(vectors.size):
+            pieces.run(make, at)
         return out
 
     def stages(self, dtype: torch.dtype) -> Iterator[Stage]:

@@ -34,7 +34,7 @@ def apply(
     found: Found | None = None,
     cutoffs: Sequence[float] | None = None,
     out: Tensor | None = None,
-    stop: Callable[[], object] | None = None,
+    pieces: Pieces | None = None,
 ) -> Tensor:
     """The tensor that ``method`` makes of ``models`` and ``base``.
 
@@ -60,8 +60,8 @@ def apply(
         cutoffs: for each model the magnitude from which elements of its task vector are kept, for methods told to trim
             whole models.
         out: contiguous storage for a fresh result, of its shape, dtype and device, which nothing else uses.
-        stop: called every few milliseconds of work; it raises what is to break the work off. What is in ``out`` then
-            is of no use.
+        pieces: the way through the tensors, which can be broken off; what is in ``out`` then is of no use. Hand the
+            same one to every step of a merge.
 
     Raises:
         MethodError: inputs or numbers are wrong; all problems at once.
@@ -74,7 +74,7 @@ def apply(
         return torch.empty_like(first, dtype=dtype, memory_format=torch.contiguous_format)
     extras = {"generator": _generator(seed, name), "depth": depth, "cutoffs": cutoffs}
     call = _Call(method, values, extras)
-    pieces = Pieces(first.device, stop)
+    pieces = pieces or Pieces(first.device)
     if method.elementwise:
         return call.piecewise(models, base, _place_for(first, dtype, out), pieces)
     outcome = call(models, base, _working(models, base, dtype))
@@ -188,9 +188,13 @@ class _Call:
         flat = [model.reshape(-1) for model in models]
         start = None if base is None else base.reshape(-1)
         place = out.view(-1)
-        for at in pieces.spans(len(place)):
+
+        def make(at: slice) -> None:
             made = self([model[at] for model in flat], None if start is None else start[at], working)
             place[at].copy_(cast(Tensor, made))
+
+        for at in pieces.spans(len(place)):
+            pieces.run(make, at)
         return out
 
 

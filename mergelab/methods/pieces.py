@@ -3,10 +3,15 @@
 What is made on the way from the stored tensors to the result then never leaves the cache. Within an operation on a
 piece torch shares the elements out among its threads, each time in the same way, so that a thread finds in its own
 cache what it made before. (Threads of ours on smaller pieces would take turns: Python lets one at a time call torch.)
+
+Where other work keeps the cores busy, torch's threads wait for one another at the end of every operation, and what they
+do together takes a hundred times as long as one of them alone. So a pass begins with a short piece, on which torch
+starts no threads, and where a long one is slower than that, short ones follow for a while.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -17,15 +22,19 @@ Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
 SHARE = 1 << 17
-"""Elements of a piece for each thread: 512 KiB in float32. More would leave the cache; fewer would have torch's threads
-wait for one another more often, which is dear on a busy machine.
-"""
+"""Elements of a piece for each thread: 512 KiB in float32. More would leave the cache."""
+SHORT = 3 << 13
+"""Elements of a short piece: torch starts its threads from 32768 on."""
+_SLOWER = 2.0  # than alone: threads are a hindrance
+_KEPT = 30 << 20  # bytes
+_PATIENCE = 20  # times what a hindered piece took, until threads are tried again
 
 
 class Pieces:
     """A way through tensors, flat, piece by piece. On other devices than the CPU a tensor is one piece.
 
-    No result depends on the length of pieces, and so none on the number of threads.
+    No result depends on the length of pieces, and so none on the number of threads. Made once for the work of one
+    thread: it remembers how busy the machine is.
 
     Attributes:
         whole: whether a tensor is one piece.
@@ -36,21 +45,49 @@ class Pieces:
         self.whole = device.type != "cpu"
         self._threads = 1 if self.whole else torch.get_num_threads()
         self._stop = stop or (lambda: None)
+        if not self.whole:
+            # glibc returns freed memory to the system, to fetch it again at once, unless it has seen as large a tensor
+            # come and go (up to 32 MiB): 4 times as slow. This one is never touched, so that it costs nothing.
+            torch.empty(_KEPT, dtype=torch.uint8)
+        self._alone: float | None = None  # seconds for an element of a short piece, in this pass
+        self._alone_until = 0.0  # threads are a hindrance until then
 
     def spans(self, size: int) -> Iterator[slice]:
         """The pieces of ``size`` elements, one after the other."""
-        step = self.length(size)
-        for at in range(0, size, step):
+        self._alone = None
+        at = 0
+        while at < size:
             self._stop()
-            yield slice(at, min(at + step, size))
+            end = min(at + self._length(size), size)
+            yield slice(at, end)
+            at = end
 
-    def length(self, size: int) -> int:
-        """That of a piece of so many elements; the last may be shorter."""
-        return max(1, size) if self.whole else SHARE * self._threads
+    def run(self, work: Callable[[slice], Answer], at: slice) -> Answer:
+        """What ``work`` makes of a piece. How long it takes tells how long the next ones should be."""
+        started = time.perf_counter()
+        made = work(at)
+        ended = time.perf_counter()
+        pace = (ended - started) / (at.stop - at.start)
+        if at.stop - at.start <= SHORT:
+            self._alone = pace if self._alone is None else min(self._alone, pace)
+        elif self._alone is not None and pace > _SLOWER * self._alone:
+            self._alone_until = ended + _PATIENCE * (ended - started)
+        return made
+
+    def _length(self, size: int) -> int:
+        if self.whole:
+            return size
+        if self._threads == 1:
+            return SHARE
+        return SHORT if self._alone is None or self._hindered else SHARE * self._threads
+
+    @property
+    def _hindered(self) -> bool:
+        return time.perf_counter() < self._alone_until
 
     def share(self, tasks: Sequence[Task], work: Callable[[Task], Answer]) -> list[Answer]:
         """What ``work`` makes of each of ``tasks``, which are long and of one thread each: several at a time."""
-        if self._threads == 1 or len(tasks) < 2:
+        if self._threads == 1 or len(tasks) < 2 or self._hindered:
             return [work(task) for task in tasks]
         inference = torch.is_inference_mode_enabled()
 

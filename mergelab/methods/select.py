@@ -101,14 +101,14 @@ def thresholds(vectors: TaskVectors, wanted: Sequence[tuple[int, int]]) -> list[
     while len(found) < len(wanted):
         open_ones = [number for number in range(len(wanted)) if number not in found]
         asked = [(wanted[number][0], bounds[number]) for number in open_ones]
-        counted = _counted(vectors, asked)
+        counted, starts = _counted(vectors, asked)
         for number, parts in zip(open_ones, counted, strict=True):
             place, k = wanted[number]
             outcome = _choose(parts, bounds[number], k)
             if isinstance(outcome, _Bounds):
                 bounds[number] = outcome
             else:
-                found[number] = _threshold(vectors, place, outcome)
+                found[number] = _threshold(vectors, place, outcome, starts)
     return [found[number] for number in range(len(wanted))]
 
 
@@ -240,16 +240,18 @@ def _around(ordered: Sizes, share: float, top: int) -> _Bounds:
     return _Bounds(int(ordered[low]) if low >= 0 else 0, int(ordered[high]) if high < count else top)
 
 
-def _counted(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> list[list[_Counted]]:
-    """For each (place of a task vector, bounds), what its pieces hold."""
+def _counted(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> tuple[list[list[_Counted]], list[int]]:
+    """For each (place of a task vector, bounds), what its pieces hold; and where they begin, and the last ends."""
     parts: list[list[_Counted]] = [[] for _ in asked]
+    starts: list[int] = []
     pieces = iter(vectors.each())
-    while together := [deltas for deltas, _ in islice(pieces, _TOGETHER)]:
-        tasks = [(deltas[place], bounds) for place, bounds in asked for deltas in together]
+    while together := list(islice(pieces, _TOGETHER)):
+        starts += [at for _, at in together]
+        tasks = [(deltas[place], bounds) for place, bounds in asked for deltas, _ in together]
         found = iter(vectors.pieces.share(tasks, lambda task: _count(_magnitudes(task[0]), *task[1])))
         for part in parts:
             part.extend(islice(found, len(together)))
-    return parts
+    return parts, [*starts, vectors.size]
 
 
 def _count(sizes: Sizes, low: int, high: int) -> _Counted:
@@ -285,13 +287,13 @@ def _choose(parts: Sequence[_Counted], bounds: _Bounds, k: int) -> _Chosen | _Bo
     return _Chosen(bounds.low, rank, at_low) if rank <= at_low.sum() else _Bounds(0, bounds.low)
 
 
-def _threshold(vectors: TaskVectors, place: int, chosen: _Chosen) -> Threshold:
+def _threshold(vectors: TaskVectors, place: int, chosen: _Chosen, starts: Sequence[int]) -> Threshold:
     until = vectors.size
     up_to = np.cumsum(chosen.equals)
     if chosen.missing < up_to[-1]:
         piece = int(np.searchsorted(up_to, chosen.missing))
-        at = piece * vectors.pieces.length(vectors.size)
-        sizes = _magnitudes(vectors.read(slice(at, at + vectors.pieces.length(vectors.size)))[place])
+        at = starts[piece]
+        sizes = _magnitudes(vectors.read(slice(at, starts[piece + 1]))[place])
         nth = chosen.missing - int(up_to[piece] - chosen.equals[piece])
         until = at + int(np.flatnonzero(sizes == chosen.pattern)[nth - 1]) + 1
     return Threshold(_value(chosen.pattern, vectors.dtype), until)

@@ -114,7 +114,7 @@ class TaskVectors:
     def each(self) -> Iterator[tuple[Deltas, int]]:
         """The pieces, one after the other, and the place of the first element of each."""
         for at in self.pieces.spans(self.size):
-            yield self.read(at), at.start
+            yield self.pieces.run(self.read, at), at.start
 
     def whole(self) -> Deltas:
         """The task vectors themselves: fresh, contiguous."""

@@ -18,7 +18,7 @@ from mergelab.models.assembly import rehearse
 from mergelab.models.config import generation_settings
 from mergelab.models.devices import arithmetic, pick, sheltered
 from mergelab.models.findings import Findings
-from mergelab.models.pour import pour
+from mergelab.models.pour import Bare, Pouring
 from mergelab.models.tokenizer import write_tokenizer
 from mergelab.recipes.plan import Plan, plan, standard
 from mergelab.recipes.recipe import Recipe
@@ -117,14 +117,14 @@ def _write_weights(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     steps = iter(planned.steps)
-    findings = Findings()
+    pouring = Pouring(Bare(planned.checkpoints, device, Findings()))
     done = 0
     with torch.inference_mode():
         for shard in shards:
             with ShardWriter(folder, shard) as writer:
                 for _ in shard.specs:
                     step = next(steps)
-                    writer.write(step.name, _poured(step, planned, device, findings))
+                    writer.write(step.name, _poured(step, pouring, device))
                     done += 1
                     if progress:
                         progress(done, len(planned.steps))
@@ -132,8 +132,8 @@ def _write_weights(
         (folder / "model.safetensors.index.json").write_text(json.dumps(index(shards), indent=2) + "\n")
 
 
-def _poured(step: Step, planned: Plan, device: torch.device, findings: Findings) -> torch.Tensor:
-    return sheltered(lambda: pour(step, planned.checkpoints, device, findings), device=device, hint=_NO_MEMORY)
+def _poured(step: Step, pouring: Pouring, device: torch.device) -> torch.Tensor:
+    return sheltered(lambda: pouring.tensor(step), device=device, hint=_NO_MEMORY)
 
 
 def _write_rest(planned: Plan, config: dict[str, object], folder: Path) -> None:

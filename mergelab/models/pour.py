@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 
 from mergelab import methods
+from mergelab.methods.pieces import Pieces
 from mergelab.models.alignment import gather
 from mergelab.models.findings import Findings
 from mergelab.models.widening import padded, repeated
@@ -46,7 +47,7 @@ def pour(
         SourceError: an input cannot be read any more.
         MethodError: the method refuses its inputs.
     """
-    return Pouring(_Bare(checkpoints, device, Findings() if findings is None else findings)).tensor(step)
+    return Pouring(Bare(checkpoints, device, Findings() if findings is None else findings)).tensor(step)
 
 
 class Shelf(Protocol):
@@ -69,8 +70,8 @@ class Shelf(Protocol):
         """A tensor that nobody needs any more, to be written over; None: there is none."""
 
 
-class _Bare:
-    """A shelf that keeps nothing."""
+class Bare:
+    """A shelf that keeps findings and nothing else."""
 
     def __init__(
         self, checkpoints: Mapping[Source, Checkpoint], device: str | torch.device, findings: Findings
@@ -80,6 +81,7 @@ class _Bare:
         self.findings = findings
 
     def read(self, given: Input) -> torch.Tensor:
+        """A tensor of a source, mapped."""
         return self._checkpoints[given.source].tensor(given.name).to(self._device)
 
     def find(self, key: bytes) -> None:
@@ -113,6 +115,7 @@ class Pouring:
         self.reading = 0.0
         self._shelf = shelf
         self._heed = heed
+        self._pieces: Pieces | None = None
 
     def tensor(self, given: Given) -> torch.Tensor:
         """A tensor of a source, one that an earlier stage makes, or one brought to another shape.
@@ -163,6 +166,8 @@ class Pouring:
         base = None if step.base is None else self.tensor(step.base)
         vectors = list(_vectors(step, models, base))
         cutoffs = [findings.cutoff(peers, self._change) for peers in step.peers] or None
+        if self._pieces is None:
+            self._pieces = Pieces(models[0].device, self._heed)
         made = methods.apply(
             method,
             models,
@@ -175,7 +180,7 @@ class Pouring:
             found=findings.about(vectors) if vectors else None,
             cutoffs=cutoffs,
             out=self._shelf.storage(step.shape, dtype) if dtype.is_floating_point else None,
-            stop=self._heed,
+            pieces=self._pieces,
         )
         self.bytes_read += sum(one.nbytes for one in (*models, *([] if base is None else [base])))
         self.bytes_written += made.nbytes

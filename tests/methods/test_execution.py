@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from random import Random
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from mergelab import methods
 from mergelab.errors import MethodError
 from mergelab.methods import pieces, select, sparsify, sums
+from mergelab.methods.pieces import Pieces
 from mergelab.methods.registry import Method, describe
 from mergelab.methods.tensors import Array, Arrays
 
@@ -239,7 +242,7 @@ def merge(name: str, found: dict[object, object] | None = None, **changes: objec
     base = torch.randn(13, 3001, generator=generator).bfloat16()
     models = [(base + 0.02 * torch.randn(13, 3001, generator=generator)).bfloat16() for _ in range(3)]
     method = methods.get(name)
-    options = {key: changes.pop(key) for key in ("out", "stop") if key in changes}
+    options = {key: changes.pop(key) for key in ("out", "pieces") if key in changes}
     numbers = {**SETTINGS, "rescale": True, **changes}
     models = models[: method.inputs[1] or 3]
     numbers = {
@@ -298,12 +301,45 @@ def test_pieces_threads_and_storage_do_not_matter(name: str, monkeypatch: pytest
     try:
         for length, many in ((1 << 14, 1), (1 << 14, 2), (1 << 20, 2)):
             monkeypatch.setattr(pieces, "SHARE", length)
+            monkeypatch.setattr(pieces, "SHORT", 5 * length // 8)
             torch.set_num_threads(many)
             out = torch.full_like(wanted, torch.nan)
             assert merge(name, out=out) is out
             assert torch.equal(out, wanted)
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("name", ["linear", "ties", "dare_ties", "breadcrumbs"])
+def test_a_busy_machine_changes_lengths_and_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces seem to take any time at all, so that threads are found a hindrance, and tried again."""
+    lengths: dict[int, int] = {}
+
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self) -> float:
+            self.now += random.choice([1e-6, 1e-5, 1e-3])
+            return self.now
+
+    random = Random(0)
+    wanted = merge(name)
+    monkeypatch.setattr(pieces, "SHARE", 1 << 9)
+    monkeypatch.setattr(pieces, "SHORT", 1 << 8)
+    monkeypatch.setattr(pieces, "time", Clock())
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    way = Pieces(torch.device("cpu"))
+    run = way.run
+
+    def counted(work: Callable[[slice], object], at: slice) -> object:
+        lengths[at.stop - at.start] = lengths.get(at.stop - at.start, 0) + 1
+        return run(work, at)
+
+    monkeypatch.setattr(way, "run", counted)
+    for _ in range(5):
+        assert torch.equal(merge(name, pieces=way), wanted)
+    assert lengths[1 << 8] > 5
+    assert lengths[1 << 10] > 1
 
 
 class StoppedError(Exception):
@@ -314,6 +350,7 @@ class StoppedError(Exception):
 def test_it_can_be_broken_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between any two pieces; afterwards all goes on, with what was found out till then."""
     monkeypatch.setattr(pieces, "SHARE", 1 << 14)
+    monkeypatch.setattr(pieces, "SHORT", torch.get_num_threads() << 14)  # as long as the others
     calls = 0
 
     def count() -> None:
@@ -325,11 +362,11 @@ def test_it_can_be_broken_off(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         if calls == last:
             raise StoppedError
 
-    wanted = merge(name, stop=count)
+    wanted = merge(name, pieces=Pieces(torch.device("cpu"), count))
     assert calls >= 3
     for last in range(1, calls + 1):
         calls, found = 0, {}
         with pytest.raises(StoppedError):
-            merge(name, found, stop=stop)
+            merge(name, found, pieces=Pieces(torch.device("cpu"), stop))
         assert calls == last
         assert torch.equal(merge(name, found), wanted)
