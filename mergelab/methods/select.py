@@ -21,7 +21,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -40,7 +39,6 @@ _BLOCK = 1 << 18  # elements counted at a time: scratch of 1 or 2 MiB stays in t
 _SAMPLE = 1 << 14  # elements at most: the rank of one of them among all is known to 0.4 %
 _SAMPLED = 1 << 8  # one element of so many
 _SURE = 4  # standard deviations: one tensor in 16000 is gone through twice
-_TOGETHER = 4  # pieces that are counted together, shared out among threads
 FEW = 1 << 16
 """Up to so many elements there is no sample: all of them are collected."""
 
@@ -244,13 +242,10 @@ def _counted(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> tupl
     """For each (place of a task vector, bounds), what its pieces hold; and where they begin, and the last ends."""
     parts: list[list[_Counted]] = [[] for _ in asked]
     starts: list[int] = []
-    pieces = iter(vectors.each())
-    while together := list(islice(pieces, _TOGETHER)):
-        starts += [at for _, at in together]
-        tasks = [(deltas[place], bounds) for place, bounds in asked for deltas, _ in together]
-        found = iter(vectors.pieces.share(tasks, lambda task: _count(_magnitudes(task[0]), *task[1])))
-        for part in parts:
-            part.extend(islice(found, len(together)))
+    for deltas, at in vectors.each():
+        starts.append(at)
+        for part, (place, bounds) in zip(parts, asked, strict=True):
+            part.append(_count(_magnitudes(deltas[place]), *bounds))
     return parts, [*starts, vectors.size]
 
 
