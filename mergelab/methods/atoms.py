@@ -68,8 +68,12 @@ def mean(weight: Sequence[float]) -> Atom:
     """sum_i D_i / sum_i w_i; zero where all weights are. They must not cancel."""
     divisor = sum(weight) or 1.0
     doc = "The task vectors are added up and divided by the sum of the weights."
-    told = {"divisor": divisor}
-    return Atom("mean", lambda deltas: [_add(deltas).div_(divisor)], elementwise=True, doc=doc, told=told)
+
+    def run(deltas: Deltas) -> Deltas:
+        # By a tensor: CUDA would multiply by the reciprocal of a plain number, which rounds twice.
+        return [_add(deltas).div_(deltas[0].new_full((), divisor))]
+
+    return Atom("mean", run, elementwise=True, doc=doc, told={"divisor": divisor})
 
 
 def disjoint_mean(weight: Sequence[float]) -> Atom:

@@ -53,7 +53,8 @@ def linear(
     total = model * factor
     for model, factor in pairs:
         total.add_(model, alpha=factor)  # fused: rounds once, where a product and a sum would round twice
-    return total.div_(sum(weight)) if normalize else total
+    # By a tensor: CUDA would multiply by the reciprocal of a plain number, which rounds twice.
+    return total.div_(total.new_full((), sum(weight))) if normalize else total
 
 
 @method(inputs=(1, 1))

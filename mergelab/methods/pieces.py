@@ -23,8 +23,8 @@ Answer = TypeVar("Answer")
 
 SHARE = 1 << 17
 """Elements of a piece for each thread: 512 KiB in float32. More would leave the cache."""
-SHORT = 3 << 13
-"""Elements of a short piece: torch starts its threads from 32768 on."""
+SHORT = 1 << 14
+"""Elements of a short piece: torch starts its threads from 32768 on, and ``sums.absolute`` adds up rows of so many."""
 _SLOWER = 2.0  # than alone: threads are a hindrance
 _KEPT = 30 << 20  # bytes
 _PATIENCE = 20  # times what a hindered piece took, until threads are tried again

@@ -50,6 +50,7 @@ class Method:
         arguments: recipe name -> argument name.
         rule: what is wrong with numbers that are each right, or None.
         is_unchanged: whether these numbers leave the only model as it is, so that its tensor can be shared.
+        edition: how many methods of this name were entered before it, as when a notebook cell is run again.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Method:
     elementwise: bool = False
     rule: Callable[[Resolved], Problem | None] | None = None
     is_unchanged: Callable[[Resolved], bool] | None = None
+    edition: int = 0
 
     @property
     def seeded(self) -> bool:
@@ -196,7 +198,7 @@ def method(
         known = _METHODS.get(made.name)
         if known is not None and known.function.__module__ != function.__module__:
             raise TypeError(f"there is a method {made.name!r} already, in {known.function.__module__}")
-        _METHODS[made.name] = made
+        made = _METHODS[made.name] = replace(made, edition=known.edition + 1 if known else 0)
         return made
 
     return enter

@@ -15,7 +15,9 @@ from typing import Any, Self
 
 import torch
 
+from mergelab.columns import in_bytes
 from mergelab.errors import AssemblyError, Problem
+from mergelab.models.agreement import agreed
 from mergelab.models.bank import Bank, Made
 from mergelab.models.blocks import own_configs
 from mergelab.models.config import generation_settings, stack_config
@@ -30,7 +32,7 @@ from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.step import Key
 from mergelab.weights import Source
 
-_CLOSED = Problem("assembly", "is closed.", "Assemble the recipe again.")
+_CLOSED = Problem("", "this assembly is closed.", "Assemble the recipe again.")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Changes:
         rebuilt: the stack itself changed, so that the model was built anew around its tensors.
         first: the first layer whose output may differ from before: 0 where something in front of the layers changed,
             the number of layers where only the final norm or the head did, and one more where nothing did.
+        layers: number of layers.
         streamed: bytes of sources that were sent to the device because there was no room to keep them there.
         warning: a line that says what memory did not suffice for, else "".
     """
@@ -66,8 +69,27 @@ class Changes:
     bound: str
     rebuilt: bool
     first: int
+    layers: int
     streamed: int = 0
     warning: str = ""
+
+    def __str__(self) -> str:
+        where = ["only after the layers", "nothing differs"]
+        first = f"from layer {self.first}" if self.first < self.layers else where[self.first - self.layers]
+        moved, rebuilt = in_bytes(self.bytes_read + self.bytes_written), ["the stack built anew"] * self.rebuilt
+        words = (
+            f"{self.redone} of {self.steps} computed",
+            f"{self.rebound} put into place",
+            moved,
+            f"{self.seconds * 1e3:.3g} ms" if self.seconds < 1 else f"{self.seconds:.3g} s",
+            first,
+            *rebuilt,
+        )
+        return ", ".join(words) + (f". {self.warning}" if self.warning else "")
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a notebook shows."""
+        printer.text(str(self))
 
 
 class Assembly:
@@ -145,7 +167,8 @@ class Assembly:
         """What the model writes after ``prompt``: greedy, without the prompt, up to its end of text.
 
         Raises:
-            AssemblyError: the prompt is empty, or longer than the model reads.
+            AssemblyError: the prompt has no token (an empty one has the start token, if the tokenizer has such), or more
+                than the model reads; ``max_new_tokens`` is below 1.
         """
         with self.lock, torch.inference_mode():
             return sheltered(
@@ -154,11 +177,13 @@ class Assembly:
                 device=self.bank.device,
             )
 
-    def turn(self, recipe: Recipe | Plan, *, stop: Callable[[], bool] | None = None) -> Changes:
+    def turn(
+        self, recipe: Recipe | Plan | str | os.PathLike[str], *, stop: Callable[[], bool] | None = None
+    ) -> Changes:
         """Make this the model of another recipe; what stays the same is not redone.
 
         Args:
-            recipe: what to merge now; a plan of it, where there is one.
+            recipe: what to merge now: a recipe, a plan of one, or what ``Recipe.load`` reads.
             stop: asked again and again; once it says True the turn is abandoned and the model stays as it was. What was
                 made by then is kept for the next turn, as far as there is room.
 
@@ -171,7 +196,14 @@ class Assembly:
             if self._model is None:
                 raise AssemblyError(_CLOSED)
             planned = recipe if isinstance(recipe, Plan) else plan(recipe, self.bank.checkpoints)
+            if any(self.bank.checkpoints.get(source) is not opened for source, opened in planned.checkpoints.items()):
+                planned = plan(planned.recipe, self.bank.checkpoints)  # of sources that are open here already
             return self._turn(planned, stop, started, self.bank.admit(planned))
+
+    def __repr__(self) -> str:
+        if self._model is None:
+            return "<Assembly, closed>"
+        return f"<Assembly of {len(self.plan.layers)} layers on {self.bank.device}: recipe {self.recipe.fingerprint}>"
 
     def close(self) -> None:
         """Let go of the model and its tensors. May be called twice."""
@@ -217,6 +249,7 @@ class Assembly:
     def _made(self, planned: Plan, bank: Bank, heed: Callable[[], None], started: float, warning: str) -> Changes:
         """Make the plan's model, with the tensors of a bank. Where that fails, the model stays as it was."""
         # What can be refused goes first: before a weight is read, and with the model still as it was.
+        planned = agreed(planned, self._configs)
         config = stack_config(planned, self._configs)
         own = own_configs(planned, config, self._configs)
         shell = (config, own, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
@@ -226,10 +259,11 @@ class Assembly:
         other_tokens = not same_tokenizer(self.plan, planned)
         resettle = rebuild or other_tokens or self.plan.root is not planned.root
         settings = generation_settings(planned) if resettle else None
-        after = outline(planned, config)
+        after = outline(planned, config, own)
         planning = time.perf_counter() - started
         made = bank.make(planned.steps, heed)
         try:
+            copying = bank.copy_speed  # takes memory to find out, which may run out: before anything changes
             with torch.inference_mode(mode=False), torch.no_grad():
                 model, slots = self._model, self._slots
                 if rebuild:
@@ -242,6 +276,7 @@ class Assembly:
             bank.release(made.held)
             raise
         first = 0 if other_tokens or self._outline is None else self._outline.first_change(after)
+        bound = _bound(made, planning, time.perf_counter() - started - planning - made.seconds, copying)
         old, held = self.bank, self._held
         self.plan, self.bank, self._held, self._keys = planned, bank, made.held, keys
         self._model, self._slots, self._shell, self._outline = model, slots, shell, after
@@ -258,9 +293,10 @@ class Assembly:
             bytes_read=made.bytes_read,
             bytes_written=made.bytes_written,
             seconds=seconds,
-            bound=_bound(bank, made, planning, seconds - planning - made.seconds),
+            bound=bound,
             rebuilt=rebuild,
             first=first,
+            layers=len(planned.layers),
             streamed=bank.streamed,
             warning=warning,
         )
@@ -281,15 +317,15 @@ def _rebind(slots: Slots, tensors: dict[str, torch.Tensor]) -> None:
         raise
 
 
-def _bound(bank: Bank, made: Made, planning: float, building: float) -> str:
-    """What most of a turn's time went into, as ``Changes.bound`` says."""
+def _bound(made: Made, planning: float, building: float, copying: float) -> str:
+    """What most of a turn's time went into, as ``Changes.bound`` says. ``copying``: bytes per second."""
     merging = made.seconds - made.reading
     times = {"planning": planning, "reading sources": made.reading, "building the model": building, "": merging}
     longest = max(times, key=lambda name: times[name])
     if longest:
         return longest
     moved = (made.bytes_read + made.bytes_written) / merging
-    return "memory" if moved >= bank.copy_speed / 2 else "arithmetic"
+    return "memory" if moved >= copying / 2 else "arithmetic"
 
 
 def _generation_config(settings: dict[str, Any] | None, config: Any) -> Any:
@@ -328,6 +364,8 @@ def rehearse(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -
         AssemblyError: transformers finds tensors missing, left over or of another shape, or refuses a config.
         SourceError: the generation config is refused.
     """
+    known = {} if known is None else known
+    planned = agreed(planned, known)
     config = stack_config(planned, known)
     build(
         planned,

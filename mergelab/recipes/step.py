@@ -281,14 +281,16 @@ class Step:
         """What its tensor depends on, and no more: steps of equal keys make equal tensors, whatever they are called.
 
         The seed counts only where random numbers are drawn, and so does the name, which the seed is combined with.
-        Numbers are told apart as they are written: -0.0 is not 0.0.
+        Numbers are told apart as they are written: -0.0 is not 0.0. A method that is defined again, as in a notebook,
+        is another method.
         """
         if self.copies:
             return self.inputs[0].key
-        drawn = (self.seed, self.name) if methods.get(self.method).seeded else ()
+        method = methods.get(self.method)
+        drawn = (self.seed, self.name) if method.seeded else ()
         given = (tuple(one.key for one in self.inputs), None if self.base is None else self.base.key)
         trimmed = tuple(one.key for one in self.peers)
-        return _digest(self.method, self.dtype, given, self.numbers, self.depth, trimmed, drawn)
+        return _digest(self.method, method.edition, self.dtype, given, self.numbers, self.depth, trimmed, drawn)
 
     @property
     def narrow(self) -> Step:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from random import Random
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -340,6 +341,27 @@ def test_a_busy_machine_changes_lengths_and_no_bit(name: str, monkeypatch: pytes
         assert torch.equal(merge(name, pieces=way), wanted)
     assert lengths[1 << 8] > 5
     assert lengths[1 << 10] > 1
+
+
+def test_a_busy_machine_changes_no_bit_of_a_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Terms of very different sizes: their sum shows in what order they were added up."""
+    draws = torch.Generator().manual_seed(2)
+    base = torch.randn(100_003, generator=draws, dtype=torch.float64)
+    models = [base + (6 * torch.randn(100_003, generator=draws, dtype=torch.float64)).exp() for _ in range(2)]
+    numbers = {"weight": 1.0, "density": 0.5}
+    method = methods.get("dare_linear")
+    wanted = methods.apply(method, models, base, numbers, dtype=torch.float64, name="w", pieces=_way(1))
+    monkeypatch.setattr(pieces, "time", SimpleNamespace(perf_counter=Random(0).random))
+    for _ in range(5):
+        made = methods.apply(method, models, base, numbers, dtype=torch.float64, name="w", pieces=_way(2))
+        assert torch.equal(made, wanted)
+
+
+def _way(threads: int) -> Pieces:
+    """As on a machine that has so many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: threads)
+        return Pieces(torch.device("cpu"))
 
 
 class StoppedError(Exception):

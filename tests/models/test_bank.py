@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from mergelab import methods
 from mergelab.errors import AssemblyError
+from mergelab.methods import registry
+from mergelab.methods.tensors import Array, Arrays
 from mergelab.models import Assembly, Stopped, assemble
 from mergelab.models import bank as module
 from mergelab.models.bank import Bank
@@ -317,3 +319,41 @@ def test_an_assembly_that_is_stopped_at_once_leaves_what_it_made(llamas: Trio) -
         with assemble(linear(llamas, 0.5), device="cpu") as fresh:
             assert same(state(assembly), state(fresh))
     assert bank.made == 0
+
+
+def test_a_method_that_is_defined_again_is_another(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+
+    def cell(factor: float) -> None:
+        def louder(models: Arrays) -> Array:
+            """Louder: the first model, multiplied."""
+            return models[0] * factor
+
+        registry.method(inputs=(1, None))(louder)
+
+    recipe = Recipe("louder", (Slice((Part(Source(str(llamas[0]))),)),))
+    cell(1.5)
+    with assemble(recipe) as live:
+        cell(3.0)
+        assert live.turn(recipe).redone > 0
+        with assemble(recipe) as fresh:
+            for name, value in fresh.model.state_dict().items():
+                assert torch.equal(value, live.model.state_dict()[name])
+        assert live.turn(recipe).redone == 0
+
+
+def test_memory_that_runs_out_when_all_is_made_hides_no_change(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also what is measured for ``Changes`` takes memory."""
+    with assemble(linear(llamas, 0.25)) as live:
+        monkeypatch.delitem(vars(live.bank), "copy_speed")
+        tries = []
+
+        def speed(bank: Bank) -> float:
+            tries.append(bank)
+            if len(tries) == 1:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 32.00 MiB.")
+            return 1e9
+
+        monkeypatch.setattr(Bank, "copy_speed", property(speed))
+        assert live.turn(linear(llamas, 0.75)).first == 0
+        assert len(tries) == 2
