@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from mergelab.models.preview import Preview
     from mergelab.models.variants import Variants
     from mergelab.models.verdict import check
+    from mergelab.models.widen import widen
     from mergelab.recipes.plan import Plan, plan
     from mergelab.recipes.presets import graft, interleave, repeat, stack, upscale
     from mergelab.recipes.recipe import Recipe
-    from mergelab.recipes.widen import widen
     from mergelab.views.explain import Explain
     from mergelab.views.workbench import Workbench
     from mergelab.weights import Checkpoint, Source
@@ -119,7 +119,7 @@ _HOMES = {
     "repeat": "recipes.presets",
     "stack": "recipes.presets",
     "upscale": "recipes.presets",
-    "widen": "recipes.widen",
+    "widen": "models.widen",
 }
 
 

@@ -54,8 +54,9 @@ class Table:
         kept = [place for place in range(len(self.heading)) if any(str(row[place]) for row in self.rows)]
         head = line([self.heading[place] for place in kept], "th")
         body = "".join(line([row[place] for place in kept], "td") for row in self.rows)
-        caption = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
-        return f"<table>{caption}<thead>{head}</thead><tbody>{body}</tbody></table>"
+        # Above the table and not its caption, which is squeezed into the table's width.
+        title = f"<p>{html.escape(self.title)}</p>" if self.title else ""
+        return f"{title}<table><thead>{head}</thead><tbody>{body}</tbody></table>"
 
 
 def in_bytes(count: int) -> str:

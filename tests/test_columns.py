@@ -32,3 +32,12 @@ def test_a_table_in_a_notebook_escapes_every_word() -> None:
     assert "&lt;t&gt;" in shown
     assert "empty" not in shown
     assert "<i>" not in shown
+
+
+def test_a_title_is_as_wide_as_it_wants() -> None:
+    shown = Table(
+        ("a", "b"), ((1, 2),), "A sentence that is much wider than two columns of one figure each"
+    )._repr_html_()
+    assert shown.startswith("<p>A sentence that is")
+    assert shown.index("</p>") < shown.index("<table>")
+    assert "<p>" not in Table(("a",), ((1,),))._repr_html_()

@@ -192,7 +192,8 @@ def divide(density: Sequence[float]) -> Atom:
     """Restore the expectation: tau / density, DARE's 1 / (1 - drop rate). A density of 0 has left only zeros."""
 
     def run(deltas: Deltas) -> Deltas:
-        return [delta.div_(share) if 0 < share < 1 else delta for delta, share in zip(deltas, density, strict=True)]
+        pairs = zip(deltas, density, strict=True)
+        return [delta.div_(delta.new_full((), share)) if 0 < share < 1 else delta for delta, share in pairs]
 
     doc = "Each task vector is divided by the share that was kept."
     told = {"share": [share if 0 < share < 1 else 1.0 for share in density]}

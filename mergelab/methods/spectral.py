@@ -10,8 +10,11 @@ below 1e-5 of a matrix's largest count as zero and their vectors take no part, s
 LoRA's, are merged on the directions that they have. (What storing the weights rounded away is a change of full rank:
 in bfloat16 it is larger than 1e-5, and nobody can tell it from what was learned.)
 
-All is computed in float64 and rounded once. A model of weight 0 takes no part. Values that are not numbers: one
-infinity or NaN makes its whole matrix NaN.
+All is computed in float64 and rounded once. The library (LAPACK) shares its sums among torch's threads: with another
+number of them the float64 values differ in their last bits, and now and then so does the last bit of what is rounded.
+How many threads there are is the process's business: to set it for one merge would set it for whatever else runs.
+
+A model of weight 0 takes no part. Values that are not numbers: one infinity or NaN makes its whole matrix NaN.
 """
 
 from __future__ import annotations
@@ -162,7 +165,8 @@ def tsv_merge(
     dimension: the mean of the w_i tau_i.
 
     At least one triplet of each task is kept, and those that tie with the last; the paper leaves ties to the library.
-    Directions that tasks share in full are divided between them.
+    Directions that tasks share in full are divided between them. With another number of threads the last bit of an
+    element may differ.
 
     Args:
         weight: Factor on each model's task vector.

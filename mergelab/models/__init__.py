@@ -10,12 +10,24 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mergelab.models.assembly import Assembly, Changes, assemble
+    from mergelab.models.events import Done, Failed, Merged, Next, Text
     from mergelab.models.forge import merge
     from mergelab.models.speak import Stopped
 
-__all__ = ["Assembly", "Changes", "Stopped", "assemble", "merge"]
+__all__ = ["Assembly", "Changes", "Done", "Failed", "Merged", "Next", "Stopped", "Text", "assemble", "merge"]
 
-_HOMES = {"Assembly": "assembly", "Changes": "assembly", "Stopped": "speak", "assemble": "assembly", "merge": "forge"}
+_HOMES = {
+    "Assembly": "assembly",
+    "Changes": "assembly",
+    "Done": "events",
+    "Failed": "events",
+    "Merged": "events",
+    "Next": "events",
+    "Stopped": "speak",
+    "Text": "events",
+    "assemble": "assembly",
+    "merge": "forge",
+}
 
 
 def __getattr__(name: str) -> object:

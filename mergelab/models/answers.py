@@ -6,15 +6,16 @@ One pass over each prompt gives everything: the next token, the loss on a given 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from mergelab.errors import AssemblyError, Problem, raise_all
 from mergelab.models.replay import Replay
-from mergelab.models.speak import encode
+from mergelab.models.speak import encode, is_text
 
 MERGED = "merged"
 CANDIDATES = 6
@@ -31,6 +32,30 @@ class Prompt:
 
     text: str
     continuation: str | None = None
+
+
+Asked: TypeAlias = "str | Prompt | Sequence[str | Prompt]"
+
+
+def prompts_of(asked: Asked, where: str) -> tuple[Prompt, ...]:
+    """What is asked, as prompts.
+
+    Args:
+        asked: a text or a prompt, or several.
+        where: who asks, for the error.
+
+    Raises:
+        AssemblyError: there is none, or something is no text.
+    """
+    given = (asked,) if isinstance(asked, str | Prompt) or not isinstance(asked, Iterable) else tuple(asked)
+    prompts = tuple(one if isinstance(one, Prompt) else Prompt(one) for one in given)
+    texts = [text for one in prompts for text in (one.text, "" if one.continuation is None else one.continuation)]
+    wrong = [text for text in texts if not is_text(text)]
+    hint = "Give a text, a Prompt(text, continuation), or several."
+    raise_all(AssemblyError, (Problem(where, f"{reprlib.repr(one)} is no prompt.", hint) for one in wrong))
+    if not prompts:
+        raise AssemblyError(Problem(where, "there is no prompt.", "Give one or several."))
+    return prompts
 
 
 @dataclass(frozen=True)
@@ -88,7 +113,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class _Reading:
+class Reading:
     """Tokens to run through a model, and of how many last positions the logits are wanted."""
 
     ids: tuple[int, ...]
@@ -118,11 +143,11 @@ def hear(
         AssemblyError: a text has no token of its own, or more than the model reads.
     """
     replay = Replay(budget=0) if replay is None else replay
-    asked = [_readings(model, tokenizer, prompt) for prompt in prompts]
-    batches: dict[tuple[int, int], list[_Reading]] = {}
+    asked = [readings(model, tokenizer, prompt) for prompt in prompts]
+    batches: dict[tuple[int, int], list[Reading]] = {}
     for one in dict.fromkeys(reading for own, scored, _ in asked for reading in (own, scored)):
         batches.setdefault((len(one.ids), one.wanted), []).append(one)
-    read: dict[_Reading, tuple[torch.Tensor, torch.Tensor]] = {}
+    read: dict[Reading, tuple[torch.Tensor, torch.Tensor]] = {}
     for (_, wanted), batch in batches.items():
         logits, hidden = replay.forward(model, torch.tensor([one.ids for one in batch]), wanted, stop=stop)
         if logits.device.type == "mps":  # which has no float64, and the figures want it
@@ -137,10 +162,14 @@ def hear(
     )
 
 
-def _readings(model: Any, tokenizer: Any, prompt: Prompt) -> tuple[_Reading, _Reading, tuple[int, ...]]:
-    """What to run for the next token, what for the loss, and the tokens whose loss it is. Often one run does both."""
+def readings(model: Any, tokenizer: Any, prompt: Prompt) -> tuple[Reading, Reading, tuple[int, ...]]:
+    """What to run for the next token, what for the loss, and the tokens whose loss it is. Often one run does both.
+
+    Raises:
+        AssemblyError: as ``hear``.
+    """
     ids = tuple(encode(model, tokenizer, prompt.text))
-    own = _Reading(ids, 1)
+    own = Reading(ids, 1)
     if prompt.continuation is None:
         return own, own, ()
     before = prompt.text.rstrip()
@@ -152,7 +181,7 @@ def _readings(model: Any, tokenizer: Any, prompt: Prompt) -> tuple[_Reading, _Re
         raise AssemblyError(Problem("continuation", what, "Give the text that should follow."))
     # The last token is only predicted, never read. The first position that is wanted is that of the prompt's last
     # token, where its own next token is found too.
-    scored = _Reading(whole[:-1], len(targets))
+    scored = Reading(whole[:-1], len(targets))
     return (scored if whole[:cut] == ids else own), scored, targets
 
 
@@ -207,21 +236,28 @@ def compare(
         tuple(heard),
         tuple(Candidate(token, spelt(token), values) for token, values in rows),
         tuple(_kl(log_p[MERGED], log_p[name]) if alike[name] else math.nan for name in heard),
-        tuple(-_expected(one, one) for one in log_p.values()),
+        tuple(0.0 - _expected(one, one) for one in log_p.values()),  # a minus in front would make -0.0 of 0
         tuple(one.loss for one in heard.values()),
         tuple(one.state for one in heard.values()),
     )
 
 
-def only_numbers(heard: Mapping[str, Sequence[Heard]]) -> None:
-    """See that every figure is a number: shown as it is, another would read as agreement.
+def only_numbers(heard: Mapping[str, Sequence[Heard]], prompts: Sequence[Prompt]) -> None:
+    """See that every figure is a number: shown as it is, another would read as agreement, or as no continuation.
+
+    Args:
+        heard: by speaker, what it makes of each of the prompts.
 
     Raises:
         AssemblyError: some are not, with the names of all speakers that gave them.
     """
-    broken = {name: bool(torch.stack([one.head.isnan().any() for one in said]).any()) for name, said in heard.items()}
+
+    def broken(said: Sequence[Heard]) -> bool:
+        losses = (one.loss for one, prompt in zip(said, prompts, strict=True) if prompt.continuation is not None)
+        return bool(torch.stack([one.head.isnan().any() for one in said]).any()) or any(map(math.isnan, losses))
+
     what, why = "gives values that are not numbers (NaN).", "A weight of it, or of a source, is NaN or too large."
-    raise_all(AssemblyError, (Problem(name, what, why) for name, bad in broken.items() if bad))
+    raise_all(AssemblyError, (Problem(name, what, why) for name, said in heard.items() if broken(said)))
 
 
 def _kl(log_p: torch.Tensor, log_q: torch.Tensor) -> float:

@@ -27,6 +27,7 @@ from mergelab.models.pour import DTYPES
 from mergelab.models.speak import Stopped, write
 from mergelab.models.stacking import Slots, build
 from mergelab.models.tokenizer import merged_tokenizer, same_tokenizer
+from mergelab.models.untouched import only_read
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.step import Key
@@ -167,8 +168,8 @@ class Assembly:
         """What the model writes after ``prompt``: greedy, without the prompt, up to its end of text.
 
         Raises:
-            AssemblyError: the prompt has no token (an empty one has the start token, if the tokenizer has such), or more
-                than the model reads; ``max_new_tokens`` is below 1.
+            AssemblyError: the prompt has no token (an empty one has the start token, where the tokenizer adds it), or
+                more than the model reads; ``max_new_tokens`` is below 1.
         """
         with self.lock, torch.inference_mode():
             return sheltered(
@@ -251,6 +252,7 @@ class Assembly:
         # What can be refused goes first: before a weight is read, and with the model still as it was.
         planned = agreed(planned, self._configs)
         config = stack_config(planned, self._configs)
+        only_read(config)
         own = own_configs(planned, config, self._configs)
         shell = (config, own, tuple((step.name, step.shape, step.dtype) for step in planned.steps))
         keys = {step.name: step.key for step in planned.steps}

@@ -122,7 +122,7 @@ class Bank:
             return warning
 
     def give_up(self) -> None:
-        """An assembly that has joined does not come about. What it made is retired."""
+        """An assembly that has joined does not come about. What it made is retired, for another try."""
         with self._lock:
             self._assemblies -= 1
 
@@ -134,6 +134,11 @@ class Bank:
                 if key in self._unheld:
                     self._drop(key)
             self._assemblies -= 1
+            self.close()
+
+    def close(self) -> None:
+        """Let go of everything, if no assembly is left: also of what one made that did not come about."""
+        with self._lock:
             if not self._assemblies:
                 self.shrink()
                 self._residence.close()

@@ -15,7 +15,8 @@ import torch
 
 from mergelab.errors import AssemblyError, Problem
 from mergelab.models.config import expanded
-from mergelab.recipes.fit import OF_A_LAYER
+from mergelab.models.hollow import hollow
+from mergelab.recipes.fit import OF_A_LAYER, modern
 from mergelab.recipes.plan import Plan
 from mergelab.weights import Source
 
@@ -24,6 +25,11 @@ Own: TypeAlias = "tuple[dict[str, Any] | None, ...]"
 
 ROTARY = "rotary_emb"
 """Under this name the model around the layers has its rotary embedding, and a layer its own."""
+
+SLOPES = ("alibi", "position_bias")
+"""Under these names layers are told how far apart tokens are, in a table that the model makes for its heads."""
+
+RELATIVES = "Layers of this family cannot have settings of their own: use relatives of the host."
 
 
 def own_configs(planned: Plan, written: dict[str, Any], known: dict[Source, dict[str, Any]] | None = None) -> Own:
@@ -40,7 +46,7 @@ def own_configs(planned: Plan, written: dict[str, Any], known: dict[Source, dict
     for source in dict.fromkeys(one.source for one in planned.apart if one.source):
         theirs = expanded(planned.origins[source], {} if known is None else known)
         own = {key: value for key, value in theirs.items() if key in OF_A_LAYER and not isinstance(value, list)}
-        if theirs.get("rope_parameters") != written.get("rope_parameters"):
+        if modern(theirs).get("rope_parameters") != modern(written).get("rope_parameters"):
             own["max_position_embeddings"] = theirs.get("max_position_embeddings")  # some kinds of rope scale by it
         tables[source] = written | own
     return tuple(tables.get(layer.home.source) for layer in planned.layers)
@@ -69,16 +75,23 @@ def settle(model: Any, own: Own, dtype: torch.dtype) -> None:
         if donor is None:
             settings = type(model.config).from_dict(config)
             settings.dtype = dtype
-            with torch.device("meta"):
+            with hollow():
                 donor = type(model)(settings)
+            _heed_surroundings(parent, donor.get_submodule(path.rpartition(".")[0]))
             known.append((config, donor))
         around = donor.get_submodule(path.rpartition(".")[0])
         layer = donor.get_submodule(path)[place]
         rotary = getattr(around, ROTARY, None)
-        if (rotary is not None) != ("position_embeddings" in inspect.signature(layer.forward).parameters):
+        asked = inspect.signature(layer.forward).parameters
+        slopes = [name for name in SLOPES if name in asked]
+        counts = [one.config.num_attention_heads for one in (donor, model)] if slopes else []
+        if slopes and counts[0] != counts[1] and getattr(model.config, "alibi", True):
+            kind = model.config.model_type
+            what = f"layers of {kind!r} share one {slopes[0]}, made for {counts[1]} heads, not {counts[0]}."
+            raise AssemblyError(Problem("config", what, RELATIVES))
+        if (rotary is not None) != ("position_embeddings" in asked):
             what = f"layers of {model.config.model_type!r} do not take their positions from a rotary embedding."
-            hint = "Layers of this family cannot have settings of their own: use relatives of the host."
-            raise AssemblyError(Problem("config", what, hint))
+            raise AssemblyError(Problem("config", what, RELATIVES))
         if rotary is not None:
             layer.add_module(ROTARY, rotary)
         layer.register_forward_pre_hook(_OwnSettings(model.config, donor.config, place), with_kwargs=True)
@@ -88,6 +101,38 @@ def settle(model: Any, own: Own, dtype: torch.dtype) -> None:
             for name in names[names.index(path.rpartition(".")[2]) + 1 :]:
                 if any(True for _ in around._modules[name].parameters()):  # the final norm, with its own epsilon
                     parent._modules[name] = around._modules[name]
+    model.save_pretrained = NotSaved()
+
+
+def _heed_surroundings(ours: Any, theirs: Any) -> None:
+    """What has no weights stands beside the layers for all of them: its numbers have to agree.
+
+    Raises:
+        AssemblyError: they do not.
+    """
+    for name, one in ours.named_children():
+        if name == ROTARY or any(True for _ in one.parameters()):
+            continue
+        other = vars(theirs.get_submodule(name))
+        for key, value in vars(one).items():
+            if isinstance(value, int | float) and other.get(key) != value:
+                what = f"{name!r} serves all layers, with a setting {key} of {value}, not of {other.get(key)}."
+                raise AssemblyError(Problem("config", what, RELATIVES))
+
+
+@dataclass(frozen=True)
+class NotSaved:
+    """In the place of ``save_pretrained`` of a model that no config holds: saved, it would load as another model."""
+
+    def __call__(self, *_: object, **__: object) -> None:
+        """Refuse.
+
+        Raises:
+            AssemblyError: always.
+        """
+        what = "its layers have settings of their own, which no standard config holds: saved, it is another model."
+        hint = "Where widening is exact, write it with ml.merge(ml.widen(recipe), folder)."
+        raise AssemblyError(Problem("save_pretrained", what, hint))
 
 
 def layers_path(model: Any, count: int) -> str:

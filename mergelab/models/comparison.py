@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import secrets
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import torch
 
 from mergelab.columns import Table
 from mergelab.errors import AssemblyError, Problem, did_you_mean
-from mergelab.models.answers import MERGED, Prompt, compare, hear, only_numbers
+from mergelab.models.answers import MERGED, Asked, Prompt, compare, hear, only_numbers, prompts_of
 from mergelab.models.assembly import Assembly
-from mergelab.models.speak import write
+from mergelab.models.speak import allowed, write
 
 CANDIDATES = 3  # next tokens that are shown
 
@@ -82,7 +83,7 @@ class Comparison:
         *,
         marks: Mapping[str, str] | None = None,
         blind: bool = False,
-        seed: int = 0,
+        seed: int | None = None,
     ) -> None:
         """
         Args:
@@ -90,14 +91,14 @@ class Comparison:
             prompts: what was asked.
             marks: what to show under a name: the fingerprint of its recipe.
             blind: hide which is which.
-            seed: of the order of the columns.
+            seed: of the order of blind columns; None: one that nobody knows before ``reveal``.
         """  # noqa: D212 - the class says what it is
         self.prompts = tuple(prompts)
         self.blind = blind
         self.revealed = not blind
         self._said = {name: tuple(each) for name, each in said.items()}
         self._marks = dict(marks or {})
-        self._seed = seed
+        self._seed = secrets.randbits(32) if seed is None else seed
         self._votes: dict[int, str] = {}
 
     @property
@@ -115,11 +116,21 @@ class Comparison:
         self._seen("what each one said")
         return dict(self._said)
 
+    @property
+    def seed(self) -> int:
+        """What the order of blind columns was drawn from: with it, they come in the same order again.
+
+        Raises:
+            AssemblyError: the comparison is blind.
+        """
+        self._seen("the seed")
+        return self._seed
+
     def vote(self, prompt: str | int, column: str | int) -> None:
         """Say which answer to a prompt is best; a second vote on the same prompt replaces the first.
 
         Args:
-            prompt: the prompt, or its number in the table, from 1.
+            prompt: the prompt's text, or its number in the table, from 1: where two prompts have one text, the number.
             column: the heading of the column: its number where the comparison is blind, else the model's name.
 
         Raises:
@@ -164,13 +175,14 @@ class Comparison:
         return self._table()._repr_html_()
 
     def _table(self) -> Table:
-        heads = [f"{head} ({self._marks[head]})" if head in self._marks else head for head in self._headings()]
+        marks = self._marks if self.revealed else {}  # a name may be "1", as a heading may
+        heads = [f"{head} ({marks[head]})" if head in marks else head for head in self._headings()]
         rows: list[tuple[object, ...]] = []
         for place, prompt in enumerate(self.prompts):
             order = self._order(place)
             said = [self._said[name][place] for name in order]
             first = f"{place + 1}  {_one_line(prompt.text)}"
-            rows.append((first, "writes", *(_one_line(one.text) for one in said)))
+            rows.append((first, "writes", *(_one_line(one.text.strip()) or "(nothing)" for one in said)))
             if self.revealed:
                 rows.append(("", "next token", *(_likely(one) for one in said)))
                 rows.append(("", "its entropy, nats", *(f"{one.entropy:.2f}" for one in said)))
@@ -179,7 +191,9 @@ class Comparison:
                     rows.append(("", follows, *(f"{one.loss:.3f}" for one in said)))
             if place in self._votes:
                 rows.append(("", "voted", *("*" if name == self._votes[place] else "" for name in order)))
-        title = "" if self.revealed else "Blind: every prompt has its own order of columns."
+        title = "Blind: every prompt has its own order of columns."
+        if self.revealed:
+            title = f"It was blind: the order of columns was drawn from seed {self._seed}." if self.blind else ""
         return Table(("prompt", "", *heads), tuple(rows), title)
 
     def _headings(self) -> tuple[str, ...]:
@@ -191,15 +205,19 @@ class Comparison:
             return self.names
 
         def lot(index: int) -> bytes:
-            return hashlib.sha256(f"{self._seed}\n{index}\n{self.prompts[place].text}".encode()).digest()
+            return hashlib.sha256(repr((self._seed, index, self.prompts[place])).encode()).digest()
 
         return tuple(self.names[index] for index in sorted(range(len(self.names)), key=lot))
 
     def _place(self, prompt: str | int) -> int:
         texts = [one.text for one in self.prompts]
         if isinstance(prompt, str) and prompt in texts:
-            return texts.index(prompt)
-        if isinstance(prompt, int) and 1 <= prompt <= len(texts):
+            numbers = [place + 1 for place, text in enumerate(texts) if text == prompt]
+            if len(numbers) > 1:
+                what = f"{len(numbers)} prompts are {prompt!r}."
+                raise AssemblyError(Problem("vote", what, f"Give a number: {', '.join(map(str, numbers))}."))
+            return numbers[0] - 1
+        if isinstance(prompt, int) and not isinstance(prompt, bool) and 1 <= prompt <= len(texts):
             return prompt - 1
         hint = f"Give a prompt of the table, or its number from 1 to {len(texts)}."
         raise AssemblyError(Problem("vote", f"there is no prompt {prompt!r}.", hint))
@@ -211,10 +229,10 @@ class Comparison:
 
 def ask_all(
     assemblies: Mapping[str, Assembly],
-    prompts: str | Prompt | Sequence[str | Prompt],
+    prompts: Asked,
     *,
     blind: bool = False,
-    seed: int = 0,
+    seed: int | None = None,
     max_new_tokens: int = 24,
 ) -> Comparison:
     """Ask every model every prompt.
@@ -223,20 +241,19 @@ def ask_all(
         assemblies: live models by name.
         prompts: one or several; one that is given twice is asked once.
         blind: hide which is which until ``Comparison.reveal``.
-        seed: of the order of blind columns.
-        max_new_tokens: length of the written answers.
+        seed: of the order of blind columns; None: one that nobody knows before ``Comparison.reveal``.
+        max_new_tokens: length of the written answers, 1 or more.
 
     Raises:
         AssemblyError: there is nothing to ask or nobody to answer, a blind comparison is of fewer than two, a prompt
-            is empty or too long, or a model gives values that are not numbers.
+            has no token or more than a model reads, or a model gives values that are not numbers.
     """
-    given = (prompts,) if isinstance(prompts, str | Prompt) else prompts
-    asked = tuple(dict.fromkeys(Prompt(one) if isinstance(one, str) else one for one in given))
-    if not asked:
-        raise AssemblyError(Problem("compare", "there is no prompt.", "Give one or several."))
+    asked = tuple(dict.fromkeys(prompts_of(prompts, "compare")))
+    allowed(max_new_tokens)
     least = 2 if blind else 1
     if len(assemblies) < least:
-        what = f"{len(assemblies)} variants, where {'a blind comparison' if blind else 'it'} needs {least}."
+        few = "1 variant" if len(assemblies) == 1 else f"{len(assemblies)} variants"
+        what = f"{few}, where {'a blind comparison' if blind else 'it'} needs {least}."
         raise AssemblyError(Problem("compare", what, "Keep another one, or name more."))
     said = {name: _said(name, assembly, asked, max_new_tokens) for name, assembly in assemblies.items()}
     marks = {name: assembly.recipe.fingerprint for name, assembly in assemblies.items()}
@@ -247,7 +264,7 @@ def _said(name: str, assembly: Assembly, prompts: Sequence[Prompt], length: int)
     with assembly.lock, torch.inference_mode():
         model, tokenizer = assembly.model, assembly.tokenizer
         heard = hear(model, tokenizer, prompts)
-        only_numbers({name: heard})
+        only_numbers({name: heard}, prompts)
         answers = [
             compare(prompt, {MERGED: one}, {MERGED: None}, tokenizer)
             for prompt, one in zip(prompts, heard, strict=True)

@@ -43,14 +43,19 @@ def pick(device: str | torch.device = "auto") -> torch.device:
             CPU.
 
     Raises:
-        AssemblyError: this machine does not have it.
+        AssemblyError: there is no such device, or this machine does not have it.
     """
     if device == "auto":
-        return next(found for found in map(_found, _present()) if isinstance(found, torch.device))
-    found = _found(device)
-    if isinstance(found, str):
-        what = f"{str(device)!r} cannot be used here ({found})."
-        raise AssemblyError(Problem("device", what, "Use 'auto', 'cpu', or 'cuda' on a machine with a GPU."))
+        return next(found for found in map(_usable, map(torch.device, _present())) if found)
+    try:
+        asked = torch.device(device)
+    except (RuntimeError, TypeError):  # torch's own words tell of hardware that nobody has
+        what = f"{device!r} is unknown."
+        raise AssemblyError(Problem("device", what, "Use 'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'.")) from None
+    found = _usable(asked)
+    if found is None:
+        what = f"{str(device)!r} cannot be used here: {_why(asked)}."
+        raise AssemblyError(Problem("device", what, "Use 'auto' or 'cpu'."))
     return found
 
 
@@ -69,13 +74,28 @@ def _present() -> Iterator[str]:
     yield "cpu"
 
 
-def _found(device: str | torch.device) -> torch.device | str:
-    """The device as its tensors name it, or why it cannot be used."""
+def _usable(device: torch.device) -> torch.device | None:
+    """The device as its tensors name it; None where it cannot hold any."""
     try:
-        found = torch.empty(1, device=torch.device(device)).device
-    except (RuntimeError, AssertionError, TypeError, NotImplementedError) as error:
-        return str(error).splitlines()[0].rstrip(".")
-    return "it holds no values" if found.type == "meta" else found
+        found = torch.empty(1, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError):
+        return None
+    return None if found.type == "meta" else found
+
+
+def _why(device: torch.device) -> str:
+    """Why a device cannot be used."""
+    backends = {"cuda": ("CUDA", torch.backends.cuda, torch.cuda), "mps": ("MPS", torch.backends.mps, torch.mps)}
+    if device.type in backends:
+        name, backend, module = backends[device.type]
+        if not backend.is_built():
+            return f"this PyTorch is built without {name}"
+        count = module.device_count()
+        if not count:
+            return "this machine has no such GPU that PyTorch can use"
+        if (device.index or 0) >= count:
+            return f"this machine has {count}, counted from 0"
+    return "it holds no values" if device.type == "meta" else "PyTorch can make no tensor on it"
 
 
 # ------------------------------------------------------------------------------------------- how much is free

@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from mergelab.errors import OutputError, Problem
+from mergelab.models.agreement import agreed
 from mergelab.models.assembly import rehearse
 from mergelab.models.config import generation_settings
 from mergelab.models.devices import arithmetic, pick, sheltered
@@ -62,7 +63,7 @@ def merge(
             OutputError where the folder exists, or cannot be written.
     """
     where = arithmetic(pick(device))
-    planned = standard(recipe if isinstance(recipe, Plan) else plan(recipe))
+    planned = standard(agreed(recipe if isinstance(recipe, Plan) else plan(recipe)))
     folder = Path(out).expanduser().absolute()
     _check_place(planned, folder, force=force)
     config = rehearse(planned)

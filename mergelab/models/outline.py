@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mergelab.models.blocks import Own
 from mergelab.models.config import per_layer
 from mergelab.recipes.plan import Plan
 from mergelab.recipes.step import Home, Key
@@ -21,13 +22,14 @@ class Outline:
     Attributes:
         settings: of the model, all that do not belong to single layers.
         before: what stands in front of the layers, tensors by name.
-        layers: for each layer the source layer whose place it takes, its own settings, and its tensors.
+        layers: for each layer the source layer whose place it takes, its entries of lists, the settings that it
+            has to itself, and its tensors.
         after: what stands behind the layers.
     """
 
     settings: Mapping[str, Any]
     before: _Tensors
-    layers: tuple[tuple[Home, tuple[Any, ...], _Tensors], ...]
+    layers: tuple[tuple[Home, tuple[Any, ...], Mapping[str, Any], _Tensors], ...]
     after: _Tensors
 
     def first_change(self, now: Outline) -> int:
@@ -42,8 +44,8 @@ class Outline:
         return next((place for place, (old, new) in pairs if old != new), min(len(self.layers), len(now.layers)))
 
 
-def outline(planned: Plan, config: Mapping[str, Any]) -> Outline:
-    """The outline of a plan whose model has that config."""
+def outline(planned: Plan, config: Mapping[str, Any], own: Own) -> Outline:
+    """The outline of a plan whose model has that config, and whose layers have theirs, as ``own_configs`` says."""
     prefix = planned.origins[planned.recipe.slices[0].parts[0].source].anatomy.prefix
     sides: tuple[list[tuple[str, Key]], list[tuple[str, Key]]] = ([], [])
     stacked: list[list[tuple[str, Key]]] = [[] for _ in planned.layers]
@@ -54,11 +56,13 @@ def outline(planned: Plan, config: Mapping[str, Any]) -> Outline:
             stacked[int(place)].append((stem, step.key))
             reached = True
         else:
-            sides[reached].append((step.name, step.key))
+            tied = config.get("tie_word_embeddings") and len(step.shape) > 1  # such a head stands in front as well
+            sides[reached and not tied].append((step.name, step.key))
     lists = per_layer(config)
-    own = {name: value for name, value in config.items() if name not in (*lists, layer_count_key(config))}
+    rest = {name: value for name, value in config.items() if name not in (*lists, layer_count_key(config))}
+    apart = [{name: value for name, value in (one or {}).items() if config.get(name) != value} for one in own]
     layers = tuple(
-        (layer.home, tuple((name, config[name][place]) for name in lists), tuple(tensors))
+        (layer.home, tuple((name, config[name][place]) for name in lists), apart[place], tuple(tensors))
         for place, (layer, tensors) in enumerate(zip(planned.layers, stacked, strict=True))
     )
-    return Outline(own, tuple(sides[0]), layers, tuple(sides[1]))
+    return Outline(rest, tuple(sides[0]), layers, tuple(sides[1]))

@@ -8,21 +8,34 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
+from types import TracebackType
+from typing import Self
 
 import torch
 
 from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError
-from mergelab.models.answers import MERGED, Answer, Heard, Prompt, compare, hear, only_numbers
+from mergelab.models.answers import (
+    MERGED,
+    Answer,
+    Asked,
+    Heard,
+    Prompt,
+    compare,
+    hear,
+    only_numbers,
+    prompts_of,
+    readings,
+)
 from mergelab.models.assembly import Assembly, Changes
 from mergelab.models.bank import Bank
 from mergelab.models.devices import Result, sheltered
+from mergelab.models.events import Done, Event, Failed, Merged, Next, Text
 from mergelab.models.replay import Replay, stoppable
-from mergelab.models.speak import Stopped, write
+from mergelab.models.speak import Stopped, allowed, write
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import Model
 from mergelab.recipes.recipe import Part, Recipe, Slice
@@ -33,71 +46,18 @@ REMEMBERED = 64_000_000  # bytes of sources' answers that are kept, so that a pr
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Merged:
-    """The merge stands.
-
-    Attributes:
-        recipe: fingerprint of the recipe.
-        changes: what was redone for it.
-        seconds: time it took, planning included.
-    """
-
-    generation: int
-    recipe: str
-    changes: Changes
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Next:
-    """The figures: what every speaker makes of each prompt, in the order of the prompts."""
-
-    generation: int
-    answers: tuple[Answer, ...]
-
-
-@dataclass(frozen=True)
-class Text:
-    """What a speaker has written so far after a prompt, the whole of it; ``done`` when it has finished.
-
-    Attributes:
-        prompt: number of the prompt, from 0.
-    """
-
-    generation: int
-    speaker: str
-    text: str
-    done: bool
-    prompt: int = 0
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The request could not be answered, and why, in words."""
-
-    generation: int
-    message: str
-
-
-@dataclass(frozen=True)
-class Done:
-    """The request is answered in full, ``seconds`` after work on it began."""
-
-    generation: int
-    seconds: float
-
-
-Event: TypeAlias = Merged | Next | Text | Failed | Done
-Asked: TypeAlias = "str | Prompt | Sequence[str | Prompt]"
-
-
 class Preview:
     """Answers requests on one thread of its own, the newest only.
 
     A request that arrives while another is worked on cancels it within one merge step, one layer or one token. Of the
     merged model only layers from the first changed one on run again; each source's own answer to a prompt is computed
     once. First come the figures of all prompts, then texts, the merged model's first.
+
+        from mergelab.models import Done, Failed, Merged, Next, Text
+
+        with ml.Preview({"base": base, "pirate": pirate}, print) as preview:  # print hears every event
+            preview.ask(recipe, "Once upon a time")
+            preview.wait()
     """
 
     def __init__(
@@ -116,22 +76,19 @@ class Preview:
             listener: gets every event, on the worker thread, with ``lock`` held: once ``ask`` or ``stop`` has
                 returned, nothing of an older request comes any more. It may call ``ask`` and ``stop`` itself.
             device: where models live, a name or a device of torch's; "auto": a GPU where there is one.
-            max_new_tokens: length of the written answers.
+            max_new_tokens: length of the written answers, 1 or more.
             lock: held while an event is delivered, and for a moment by ``ask`` and ``stop``. If the listener needs a
                 lock that callers of ``ask`` may hold, give that one: two locks would wait for each other.
 
         Raises:
-            SourceError: a source cannot be opened, or is called "merged".
-            AssemblyError: this machine does not have the device.
+            SourceError: a source cannot be opened, has no name, or is called "merged".
+            AssemblyError: this machine does not have the device, or ``max_new_tokens`` is no length.
         """
-        if MERGED in sources:
-            what = f"no source can be called {MERGED!r}."
-            raise SourceError(Problem("preview", what, "That is what the merged model is called."))
-        self.sources: dict[str, Checkpoint] = {name: open_checkpoint(source) for name, source in sources.items()}
+        self.sources: dict[str, Checkpoint] = _opened(sources)
         self._checkpoints: dict[Source, Checkpoint] = {opened.source: opened for opened in self.sources.values()}
         self._listener = listener
         self._bank = Bank(self._checkpoints, device=device)
-        self._length = max_new_tokens
+        self._length = allowed(max_new_tokens)
         self._merged: Assembly | None = None
         self._replay = Replay()
         self._own: dict[str, Assembly] = {}
@@ -152,13 +109,10 @@ class Preview:
         Raises:
             AssemblyError: the preview is closed, or there is no prompt.
         """
-        given = (prompts,) if isinstance(prompts, str | Prompt) else tuple(prompts)
-        if not given:
-            raise AssemblyError(Problem("preview", "there is no prompt.", "Give one or several."))
-        asked = tuple(Prompt(one) if isinstance(one, str) else one for one in given)
+        asked = prompts_of(prompts, "preview")
         with self._ready:
             if self._closing:
-                raise AssemblyError(Problem("preview", "is closed.", "Make a new one."))
+                raise AssemblyError(Problem("", "this preview is closed.", "Make a new one."))
             self._newest += 1
             self._asked = (self._newest, recipe, asked)
             self._ready.notify_all()
@@ -216,6 +170,18 @@ class Preview:
                 self._ready.wait(0.1)  # lets go of the lock, however often the caller holds it
         self._thread.join()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closing else "at work" if self._busy or self._asked else "idle"
+        return f"<Preview of {', '.join(self.sources)} on {self._bank.device}: {state}>"
+
     def _waiting(self) -> bool:
         return self._asked is not None and not self._pauses
 
@@ -247,6 +213,7 @@ class Preview:
         self._own.clear()
         self._known.clear()
         self._replay.forget()
+        self._bank.close()
         with self._ready:
             self._ended = True
             self._ready.notify_all()
@@ -266,7 +233,9 @@ class Preview:
         started = time.perf_counter()
         with torch.inference_mode():
             merged, changes = self._turned(recipe, overtaken)
-            self._tell(Merged(generation, recipe.fingerprint, changes, time.perf_counter() - started))
+            seconds = time.perf_counter() - started
+            self._sheltered(partial(self._readable, merged, prompts, overtaken))
+            self._tell(Merged(generation, recipe.fingerprint, changes, seconds))
             self._tell(Next(generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
             for speaker in (MERGED, *self.sources):
                 assembly = merged if speaker == MERGED else self._own[speaker]
@@ -296,13 +265,21 @@ class Preview:
         self._replay.changed(changes.first if self._merged.bank is bank else 0)
         return self._merged, changes
 
+    def _readable(self, merged: Assembly, prompts: tuple[Prompt, ...], stop: Callable[[], bool]) -> None:
+        """See that every speaker can read every prompt, before anything is shown."""
+        for name in (MERGED, *self.sources):
+            assembly = merged if name == MERGED else self._alone(name, stop)
+            for prompt in prompts:
+                if (name, prompt) not in self._known:
+                    readings(assembly.model, assembly.tokenizer, prompt)
+
     def _figures(self, merged: Assembly, prompts: tuple[Prompt, ...], stop: Callable[[], bool]) -> tuple[Answer, ...]:
         """What every speaker makes of each prompt."""
         with merged.lock:
             said = {MERGED: hear(merged.model, merged.tokenizer, prompts, replay=self._replay, stop=stop)}
         for name in self.sources:
             said[name] = self._said(name, prompts, stop)
-        only_numbers(said)
+        only_numbers(said, prompts)
         vocabularies = self._vocabularies(merged)
         return tuple(
             compare(prompt, {name: heard[number] for name, heard in said.items()}, vocabularies, merged.tokenizer)
@@ -342,13 +319,16 @@ class Preview:
             self._known[key] = replace(said, text=text)
         self._tell(replace(empty, text=text, done=True))
 
+    def _alone(self, name: str, stop: Callable[[], bool]) -> Assembly:
+        """A source as a model of its own."""
+        if name not in self._own:
+            alone = Recipe("passthrough", (Slice((Part(self.sources[name].source),)),))
+            self._own[name] = Assembly(plan(alone, self._checkpoints), bank=self._bank, stop=stop)
+        return self._own[name]
+
     def _said(self, name: str, prompts: tuple[Prompt, ...], stop: Callable[[], bool]) -> tuple[Heard, ...]:
         """What a source makes of the prompts: remembered, or heard now."""
-        if name not in self._own:
-            source = self.sources[name].source
-            alone = Recipe("passthrough", (Slice((Part(source),)),))
-            self._own[name] = Assembly(plan(alone, self._checkpoints), bank=self._bank, stop=stop)
-        own = self._own[name]
+        own = self._alone(name, stop)
         new = [prompt for prompt in dict.fromkeys(prompts) if (name, prompt) not in self._known]
         if new:
             with own.lock:
@@ -367,3 +347,14 @@ class _Said:
 
     heard: Heard
     text: str | None = None
+
+
+def _opened(sources: object) -> dict[str, Checkpoint]:
+    """The sources by name, seen to have names that can be theirs."""
+    if not isinstance(sources, Mapping):
+        what = f"a {type(sources).__name__} has no names for sources."
+        raise SourceError(Problem("preview", what, 'Give a dict: {"base": folder, "other": folder}.'))
+    if MERGED in sources:
+        what = f"no source can be called {MERGED!r}."
+        raise SourceError(Problem("preview", what, "That is what the merged model is called."))
+    return {str(name): open_checkpoint(source) for name, source in sources.items()}

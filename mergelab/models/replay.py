@@ -16,6 +16,7 @@ import torch
 
 from mergelab.errors import AssemblyError, Problem
 from mergelab.models.speak import Stopped
+from mergelab.models.untouched import untouched
 
 BUDGET = 256_000_000  # bytes of layer outputs that are kept
 
@@ -64,7 +65,7 @@ class Replay:
 
         Raises:
             Stopped: ``stop`` said so.
-            AssemblyError: the model's layers are not found.
+            AssemblyError: the model's layers are not found, or it writes to its own weights.
         """
         key = tuple(map(tuple, ids.tolist()))
         self._kept = {batch: outputs for batch, outputs in self._kept.items() if outputs}
@@ -93,7 +94,8 @@ class Replay:
             given["logits_to_keep"] = wanted
         if stop():
             raise Stopped
-        logits = double(**given).logits[:, -wanted:]
+        with untouched(model):
+            logits = double(**given).logits[:, -wanted:]
         return logits, _hidden(output)
 
     def _make_room(self, size: int, key: _Ids) -> bool:

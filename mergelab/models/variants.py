@@ -13,9 +13,10 @@ import torch
 
 from mergelab.columns import Table
 from mergelab.errors import AssemblyError, Problem, did_you_mean
-from mergelab.models.answers import Prompt
+from mergelab.models.answers import Asked
 from mergelab.models.assembly import Assembly, Changes
 from mergelab.models.comparison import Comparison, ask_all
+from mergelab.models.speak import is_text
 from mergelab.recipes.difference import difference
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
@@ -121,7 +122,8 @@ class Variants:
 
     @property
     def history(self) -> Table:
-        """Every recipe that the current variant has been and can be again; a star marks what it is now.
+        """Every recipe that the current variant has been and can be again; a star marks what it is now, "redo" what was
+        taken back.
 
         Columns: number of the turn, fingerprint of the recipe, what changed against the one before, how many of the
         model's tensors the turn had to compute, and the seconds it took.
@@ -132,7 +134,7 @@ class Variants:
         variant = self._now
         rows = tuple(
             (
-                "*" if place == variant.at else "",
+                "*" if place == variant.at else "redo" if place > variant.at else "",
                 turn.number,
                 turn.recipe.fingerprint,
                 turn.words,
@@ -147,18 +149,20 @@ class Variants:
         if not self._variants:
             return "<Variants, closed>"
         each = ", ".join(
-            f"{name} {variant.now.recipe.fingerprint}{'*' if name == self._current else ''}"
+            f"{name} {variant.now.recipe.fingerprint}{' (current)' if name == self._current else ''}"
             for name, variant in self._variants.items()
         )
         return f"<Variants: {each}>"
 
     # -- the current one -----------------------------------------------------------------------------------------
 
-    def turn(self, recipe: Recipe, *, stop: Callable[[], bool] | None = None) -> Changes:
+    def turn(
+        self, recipe: Recipe | Plan | str | os.PathLike[str], *, stop: Callable[[], bool] | None = None
+    ) -> Changes:
         """Make the current variant the model of another recipe. What was undone before can then not be redone.
 
         Args:
-            recipe: what to merge now.
+            recipe: what to merge now: a recipe, a plan of one, or what ``Recipe.load`` reads.
             stop: asked between steps; once it says True the turn is abandoned and everything stays as it was.
 
         Raises:
@@ -182,7 +186,7 @@ class Variants:
         """Take turns of the current variant back, in one go.
 
         Raises:
-            AssemblyError: there are not as many; everything stays as it was.
+            AssemblyError: there are not as many, or it is no number; everything stays as it was.
         """
         return self._go("undo", turns)
 
@@ -190,7 +194,7 @@ class Variants:
         """Do turns again that were taken back, in one go.
 
         Raises:
-            AssemblyError: there are not as many; everything stays as it was.
+            AssemblyError: there are not as many, or it is no number; everything stays as it was.
         """
         return self._go("redo", turns)
 
@@ -200,11 +204,11 @@ class Variants:
         """Leave a copy of the current variant, with its past, under a name. The copy shares every tensor.
 
         Raises:
-            AssemblyError: the name is taken or empty.
+            AssemblyError: the name is taken, empty or no text.
         """
         with self._lock:
             variant = self._now
-            if not str(name).strip():
+            if not is_text(name) or not name.strip():
                 raise AssemblyError(Problem("keep", f"{name!r} is no name.", "Give a word or two."))
             if name in self._variants:
                 hint = "Choose another name, or drop that one first."
@@ -239,28 +243,28 @@ class Variants:
 
     def compare(
         self,
-        prompts: str | Prompt | Sequence[str | Prompt],
-        names: Sequence[str] | None = None,
+        prompts: Asked,
+        names: str | Sequence[str] | None = None,
         *,
         blind: bool = False,
-        seed: int = 0,
+        seed: int | None = None,
         max_new_tokens: int = 24,
     ) -> Comparison:
         """What variants say to the same prompts, side by side.
 
         Args:
             prompts: one or several; ``Prompt(text, continuation)`` adds the loss on a text that should follow.
-            names: which variants; None: all.
+            names: which variants, or a single one; None: all.
             blind: hide which is which until ``Comparison.reveal``.
-            seed: of the order of blind columns.
-            max_new_tokens: length of the written answers.
+            seed: of the order of blind columns; None: one that nobody knows before ``Comparison.reveal``.
+            max_new_tokens: length of the written answers, 1 or more.
 
         Raises:
-            AssemblyError: there is no such variant, or too few of them, or as ``Preview`` fails: a prompt is empty
-                or too long, a model gives values that are not numbers.
+            AssemblyError: there is no such variant, or too few of them, or as ``Preview`` fails: a prompt has no token
+                or more than a model reads, a model gives values that are not numbers.
         """
         with self._lock:
-            names = tuple(self._open()) if names is None else names
+            names = tuple(self._open()) if names is None else (names,) if isinstance(names, str) else names
             chosen = {name: self._named(name, "compare").assembly for name in names}
             return ask_all(chosen, prompts, blind=blind, seed=seed, max_new_tokens=max_new_tokens)
 
@@ -285,21 +289,23 @@ class Variants:
 
     def _open(self) -> dict[str, _Variant]:
         if not self._variants:
-            raise AssemblyError(Problem("variants", "are closed.", "Make new ones of the recipe."))
+            raise AssemblyError(Problem("", "these variants are closed.", "Make new ones of the recipe."))
         return self._variants
 
     def _named(self, name: str, where: str) -> _Variant:
-        if name not in self._open():
+        if name not in tuple(self._open()):  # which may be anything, also what cannot be hashed
             hint = did_you_mean(str(name), self.names)
             raise AssemblyError(Problem(where, f"there is no variant {name!r}.", hint))
         return self._variants[name]
 
-    def _go(self, verb: str, turns: int) -> Changes:
+    def _go(self, verb: str, turns: object) -> Changes:
         with self._lock:
             variant = self._now
             back = verb == "undo"
             most = variant.at if back else len(variant.turns) - 1 - variant.at
-            if not 1 <= turns <= most:
+            if isinstance(turns, bool) or not isinstance(turns, int) or turns < 1:
+                raise AssemblyError(Problem(verb, f"{turns!r} is no number of turns.", "Give 1 or more."))
+            if turns > most:
                 what = f"{turns} of {most} turns cannot be {verb}ne." if most else f"there is nothing to {verb}."
                 raise AssemblyError(Problem(verb, what, "The variant's history shows its turns."))
             at = variant.at - turns if back else variant.at + turns

@@ -10,11 +10,13 @@ from typing import Any
 from mergelab.columns import Table, in_bytes, in_count
 from mergelab.errors import AssemblyError, FitError, MergelabError
 from mergelab.recipes.card import read_card
-from mergelab.recipes.fit import unfit
+from mergelab.recipes.fit import in_a_stage, unfit
 from mergelab.recipes.plan import Plan, open_sources, plan, well_formed
+from mergelab.recipes.preflight import short_names
 from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.remarks import donor, on_plan, on_sources
 from mergelab.recipes.report import REFUSED, Finding, Report, graded
+from mergelab.recipes.step import Origin
 from mergelab.weights import FLOATS, Checkpoint, Source
 
 Say = Callable[[Source], str]
@@ -39,12 +41,14 @@ def check(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
     """
     loaded = well_formed(recipe)
     opened = open_sources(loaded, checkpoints or {})
-    say = _names(tuple(opened))
+    say = short_names(tuple(opened))
     findings: list[Finding] = []
     for document in (*loaded.stages, loaded):
         if all(source in opened for source in document.named):
-            findings += unfit(document, opened, say)
+            found = unfit(document, opened, say)
+            findings += found if document is loaded else in_a_stage(found)
     planned: Plan | None = None
+    written: dict[str, Any] = {}
     if all(one.grade != "error" or one.one_config for one in findings):
         try:
             planned = plan(loaded, opened)
@@ -52,26 +56,33 @@ def check(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
             findings += _refused(error)
     if planned is not None:
         configs: dict[Source, dict[str, Any]] = {}
-        written, refusals = _loads(planned, configs)
+        # Now with what stages make, and with what configs leave out.
+        origins, refusals = _filled(planned, configs)
         findings += refusals
+        for document in (*loaded.stages, loaded):
+            found = unfit(document, origins, say)
+            findings += found if document is loaded else in_a_stage(found)
+        if all(one.grade != "error" or one.one_config for one in findings):
+            written, refusals = _loads(planned, configs)
+            findings += refusals
         findings += on_plan(planned, configs, written, say)
-        for document in (*loaded.stages, loaded):  # now with what stages make: it fits, but there may be warnings
-            found = unfit(document, planned.origins, say)
-            findings += [one for one in found if one.grade == "warning" or one.one_config]
     findings += on_sources(loaded, opened, say)
     report = Report(graded(findings), _table(opened, say))
-    return replace(report, merged=_merged(planned, say)) if planned and report.runs else report
-
-
-def _names(sources: tuple[Source, ...]) -> Say:
-    """Short names, but for sources whose short names are the same."""
-    labels = [source.label for source in sources]
-    short = {source: source.label for source in sources if labels.count(source.label) == 1}
-    return lambda source: short.get(source, str(source))
+    return replace(report, merged=_merged(planned, written, say)) if planned and report.runs else report
 
 
 def _refused(error: MergelabError) -> list[Finding]:
     return [Finding("error", one.where, REFUSED, one.what.rstrip("."), one.hint) for one in error.problems]
+
+
+def _filled(planned: Plan, configs: dict[Source, dict[str, Any]]) -> tuple[Mapping[Source, Origin], list[Finding]]:
+    """What the plan names, with configs that leave nothing out; as they are, where transformers refuses one."""
+    from mergelab.models.agreement import filled
+
+    try:
+        return filled(planned, configs), []
+    except MergelabError as error:
+        return planned.origins, _refused(error)
 
 
 def _loads(planned: Plan, configs: dict[Source, dict[str, Any]]) -> tuple[dict[str, Any], list[Finding]]:
@@ -103,14 +114,18 @@ def _table(checkpoints: Mapping[Source, Checkpoint], say: Say) -> Table:
     return Table(heading, tuple(rows))
 
 
-def _merged(planned: Plan, say: Say) -> tuple[str, ...]:
+def _merged(planned: Plan, written: Mapping[str, Any], say: Say) -> tuple[str, ...]:
     from mergelab.models.devices import TOKENS, admit, need, pick
+    from mergelab.models.untouched import only_read
 
     live = need(planned, pick("cpu"))
+    remark, though = "", "Not live, though"
     try:
+        only_read(written)
+        though = "Not on this machine, though"
         remark = admit(live)
     except AssemblyError as error:
-        remark = f"Not on this machine, though: {error}"
+        remark = f"{though}: {error}"
     host = donor(planned.recipe)
     why = "the base model" if planned.recipe.base else "without base_model the first model in reading order"
     size = f"{planned.parameters:,} parameters, {in_bytes(planned.bytes)}{'' if planned.apart else ' on disk'}"

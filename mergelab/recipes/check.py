@@ -56,8 +56,7 @@ def _document(recipe: Recipe) -> tuple[Problem, ...]:
             found.append(
                 Problem(key, f"{dtype!r} is not a dtype to merge in.", f"Known: {', '.join(DTYPES.values())}.")
             )
-    if recipe.seed < 0:
-        found.append(Problem("seed", f"{recipe.seed} is below 0.", "Give a whole number from 0."))
+    found += _plain(recipe.seed, recipe.widen)
     readers = [_known(name) for name in dict.fromkeys(map(recipe.method_of, recipe.slices))]
     found += _numbers(recipe.numbers, "parameters", readers)
     found += _numbers(recipe.module_numbers, f"{body}parameters", readers)
@@ -73,6 +72,16 @@ def _document(recipe: Recipe) -> tuple[Problem, ...]:
         for index, piece in enumerate(recipe.slices):
             found += _together(recipe, piece, methods.get(recipe.method_of(piece)), f"{body}slices[{index}]")
     return tuple(found)
+
+
+def _plain(seed: object, widen: object) -> Iterator[Problem]:
+    """The two values that belong to no method; a recipe made in code may say anything."""
+    if isinstance(seed, bool) or not isinstance(seed, int):
+        yield Problem("seed", f"{seed!r} is not a whole number.", "Give a whole number from 0.")
+    elif seed < 0:
+        yield Problem("seed", f"{seed} is below 0.", "Give a whole number from 0.")
+    if not isinstance(widen, bool):
+        yield Problem("widen", f"{widen!r} is neither true nor false.", "Give one of them.")
 
 
 def _method(name: str, where: str) -> Iterator[Problem]:

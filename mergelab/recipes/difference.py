@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import replace
 
 from mergelab.recipes.recipe import Recipe
 from mergelab.weights import Source
@@ -17,10 +16,7 @@ def difference(before: Recipe, after: Recipe) -> str:
 
     ``density: 0.3 -> 0.5``; beyond the first two the others are counted. Empty where only folders' places differ.
     """
-    old, new = (
-        replace(one.renamed(lambda source: Source(source.label)), notes=None).to_yaml().splitlines()
-        for one in (before, after)
-    )
+    old, new = (one.renamed(lambda source: Source(source.label)).bare.to_yaml().splitlines() for one in (before, after))
     found: list[str] = []
     for _, start, end, begin, stop in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
         if old[start:end] == new[begin:stop]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 from mergelab import methods
@@ -43,6 +44,11 @@ OF_A_LAYER = frozenset((
     "use_qk_norm", "qk_layernorm", "use_parallel_residual",
 ))  # fmt: skip
 
+# What YaRN takes where a config does not say (transformers, modeling_rope_utils).
+YARN: Mapping[str, Any] = {
+    "beta_fast": 32, "beta_slow": 1, "attention_factor": None, "mscale": None, "mscale_all_dim": None, "truncate": True,
+}  # fmt: skip
+
 # Those of them that say which tensors a layer has.
 FURNITURE = ("attention_bias", "mlp_bias", "num_local_experts", "num_experts", "use_qk_norm", "qk_layernorm")
 
@@ -52,6 +58,7 @@ WORDS: Mapping[str, str] = {
     "num_key_value_heads": "key/value heads", "head_dim": "head size",
     "rope_parameters.rope_theta": "rope theta", "rope_parameters.rope_type": "rope scaling",
     "rope_parameters.factor": "rope scaling factor",
+    "rope_parameters.max_position_embeddings": "positions that rope scales by",
     "rms_norm_eps": "norm epsilon", "layer_norm_eps": "norm epsilon", "layer_norm_epsilon": "norm epsilon",
     "norm_eps": "norm epsilon", "norm_epsilon": "norm epsilon",
     "hidden_act": "activation", "activation_function": "activation", "hidden_activation": "activation",
@@ -83,7 +90,15 @@ RUNS_HERE = (
 )
 NOT_WIDENED = (
     "Widening pads feed-forwards (gate_proj, up_proj, down_proj) and repeats key/value heads (k_proj, v_proj), and "
-    "changes nothing else: leave these layers out, or leave out widen: and listen without saving."
+    "changes nothing else: leave these layers out, or assemble the recipe unwidened and listen."
+)
+WIDEN_STAGE = (
+    "A stage is a model that is written, if only in thought: bring its layers to one size, which changes no answer. "
+    "ml.widen(recipe) does it, or widen: true in the stage."
+)
+NOT_A_STAGE = (
+    "A stage is a model that is written, if only in thought, and widening does not bring all of these together: leave "
+    "these layers out, use a relative of the host, or stack them in the last document, where each runs with its own."
 )
 ONE_SHAPE = "Models that are blended have the same tensors in the same shapes: leave it out, or use a relative."
 
@@ -102,6 +117,7 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
         say: how a source is called in the findings.
     """
     donor, wide = origins[recipe.donor], widths(recipe, origins)
+    depth = 0
     for source in recipe.named:
         if (quantised := _quantised(origins[source])) is not None:
             remedy = "Load it with transformers, dequantise it, save it in bfloat16, and merge that."
@@ -129,6 +145,13 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
             about = f"{say(part.source)} does not fit {say(recipe.donor)}"
             for evidence in _outside(recipe, index, origin, donor):
                 yield Finding("error", about, "vocabulary", evidence, ALIGN)
+        home = parts[0]
+        if home.layers and home.layers[0] != depth and donor.config.get("hidden_size_per_layer_input"):
+            about = f"{say(home.source)} does not fit {say(recipe.donor)}"
+            evidence = f"layer {home.layers[0]} would get the embeddings of layer {depth}"
+            remedy = "Every layer of this family has embeddings of its own, by its place: leave layers in their places."
+            yield Finding("error", about, "embeddings per layer", evidence, remedy)
+        depth += home.layers[1] - home.layers[0] if home.layers else origins[home.source].layers
         lacking = [_lacking(part, origins[part.source], donor) for part in parts]
         # What only some of them lack is told where their tensors meet, in the plan.
         nowhere = [name for name in lacking[0] if all(name in names for names in lacking[1:])]
@@ -166,6 +189,13 @@ def _blended(part: Part, theirs: Origin, ours: Origin, say: Callable[[Source], s
         else:
             about = f"{say(part.source)} does not fit {say(ours.source)}"
             yield Finding("error", about, clash.what, clash.evidence, ONE_SHAPE)
+
+
+def in_a_stage(findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Findings about a recipe as findings about a stage, which has to have a standard config."""
+    words = {WIDEN: WIDEN_STAGE, RUNS_HERE: NOT_A_STAGE}
+    for one in findings:
+        yield replace(one, remedy=words.get(one.remedy, one.remedy), one_config=False)
 
 
 class _Clash(NamedTuple):
@@ -286,26 +316,42 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
     if isinstance(rope, dict) and not any(isinstance(value, dict) for value in rope.values()):
         # No scaling is a kind of rope as well. Its name was "type" before it was "rope_type".
         rope = {"rope_type": rope.get("type", "default"), **{key: rope[key] for key in rope if key != "type"}}
+    if isinstance(rope, dict):
+        rope = _scaled(rope, config)
     rest = {key: value for key, value in config.items() if key not in ("rope_theta", "rope_scaling", "rope_parameters")}
     return rest | {"rope_parameters": rope} if isinstance(rope, dict) else rest
 
 
+def _scaled(rope: dict[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Rope settings, of all layers or by kind of layer, with what else their scaling depends on."""
+    kind = rope.get("rope_type")
+    made = {key: _scaled(value, config) if isinstance(value, dict) else value for key, value in rope.items()}
+    if kind == "yarn":
+        made = {**YARN, **made}
+    if kind == "dynamic" or (kind == "longrope" and rope.get("factor") is None):
+        made["max_position_embeddings"] = config.get("max_position_embeddings")
+    return made
+
+
 def _settings(theirs: Mapping[str, Any], ours: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:
     """Settings that both configs state, and state differently: their path, and the two values."""
+    of_rope = path.startswith("rope_parameters.")  # its lists are factors, and positions count where it scales by them
     for key, mine in ours.items():
-        if key not in theirs or key in BOOKKEEPING or key.endswith(BOOKKEEPING_ENDINGS):
+        if key not in theirs or (key in BOOKKEEPING and not of_rope) or key.endswith(BOOKKEEPING_ENDINGS):
             continue
         other = theirs[key]
         if key in DERIVED and None in (mine, other):
             continue
         if isinstance(mine, dict) and isinstance(other, dict):
             yield from _settings(other, mine, f"{path}{key}.")
-        elif mine != other and not (isinstance(mine, list) and isinstance(other, list)):
+        elif mine != other and (of_rope or not (isinstance(mine, list) and isinstance(other, list))):
             yield f"{path}{key}", f"{_figure(other)} against {_figure(mine)}"
 
 
 def _figure(value: object) -> str:
     """A setting as a person would write it: 500,000 rather than 500000.0."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_figure, value[:3]))}{', ...' if len(value) > 3 else ''}]"
     if value is None:
         return "none"
     if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:

@@ -11,6 +11,7 @@ from typing import Any
 
 from mergelab.errors import FitError, Problem, RecipeError, SourceError, raise_all
 from mergelab.recipes.check import check
+from mergelab.recipes.fit import in_a_stage
 from mergelab.recipes.planner import Planner, promote
 from mergelab.recipes.preflight import as_problems, preflight
 from mergelab.recipes.recipe import Recipe
@@ -169,7 +170,9 @@ def plan(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, C
         if whole is None or any(whole.stage(named) and named not in stages for named in whole.mentioned):
             continue  # it is made of a stage that has problems, which are said
         try:
-            stages[source] = Staged(standard(_worked(whole, opened, stages)))
+            worked = _worked(whole, opened, stages)
+            raise_all(FitError, as_problems(tuple(in_a_stage(worked.apart))))
+            stages[source] = Staged(worked)
         except FitError as error:
             problems += [replace(one, where=f"stage {str(source)!r}, {one.where}") for one in error.problems]
     raise_all(FitError, problems)

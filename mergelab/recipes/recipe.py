@@ -7,8 +7,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from numbers import Integral, Real
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from mergelab.columns import Table
 from mergelab.methods.curve import gradient
@@ -19,15 +20,32 @@ Scalar: TypeAlias = float | bool | str
 Value: TypeAlias = Scalar | tuple[Scalar, ...]
 
 
+def plain(value: Any) -> Any:
+    """Numbers and lists of numpy, torch and others as Python's own, lists as tuples; anything else as it is."""
+    value = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return tuple(map(plain, value))
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return value
+    return int(value) if isinstance(value, Integral) else float(value)
+
+
 @dataclass(frozen=True)
 class Rule:
     """A value for the tensors whose name contains ``filter`` (None: for all).
 
-    A tuple of values is a gradient over depth.
+    A tuple of values is a gradient over depth. Lists, and numbers of numpy, become Python's own.
     """
 
     value: Value
     filter: str | None = None
+    _switches: tuple[bool, ...] = field(init=False, repr=False)  # true is no 1 in a recipe, as it is in Python
+
+    def __post_init__(self) -> None:
+        value = plain(self.value)
+        object.__setattr__(self, "value", value)
+        each = value if isinstance(value, tuple) else (value,)
+        object.__setattr__(self, "_switches", tuple(isinstance(one, bool) for one in each))
 
     @property
     def text(self) -> str:
@@ -47,8 +65,9 @@ class Setting:
 
     @classmethod
     def of(cls, value: Scalar | Sequence[Scalar]) -> Setting:
-        """One value, or a gradient over the layers of a slice, for every tensor."""
-        return cls((Rule(value if isinstance(value, bool | int | float | str) else tuple(value)),))
+        """One value, or a gradient over the layers of a slice, for every tensor. Those of numpy are taken as well."""
+        found = plain(value)
+        return cls((Rule(found if isinstance(found, bool | int | float | str | tuple) else tuple(found)),))
 
     def at(self, name: str, index: int, count: int) -> Scalar | None:
         """Value for the tensor ``name`` in layer ``index`` of a slice of ``count`` layers; None: no rule matches."""
@@ -79,6 +98,9 @@ class Part:
     source: Source
     layers: tuple[int, int] | None = None
     numbers: Numbers = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "layers", plain(self.layers))
 
 
 @dataclass(frozen=True)
@@ -175,6 +197,9 @@ class Recipe:
     widen: bool = False
     notes: Notes | None = field(default=None, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", plain(self.seed))
+
     @classmethod
     def load(cls, recipe: str | os.PathLike[str], *, root: str | os.PathLike[str] | None = None) -> Recipe:
         """Read a recipe in mergekit's YAML.
@@ -229,7 +254,12 @@ class Recipe:
 
         Equal recipes have equal ones. It says nothing of what the sources hold.
         """
-        return hashlib.sha256(replace(self, notes=None).to_yaml().encode()).hexdigest()[:8]
+        return hashlib.sha256(self.bare.to_yaml().encode()).hexdigest()[:8]
+
+    @property
+    def bare(self) -> Recipe:
+        """The same recipe without comments, and with keys in the usual order; its stages too."""
+        return replace(self, notes=None, stages=tuple(stage.bare for stage in self.stages))
 
     def place(self, path: str) -> str:
         """A path as ``check`` writes it, with the file, line and column where that stands in the recipe's text.

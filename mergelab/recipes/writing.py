@@ -129,7 +129,13 @@ def _value(value: Value) -> Any:
 
 
 def _number(value: Scalar) -> Scalar:
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 1e15 else value
+    """Equal numbers alike: whole ones as such, from 1e15 on as floats where a float can be that."""
+    if isinstance(value, float):
+        return int(value) if value.is_integer() and abs(value) < 1e15 else value
+    if isinstance(value, int) and abs(value) >= 1e15:
+        with contextlib.suppress(OverflowError):
+            return float(value) if float(value) == value else value
+    return value
 
 
 # ------------------------------------------------------------------------------------------- the tree as a text

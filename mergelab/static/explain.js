@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 7731e94b382e28a9 */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 724679007092c207 */
 
 // src/lib/dom.js
 var SVG = "http://www.w3.org/2000/svg";

@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 7731e94b382e28a9 */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 724679007092c207 */
 
 // src/lib/blocks.js
 function layersOf(blocks) {
@@ -605,8 +605,11 @@ function curveView({ draft, cursor, id, redraw, scale, signal }) {
       svg.append(s("line", { x1: x(0), x2: x(depth), y1: heightOf(tick), y2: heightOf(tick), style: `stroke:var(--ml-line${tick === 0.5 ? "-soft" : ""})` }));
       svg.append(label(GUTTER - 6, heightOf(tick) + 4, tick === 0.5 ? "½" : tick, { "text-anchor": "end" }));
     }
-    ["share", "over"].forEach((words, i) => svg.append(label(0, TOP + 9 + 14 * i, words)));
-    svg.append(label(0, TOP + 37, sources[0].code, { class: "ml-b", style: `fill:var(${hue(0)}-text)` }));
+    if (method === "ties") svg.append(label(0, TOP + 9, "density"));
+    else {
+      ["share", "over"].forEach((words, i) => svg.append(label(0, TOP + 9 + 14 * i, words)));
+      svg.append(label(0, TOP + 37, sources[0].code, { class: "ml-b", style: `fill:var(${hue(0)}-text)` }));
+    }
     for (let i = 1; i < depth; i += 1) {
       if (open[i] && open[i - 1] && all[i].block !== all[i - 1].block) {
         const across = pathOf([[middle(i - 1), heightOf(coefficient[i - 1])], [middle(i), heightOf(coefficient[i])]]);
@@ -764,12 +767,12 @@ function draftOf(model, redraw, signal) {
     /** What the top bar and the answers are worth: of these dials, of earlier ones, or nothing yet. */
     get state() {
       const status = model.get("status");
-      if (!current()) return model.get("answer") ? "draft" : "loading";
+      if (!current() || status === "loading") return model.get("answer") ? "draft" : "loading";
       return status === "failed" || status === "stopped" || status === "waiting" ? status : "exact";
     },
-    /** Whether texts are still being written. */
+    /** Whether there is something to stop: the answer is on its way, or texts are still being written. */
     get writing() {
-      return !current() || model.get("status") === "writing";
+      return !current() || model.get("status") === "loading" || model.get("status") === "writing";
     },
     /** @param {Partial<Dials>} edits */
     edit(edits) {
@@ -819,13 +822,13 @@ var ROW = 22;
 var fit = (name, wide) => name.length * 6.3 <= wide ? name : `${name.slice(0, Math.max(2, Math.floor(wide / 6.3) - 1))}…`;
 function sourcesView(draft, id) {
   const columns = h("div", { class: "ml-columns" });
-  const share = h("div", { class: "ml-share" });
+  const share = h("div", {}, h("div", { class: "ml-head ml-gap" }, h("h3", {}, "Share of the stack")));
+  const shareOf = share.appendChild(h("div", { class: "ml-share" }));
   const root = h(
     "aside",
     { class: "ml-sources", "aria-label": "Sources" },
     h("div", { class: "ml-head" }, h("h3", {}, "Sources"), h("span", { class: "ml-mute" }, "layers in the stack")),
     columns,
-    h("div", { class: "ml-head ml-gap" }, h("h3", {}, "Share of the stack")),
     share
   );
   function draw() {
@@ -855,6 +858,7 @@ function sourcesView(draft, id) {
       }
     });
     columns.replaceChildren(svg);
+    share.hidden = dials.method === "ties";
     const shares = sharesOf(dials.blocks, dials.coefficient, dials.method, sources.length);
     const bar = s("svg", { width: WIDE, height: 14, "aria-hidden": "true" });
     const list = h("div", { class: "ml-shares" });
@@ -866,7 +870,7 @@ function sourcesView(draft, id) {
       x += long;
       list.append(h("div", {}, h("span", { style: `color:var(${hue(i)}-text)`, title: sources[i].name }, sources[i].name), h("b", {}, `${Math.round(part * 100)} %`)));
     });
-    share.replaceChildren(bar, list);
+    shareOf.replaceChildren(bar, list);
   }
   return { root, draw };
 }

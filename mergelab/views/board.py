@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mergelab.models.answers import Answer
-from mergelab.models.preview import Merged
+from mergelab.models.events import Merged
 from mergelab.recipes.recipe import Recipe
 
 
@@ -31,11 +31,16 @@ class Request:
 
 @dataclass(frozen=True)
 class Costs:
-    """What the merged model weighs: layers, parameters, and bytes on disk."""
+    """What the merged model weighs: layers, parameters, and bytes on disk.
+
+    Attributes:
+        unsaved: why it cannot be written to disk, else "".
+    """
 
     layers: int
     parameters: int
     bytes: int
+    unsaved: str = ""
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ class Board:
             "redone": merged.changes.redone,
             "steps": merged.changes.steps,
             "seconds": merged.seconds,
-            "warning": merged.changes.warning,
+            "warning": " ".join(filter(None, (merged.changes.warning, self.costs.unsaved))),
             "layers": self.costs.layers,
             "parameters": self.costs.parameters,
             "bytes": self.costs.bytes,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 
-from mergelab.errors import did_you_mean
+from mergelab.errors import Problem, SourceError, did_you_mean, raise_all
 from mergelab.recipes.presets import stack
 from mergelab.recipes.recipe import Recipe
-from mergelab.weights import Checkpoint
+from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 METHODS = ("linear", "slerp", "task_arithmetic", "ties", "passthrough")
+MOST_SOURCES = 5  # as many as have a look of their own
 NAMED = 4  # wrong numbers that are named; the others are counted
 
 Block = tuple[int, int, int]
@@ -25,6 +27,54 @@ class Guest:
     name: str
     code: str
     checkpoint: Checkpoint
+
+
+def open_guests(sources: Sequence[object], names: Sequence[str] | None) -> tuple[Guest, ...]:
+    """Open the sources and name them, each differently.
+
+    Args:
+        sources: what ``open_checkpoint`` takes, one to five.
+        names: one for each; None: the names of their folders.
+
+    Raises:
+        SourceError: a source is no model or cannot be opened, there are too few or too many, or names do not match.
+    """
+    if not 1 <= len(sources) <= MOST_SOURCES:
+        raise SourceError(
+            Problem(
+                "Workbench", f"{len(sources)} sources were given.", f"Give 1 to {MOST_SOURCES}; the first is the base."
+            )
+        )
+    models = [source for source in sources if isinstance(source, Checkpoint | Source | str | os.PathLike)]
+    hint = "Give models: folders, addresses, or what ml.open gives."
+    wrong = [source for source in sources if not any(source is model for model in models)]
+    raise_all(SourceError, (Problem("Workbench", f"a {type(one).__name__} is no model.", hint) for one in wrong))
+    opened = [open_checkpoint(model) for model in models]
+    if names is None:
+        called: list[str] = []
+        for checkpoint in opened:
+            label = checkpoint.source.label
+            # Two folders of one name are told apart by a number.
+            alike = sum(name == label or name.startswith(f"{label} ") for name in called)
+            called.append(f"{label} {alike + 1}" if alike else label)
+    else:
+        called = [str(name).strip() for name in names]
+        if (
+            len(called) != len(opened)
+            or len(dict.fromkeys(called)) != len(called)
+            or "merged" in called
+            or "" in called
+        ):
+            raise SourceError(
+                Problem(
+                    "names",
+                    f"{list(names)!r} does not name {len(opened)} sources.",
+                    "Give one name for each, all different, none of them empty or 'merged'.",
+                )
+            )
+    return tuple(
+        Guest(name, code, checkpoint) for name, code, checkpoint in zip(called, codes(called), opened, strict=True)
+    )
 
 
 def depth(blocks: Sequence[Sequence[int]]) -> int:

@@ -92,7 +92,7 @@ def _svg(guests: Sequence[Guest], blocks: Sequence[Sequence[int]], coefficient: 
         f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{label}" width="{wide + 2}" '
         f'height="{top + CURVE + 12}" viewBox="0 0 {wide + 2} {top + CURVE + 12}" style="max-width:100%">'
         f'<style>{_style()}</style><text x="0" y="20">source</text><text x="0" y="{TALL + 20}">output</text>'
-        f'<text x="0" y="{top + 20}">share</text>{"".join(parts)}</svg>'
+        f'<text x="0" y="{top + 20}">{"density" if method == "ties" else "share"}</text>{"".join(parts)}</svg>'
     )
 
 

@@ -15,31 +15,32 @@ from traitlets import Any as AnyTrait
 from traitlets import Dict, Int, List, TraitError, Unicode, observe, validate
 
 from mergelab import sample
-from mergelab.errors import MergelabError, Problem, SourceError
-from mergelab.models.preview import Done, Event, Failed, Merged, Next, Preview, Text
+from mergelab.errors import AssemblyError, MergelabError, Problem
+from mergelab.models.agreement import agreed
+from mergelab.models.events import Done, Event, Failed, Merged, Next, Text
+from mergelab.models.preview import Preview
 from mergelab.recipes.plan import plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.views._base import LabWidget, bundle, log
 from mergelab.views.board import Board, Costs, Request
 from mergelab.views.dials import (
     METHODS,
-    Guest,
     check_blocks,
     check_coefficient,
     check_method,
-    codes,
     depth,
     first_graft,
+    open_guests,
     recipe_of,
     refit,
 )
 from mergelab.views.still import still
-from mergelab.weights import Checkpoint, Source, open_checkpoint
+from mergelab.weights import Checkpoint, Source
 
-MOST_SOURCES = 5  # as many as have a look of their own
 PAUSE = 1 / 15  # seconds between two pieces of streamed text
 PROMPTS = ("Once upon a time", "The answer is", "In the beginning")
 DIALS = ("blocks", "coefficient", "method", "prompt")
+CLOSED = Problem("", "this workbench is closed.", "Make a new one.")
 
 
 class Answerer(Protocol):
@@ -87,8 +88,8 @@ class Workbench(LabWidget):
         prompt: what is asked of every model.
         answer: what they said last, as plain JSON: fingerprint of the recipe, next-token table, texts, what was redone
             and how long it took. A probability is None for a source whose vocabulary does not have the token.
-        status: "loading", "writing" (the table is there, texts are coming), "done", "failed", "stopped", or
-            "waiting" (for a prompt).
+        status: "loading" (the answer is on its way), "writing" (the table is there, texts are coming), "done",
+            "failed", "stopped", or "waiting" (for a prompt).
         error: what is wrong, in words, or empty.
     """
 
@@ -109,6 +110,7 @@ class Workbench(LabWidget):
 
     _answerer: Answerer | None = None
     _request: Request | None = None  # the newest; events of older ones are dropped
+    _ended = False
 
     def __init__(
         self,
@@ -129,8 +131,9 @@ class Workbench(LabWidget):
         Raises:
             SourceError: a source cannot be opened, there are too few or too many, or names do not match them.
         """
-        self._guests = _guests(sources, names)
+        self._guests = open_guests(sources, names)
         self._checkpoints = {guest.checkpoint.source: guest.checkpoint for guest in self._guests}
+        self._configs: dict[Source, dict[str, Any]] = {}  # of the sources, everything written out
         self._generation = 0  # its number
         self._board: Board | None = None
         self._sent = 0.0
@@ -163,15 +166,28 @@ class Workbench(LabWidget):
 
     @validate("blocks")
     def _validate_blocks(self, proposal: dict[str, Any]) -> list[list[int]]:
+        self._opened()
         return _in_words(check_blocks, proposal["value"], self._guests)
 
     @validate("coefficient")
     def _validate_coefficient(self, proposal: dict[str, Any]) -> list[float]:
+        self._opened()
         return _in_words(check_coefficient, proposal["value"], depth(self.blocks))
 
     @validate("method")
     def _validate_method(self, proposal: dict[str, Any]) -> str:
+        self._opened()
         return _in_words(check_method, proposal["value"])
+
+    @validate("prompt")
+    def _validate_prompt(self, proposal: dict[str, Any]) -> str:
+        self._opened()
+        return str(proposal["value"])
+
+    def _opened(self) -> None:
+        """A dial of a closed workbench turns nothing."""
+        if self._closed:
+            raise TraitError(str(CLOSED))
 
     @observe(*DIALS, "_turn")
     def _moved(self, change: dict[str, Any]) -> None:
@@ -202,6 +218,7 @@ class Workbench(LabWidget):
                 return
             if request != self._request:
                 self._request = request
+                self.write(status="loading")
                 self._generation = self._answerer.ask(request.recipe, request.prompt)
 
     def _drop(self, turn: int, status: str, error: str) -> None:
@@ -228,8 +245,10 @@ class Workbench(LabWidget):
             board = Board.of(request, len(self._guests) + 1, board)
         match event:
             case Merged():
-                planned = plan(request.recipe, self._checkpoints)
-                costs = Costs(len(planned.layers), planned.parameters, planned.bytes)
+                planned = agreed(plan(request.recipe, self._checkpoints), self._configs)
+                differs = ", ".join(dict.fromkeys(one.what for one in planned.apart))
+                unsaved = f"It cannot be saved as it is: its layers differ in {differs}." if differs else ""
+                costs = Costs(len(planned.layers), planned.parameters, planned.bytes, unsaved)
                 self._board = replace(board, merged=event, costs=costs)
             case Next(answers=(tokens,)):
                 # Sent together with Merged: two small messages in a row wait for each other on the wire.
@@ -262,13 +281,16 @@ class Workbench(LabWidget):
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Set several dials as one edit: nothing is asked inside the block, and at its end, however it ends, one
-        question about the dials as they are then. Blocks may be nested; the outermost asks.
+        question about the dials as they are then. Blocks may be nested; the outermost asks. AssemblyError where the
+        workbench is closed before.
 
             with bench.paused():
                 bench.blocks = [[1, 0, 10]]
                 bench.coefficient = 0.7
                 bench.method = "ties"
         """
+        if self._closed:
+            raise AssemblyError(CLOSED)
         with self._lock:
             self._pauses += 1
         try:
@@ -279,12 +301,18 @@ class Workbench(LabWidget):
                 self._ask()
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the answer is whole; False when ``timeout`` seconds were not enough. Interrupt cancels it."""
+        """Wait until the answer is whole; False when ``timeout`` seconds were not enough. Interrupt cancels it.
+
+        Raises:
+            AssemblyError: the workbench is closed.
+        """
+        if self._closed:
+            raise AssemblyError(CLOSED)
         return self._answerer is None or self._answerer.wait(timeout)
 
     def stop(self) -> None:
         """Stop what is being computed; what is on screen stays."""
-        if self._answerer is not None and self.status not in ("done", "failed"):
+        if self._answerer is not None and self.status in ("loading", "writing"):
             with self._lock:
                 request, board = self._request, self._board
                 self._request = None
@@ -309,6 +337,8 @@ class Workbench(LabWidget):
 
     def __repr__(self) -> str:
         names = ", ".join(guest.name for guest in self._guests)
+        if self._closed:
+            return f"<Workbench of {names}, closed>"
         return f"<Workbench of {names}: {depth(self.blocks)} layers in {len(self.blocks)} slices, {self.method}>"
 
 
@@ -317,44 +347,6 @@ def _in_words(check: Callable[..., T], *values: object) -> T:
         return check(*values)
     except ValueError as error:
         raise TraitError(str(error)) from None
-
-
-def _guests(
-    sources: Sequence[Checkpoint | Source | str | os.PathLike[str]], names: Sequence[str] | None
-) -> tuple[Guest, ...]:
-    """Open the sources and name them, each differently."""
-    if not 1 <= len(sources) <= MOST_SOURCES:
-        raise SourceError(
-            Problem(
-                "Workbench", f"{len(sources)} sources were given.", f"Give 1 to {MOST_SOURCES}; the first is the base."
-            )
-        )
-    opened = [source if isinstance(source, Checkpoint) else open_checkpoint(source) for source in sources]
-    if names is None:
-        called: list[str] = []
-        for checkpoint in opened:
-            label = checkpoint.source.label
-            # Two folders of one name are told apart by a number.
-            alike = sum(name == label or name.startswith(f"{label} ") for name in called)
-            called.append(f"{label} {alike + 1}" if alike else label)
-    else:
-        called = [str(name).strip() for name in names]
-        if (
-            len(called) != len(opened)
-            or len(dict.fromkeys(called)) != len(called)
-            or "merged" in called
-            or "" in called
-        ):
-            raise SourceError(
-                Problem(
-                    "names",
-                    f"{list(names)!r} does not name {len(opened)} sources.",
-                    "Give one name for each, all different, none of them empty or 'merged'.",
-                )
-            )
-    return tuple(
-        Guest(name, code, checkpoint) for name, code, checkpoint in zip(called, codes(called), opened, strict=True)
-    )
 
 
 def _prompts(sources: Iterable[Source]) -> tuple[str, ...]:

@@ -22,7 +22,13 @@ LEFTOVERS: tuple[str, ...] = (
     ".attn.masked_bias", ".attention.masked_bias",  # GPT-2 and GPT-J; GPT-Neo and GPT-NeoX
 )  # fmt: skip
 LEFTOVER_MASKS: tuple[str, ...] = (".attn.bias", ".attention.bias")  # of the same four: who may look at whom
-_AFTER = re.compile(r"(^|\.)(lm_head|embed_out|head|output|ln_f|norm_f|norm|final_[a-z_]*norm)(\.|$)")
+# LFM2 calls its final norm embedding_norm; ModernBERT's decoder has a norm among its embeddings.
+_AFTER = re.compile(
+    r"^(?!(.*\.)?embeddings\.)(.*\.)?"
+    r"(lm_head|embed_out|head|output|output_projection|ln_f|norm_f|norm|layer_norm|embedding_norm|final_[a-z_]*norm|"
+    r"decoder(?=\.(weight|bias)$))"
+    r"(\.|$)"
+)
 
 
 @dataclass(frozen=True)

@@ -253,6 +253,10 @@ def test_the_stop_button_stops_and_the_next_edit_asks_again(stage: Stage) -> Non
     preview.answer()
     exact(stage)
     expect(stage.root.get_by_role("button", name="Stop")).to_be_disabled()
+    widget.coefficient = 0.25
+    stage.root.get_by_role("button", name="Stop").click()
+    expect(stage.root).to_have_attribute("data-state", "stopped")
+    assert (preview.stops, widget.status) == (2, "stopped"), "also while a later answer is on its way"
 
 
 def test_another_prompt_and_the_examples(stage: Stage) -> None:

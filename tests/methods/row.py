@@ -31,7 +31,8 @@ class Row:
         elects: whether it elects signs: where they nearly balance, the rounding of a rescaling factor can tip them. It
             is then held against the reference without rescaling.
         steep: how much more than a weighted sum it amplifies roundings (1 / sin of the smallest angle ...).
-        threaded: whether it calls on linear algebra that shares sums among threads: its last bit may then differ.
+        threaded: whether it calls on linear algebra that shares sums among threads (``spectral`` says why that is left
+            alone): its last bit may then differ. With one number of threads it may not.
         absolute: whether it compares lengths with fixed thresholds: the laws then draw values that are far above.
         draws: values to draw for numbers on a scale of their own.
         exceptions: laws that it breaks -> why. Each is tried, and must be broken.

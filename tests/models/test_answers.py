@@ -149,6 +149,7 @@ def test_the_table_of_known_distributions(letters: Any) -> None:
     answer = compare(Prompt("cat"), said, dict.fromkeys(said), letters)
     assert answer.speakers == ("merged", "even", "sure")
     assert answer.entropy == pytest.approx((1.5 * math.log(2), 2 * math.log(2), 0))
+    assert str(answer.entropy[2]) == "0.0"  # not -0.0
     assert answer.kl == pytest.approx((0, 0.5 * math.log(2), math.inf))
     assert [row.id for row in answer.candidates] == [0, 1, 2, 3]  # equals in the order of their numbers
     assert answer.candidates[3].probabilities == pytest.approx((0, 0.25, 1))
@@ -157,7 +158,21 @@ def test_the_table_of_known_distributions(letters: Any) -> None:
 
 def test_figures_that_are_no_numbers_are_refused_by_name() -> None:
     fine, broken = (Heard(torch.tensor([value, 0.0]), 0.0, torch.zeros(1)) for value in (0.0, math.nan))
-    only_numbers({"merged": [fine], "a": [fine, fine]})
+    asked = [Prompt("cat"), Prompt("dog")]
+    only_numbers({"merged": [fine, fine], "a": [fine, fine]}, asked)
     with pytest.raises(AssemblyError, match="a: gives values that are not numbers") as caught:
-        only_numbers({"merged": [fine], "a": [fine, broken], "b": [broken, broken]})
+        only_numbers({"merged": [fine, fine], "a": [fine, broken], "b": [broken, broken]}, asked)
     assert [problem.where for problem in caught.value.problems] == ["a", "b"]
+
+
+def test_a_loss_that_is_no_number_is_not_taken_for_no_continuation(model: Any, letters: Any) -> None:
+    """The weights of one token are NaN, which only the continuation has: the next token is fine, the loss is not."""
+    (nan,) = letters("z", add_special_tokens=False)["input_ids"]
+    model.get_input_embeddings().weight[nan] = math.nan
+    asked = [Prompt("cat "), Prompt("cat ", "zoo"), Prompt("cat ", "dog")]  # with the space, two passes each
+    said = hear(model, letters, asked)
+    assert all(bool(one.head.isfinite().all()) for one in said)
+    assert [math.isnan(one.loss) for one in said] == [True, True, False]
+    only_numbers({"a": [said[0], said[2]]}, [asked[0], asked[2]])
+    with pytest.raises(AssemblyError, match="a: gives values that are not numbers"):
+        only_numbers({"a": said}, asked)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from mergelab.columns import in_bytes
 from mergelab.errors import AssemblyError, FitError, MergelabError
 from mergelab.models import Stopped, assemble
 from mergelab.recipes import Recipe, graft, plan, repeat, stack
@@ -150,8 +153,8 @@ def test_a_merge_of_dtypes_loads_in_the_widest(llamas: Trio, tmp_path: Path) -> 
 
 
 def test_a_device_that_is_not_there_is_refused_in_words(llamas: Trio) -> None:
-    for device in ("warp", "cuda:99"):
-        with pytest.raises(AssemblyError, match=f"device: '{device}' cannot be used here"):
+    for device, words in (("warp", "is unknown"), ("cuda:99", "cannot be used here")):
+        with pytest.raises(AssemblyError, match=f"device: '{device}' {words}"):
             assemble(graft(llamas[0], llamas[1], (2, 4)), device=device)
 
 
@@ -195,6 +198,57 @@ def test_a_prompt_that_is_too_long_is_refused_in_words(llamas: Trio) -> None:
         with pytest.raises(AssemblyError, match="has 101 tokens, the model reads 64"):
             assembly.say("x" * 100)
         assert len(assembly.say("x" * 60, max_new_tokens=30)) <= 3  # 61 tokens with <s>: there is room for three
+
+
+def test_a_prompt_that_is_too_long_is_said_once(llamas: Trio, caplog: pytest.LogCaptureFixture) -> None:
+    """Not by transformers as well, whose tokenizer warns of what has been refused here."""
+    from transformers.utils import logging
+
+    logging.enable_propagation()
+    try:
+        with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
+            assembly.tokenizer.model_max_length = 64
+            with pytest.raises(AssemblyError, match="has 101 tokens"):
+                assembly.say("x" * 100)
+    finally:
+        logging.disable_propagation()
+    assert "indexing errors" not in caplog.text
+
+
+def test_what_cannot_be_said_is_refused_in_words(llamas: Trio) -> None:
+    with assemble(graft(llamas[0], llamas[1], (2, 4))) as assembly:
+        assert assembly.say("", max_new_tokens=2) is not None, "<s> alone is a prompt"
+        for odd in (["a", "b"], 3, None):
+            with pytest.raises(AssemblyError, match=r"prompt: .+ is no text. Give one text"):
+                assembly.say(odd)  # type: ignore[arg-type]
+        for length in (0, -1, 1.5, True):
+            with pytest.raises(AssemblyError, match=f"max_new_tokens: {length} is no number of tokens"):
+                assembly.say("a", max_new_tokens=length)  # type: ignore[arg-type]
+        assembly.tokenizer._tokenizer.post_processor = None
+        with pytest.raises(AssemblyError, match=r"prompt: '' has no token\. Type a few words"):
+            assembly.say("")
+
+
+def test_assemblies_and_changes_in_words(llamas: Trio) -> None:
+    def blend(amount: float) -> Recipe:
+        curve = [0.5] * 4 + [amount, 0.5]
+        return stack([(llamas[1], 0, DEPTH)], base=llamas[0], method="slerp", coefficient=curve)
+
+    with assemble(blend(0.5)) as assembly:
+        assert repr(assembly) == f"<Assembly of 6 layers on cpu: recipe {assembly.recipe.fingerprint}>"
+        changes = replace(assembly.turn(blend(0.25)), seconds=0.0123456)
+        moved = in_bytes(changes.bytes_read + changes.bytes_written)
+        steps = changes.steps
+        assert str(changes) == f"9 of {steps} computed, 0 put into place, {moved}, 12.3 ms, from layer 4"
+        assert pretty(changes) == str(changes)
+        back = replace(assembly.turn(blend(0.5)), seconds=1.5)
+        assert str(back) == f"0 of {steps} computed, 9 put into place, 0 bytes, 1.5 s, from layer 4"
+        assert str(assembly.turn(blend(0.5))).endswith(", nothing differs")
+        words = str(replace(back, first=6, rebuilt=True, warning="Memory may run out."))
+        assert words.endswith("1.5 s, only after the layers, the stack built anew. Memory may run out.")
+    assert repr(assembly) == "<Assembly, closed>"
+    with pytest.raises(AssemblyError, match=r"^this assembly is closed\. Assemble the recipe again"):
+        assembly.say("a")
 
 
 def test_a_build_and_a_load_at_the_same_time_leave_each_other_alone(tmp_path: Path) -> None:
@@ -254,3 +308,10 @@ def test_dtype_of_the_recipe_is_the_models(dtype: str, llamas: Trio) -> None:
     with assemble(Recipe.load(text)) as assembly:
         assert assembly.model.dtype == getattr(torch, dtype)
         assert all(parameter.dtype == getattr(torch, dtype) for parameter in assembly.model.parameters())
+
+
+def pretty(shown: Any) -> str:
+    """What a notebook shows of it."""
+    from IPython.lib.pretty import pretty as print_pretty
+
+    return str(print_pretty(shown))

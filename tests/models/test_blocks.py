@@ -19,9 +19,9 @@ from mergelab.errors import AssemblyError, FitError
 from mergelab.models import Assembly, assemble, merge
 from mergelab.models.blocks import layers_path, settle
 from mergelab.models.replay import Replay
+from mergelab.models.widen import widen
 from mergelab.recipes import Recipe, plan, stack
 from mergelab.recipes.recipe import Part, Slice, numbers
-from mergelab.recipes.widen import widen
 from mergelab.weights import Source
 from tests.models.families import DEPTH, FAMILIES, save
 

@@ -118,6 +118,7 @@ def test_an_open_comparison_takes_votes_by_name() -> None:
 @pytest.mark.parametrize(
     ("prompt", "column", "words"),
     [
+        (True, 1, "there is no prompt True."),
         (0, 1, "there is no prompt 0. Give a prompt of the table, or its number from 1 to 40"),
         (41, 1, "no prompt 41"),
         ("question", 1, "no prompt 'question'"),
@@ -131,6 +132,42 @@ def test_a_vote_that_means_nothing(prompt: str | int, column: str | int, words: 
         comparison.vote(prompt, column)
     assert words in str(caught.value)
     assert "0 of 40 voted" in repr(comparison)
+
+
+def test_a_name_that_is_a_number_tells_nothing() -> None:
+    answers = {"1": [said("mild", PROMPTS[0])], "2": [said("odd", PROMPTS[0])]}
+    comparison = Comparison(answers, PROMPTS[:1], marks={"1": "27f8b797", "2": "0abcdef0"}, blind=True)
+    assert comparison._table().heading == ("prompt", "", "1", "2")
+    assert comparison.reveal()._table().heading == ("prompt", "", "1 (27f8b797)", "2 (0abcdef0)")
+
+
+def test_without_a_seed_every_comparison_has_its_own_order() -> None:
+    comparisons = [made(blind=True) for _ in range(3)]
+    orders = [shown(one) for one in comparisons]
+    assert orders[0] != orders[1] != orders[2] != orders[0], "of 6^40 orders"
+    with pytest.raises(AssemblyError, match=r"the seed would tell which is which\. Call reveal\(\) first"):
+        _ = comparisons[0].seed
+    assert "seed" not in str(comparisons[0])
+    assert str(comparisons[0].reveal()).startswith(
+        f"It was blind: the order of columns was drawn from seed {comparisons[0].seed}."
+    )
+    assert shown(made(blind=True, seed=comparisons[0].seed)) == orders[0]
+    assert made()._table().title == ""
+
+
+def test_two_prompts_of_one_text_have_orders_of_their_own_and_are_voted_on_by_number() -> None:
+    prompts = tuple(Prompt("2 + 2 =", f" {number}") for number in range(20))
+    comparison = made(prompts=prompts, blind=True, seed=3)
+    assert len({tuple(row[2:]) for row in shown(comparison)}) > 3
+    with pytest.raises(AssemblyError, match=r"vote: 20 prompts are '2 \+ 2 ='\. Give a number: 1, 2, 3"):
+        comparison.vote("2 + 2 =", 1)
+    comparison.vote(2, 1)
+    assert "1 of 20 voted" in repr(comparison)
+
+
+def test_answers_in_tables_are_stripped_and_none_is_said_to_be_nothing() -> None:
+    answers = {"a": [Said(" once\n", (), 0.0)], "b": [Said(" ", (), 0.0)]}
+    assert shown(Comparison(answers, PROMPTS[:1]))[0][2:] == ["once", "(nothing)"]
 
 
 @given(votes=st.lists(st.integers(0, 5), min_size=1, max_size=4).filter(lambda votes: sum(votes) <= 7))

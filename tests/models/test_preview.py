@@ -11,14 +11,16 @@ from typing import Any
 import pytest
 import torch
 
-from mergelab.models import assemble
+from mergelab import models
+from mergelab.errors import AssemblyError, SourceError
+from mergelab.models import assemble, bank
 from mergelab.models import preview as module
 from mergelab.models.answers import Prompt
 from mergelab.models.preview import Done, Failed, Merged, Next, Preview, Text
 from mergelab.recipes import Recipe, graft, stack
 from mergelab.recipes.recipe import Vocabulary
 from mergelab.weights import Source
-from tests.models.asking import Listener, Trio, blend, layers_run
+from tests.models.asking import Gate, Listener, Trio, blend, layers_run
 
 
 def test_the_table_comes_first_then_every_text(llamas: Trio, preview: Preview, listener: Listener) -> None:
@@ -198,9 +200,52 @@ def test_an_odd_prompt_is_answered_or_refused_in_words(
     preview.ask(blend(llamas, 0.2), prompt)
     assert preview.wait(60)
     if words:
+        assert [type(event) for event in listener.events] == [Failed], "before anything is shown"
         assert words in listener.of(Failed)[0].message
     else:
         assert listener.of(Done)  # <s> alone is a prompt
+
+
+def test_a_prompt_that_only_a_source_cannot_read_fails_before_anything_is_shown(
+    llamas: Trio, listener: Listener, tmp_path: Path
+) -> None:
+    import json
+    import shutil
+
+    brief = tmp_path / "brief"
+    shutil.copytree(llamas[1], brief)
+    config = json.loads((brief / "config.json").read_text())
+    (brief / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8}))
+    with Preview({"base": llamas[0], "brief": brief}, listener) as preview:
+        preview.ask(graft(llamas[0], llamas[0], (0, 6)), "a long story")
+        assert preview.wait(60)
+    assert [type(event) for event in listener.events] == [Failed]
+    assert "has 13 tokens, the model reads 8" in listener.events[0].message
+
+
+def test_what_cannot_be_asked_is_refused_in_words(llamas: Trio, preview: Preview) -> None:
+    recipe = blend(llamas, 0.5)
+    for odd, words in ((3, "3 is no prompt"), ([3], "3 is no prompt"), ([], "there is no prompt")):
+        with pytest.raises(AssemblyError, match=f"preview: {words}"):
+            preview.ask(recipe, odd)  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match=r"preview: a list has no names for sources\. Give a dict"):
+        Preview(list(llamas), print)  # type: ignore[arg-type]
+    with pytest.raises(AssemblyError, match="max_new_tokens: -1 is no number of tokens"):
+        Preview({"base": llamas[0]}, print, max_new_tokens=-1)
+
+
+def test_a_preview_in_a_with_block_is_closed_behind_it(llamas: Trio, listener: Listener) -> None:
+    with Preview({"base": llamas[0]}, listener) as preview:
+        assert repr(preview) == "<Preview of base on cpu: idle>"
+    assert repr(preview) == "<Preview of base on cpu: closed>"
+    with pytest.raises(AssemblyError, match=r"^this preview is closed\. Make a new one"):
+        preview.ask(graft(llamas[0], llamas[0], (0, 6)), "hello")
+
+
+def test_events_are_to_be_had_where_models_are() -> None:
+    assert [getattr(models, kind.__name__) for kind in (Merged, Next, Text, Failed, Done)] == [
+        Merged, Next, Text, Failed, Done,
+    ]  # fmt: skip
 
 
 def test_entropy_of_an_even_choice_is_log_n(llamas: Trio, tmp_path: Path) -> None:
@@ -323,3 +368,26 @@ def test_a_recipe_that_cannot_be_fails_in_words_and_the_thread_lives_on(
     preview.ask(blend(llamas, 0.2), "hello")
     assert preview.wait(60)
     assert listener.of(Done)
+
+
+def test_a_closed_preview_whose_first_merge_was_cancelled_keeps_nothing(
+    llamas: Trio, preview: Preview, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, keep, kept = Gate(), bank._Order.keep, iter(range(1000))
+
+    def slowly(order: bank._Order, key: Any, made: torch.Tensor) -> None:
+        keep(order, key, made)
+        if next(kept) == 30:
+            gate()
+
+    monkeypatch.setattr(bank._Order, "keep", slowly)
+    preview.ask(stack([(llamas[1], 0, 6)], base=llamas[0], method="ties", coefficient=0.5), "hello")
+    gate.wait()
+    preview.stop()
+    gate.open()
+    assert preview.wait(60)
+    held = preview._bank
+    assert held.retired > 0, "the next request would have found it"
+    assert held.findings.bytes > 0
+    preview.close()
+    assert (held.made, held.retired, held.findings.bytes) == (0, 0, 0)

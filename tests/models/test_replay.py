@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,13 +12,15 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mergelab.errors import AssemblyError
 from mergelab.models import assemble
 from mergelab.models.replay import Replay, stoppable
 from mergelab.models.speak import Stopped
-from mergelab.recipes import stack
+from mergelab.recipes import Part, Recipe, Rule, Setting, Slice, numbers, stack
+from mergelab.weights import Source
 from tests.models.asking import Trio, blend
 from tests.models.families import DEPTH, FAMILIES
 
@@ -132,6 +136,34 @@ def test_turns_of_an_assembly_say_from_where_to_go_on(seed: int, llamas: Trio) -
         assert torch.equal(last, Replay(budget=0).forward(assembly.model, IDS)[1])
     assembly.close()
     assert len(dict.fromkeys(firsts)) > 3  # it did go on from several places
+
+
+def test_a_head_that_is_the_embedding_too_changes_the_first_layer(llamas: Trio, tmp_path: Path) -> None:
+    """A tied checkpoint may store its one matrix under the name of the head, behind the layers."""
+    paths = []
+    for path in llamas[:2]:
+        paths.append(Path(shutil.copytree(path, tmp_path / path.name)))
+        tensors = load_file(path / "model.safetensors")
+        del tensors["model.embed_tokens.weight"]
+        save_file(tensors, paths[-1] / "model.safetensors", metadata={"format": "pt"})
+        config = json.loads((path / "config.json").read_text())
+        (paths[-1] / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": True}))
+
+    def recipe(head: float, norm: float) -> Recipe:
+        asked = Setting((Rule(head, "lm_head"), Rule(norm, "model.norm"), Rule(0.5)))
+        first, second = (Source(str(path)) for path in paths)
+        parts = (Part(first, None, numbers({"weight": 1.0})), Part(second, None, numbers({"weight": asked})))
+        return Recipe("linear", (Slice(parts),))
+
+    replay = Replay()
+    with assemble(recipe(0.5, 0.5)) as assembly:
+        assert assembly.model.lm_head.weight is assembly.model.model.embed_tokens.weight
+        for turned, first in ((recipe(0.9, 0.5), 0), (recipe(0.9, 0.7), DEPTH), (recipe(0.2, 0.7), 0)):
+            replay.forward(assembly.model, IDS)
+            assert assembly.turn(turned).first == first
+            replay.changed(first)
+            logits, _ = replay.forward(assembly.model, IDS)
+            assert torch.equal(logits, assembly.model(IDS, use_cache=False, logits_to_keep=1).logits)
 
 
 def test_batches_of_which_nothing_is_kept_are_forgotten(counted: Counted) -> None:

@@ -312,10 +312,8 @@ def test_what_bound_a_turn(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> Non
     from mergelab.models.bank import Made
 
     def bound(*, planning: float = 0.0, reading: float = 0.0, merging: float = 0.0, building: float = 0.0) -> str:
-        bank = Bank(device="cpu")
-        bank.__dict__["copy_speed"] = 1000.0
         made = Made({}, (), (), 300, 200, reading + merging, reading)
-        return module._bound(bank, made, planning, building)
+        return module._bound(made, planning, building, copying=1000.0)
 
     assert bound(planning=2, reading=1, merging=1, building=1) == "planning"
     assert bound(planning=1, reading=2, merging=1, building=1) == "reading sources"

@@ -14,7 +14,7 @@ from mergelab.models import assemble
 from mergelab.models.answers import Prompt
 from mergelab.models.speak import Stopped
 from mergelab.models.variants import Variants
-from mergelab.recipes import Recipe, graft, stack
+from mergelab.recipes import Recipe, graft, plan, stack
 
 Trio = tuple[Path, Path, Path]
 
@@ -164,12 +164,12 @@ def test_history_says_what_changed(variants: Variants, llamas: Trio) -> None:
     variants.undo()
     assert variants.history.title == "Variant first"
     rows = variants.history.rows
-    assert [row[:2] for row in rows] == [("*", 0), ("", 1)]
+    assert [row[:2] for row in rows] == [("*", 0), ("redo", 1)]
     assert [row[2] for row in rows] == [blend(llamas, amount).fingerprint for amount in (0.5, 0.25)]
     assert rows[0][3] == ""
     assert rows[1][3] == "t: 0.5 -> 0.25"
     assert "t: 0.5 -&gt; 0.25" in variants.history._repr_html_()
-    assert repr(variants) == f"<Variants: first {variants.recipe.fingerprint}*>"
+    assert repr(variants) == f"<Variants: first {variants.recipe.fingerprint} (current)>"
 
 
 def test_a_turn_after_an_undo_leaves_nothing_to_redo(variants: Variants, llamas: Trio) -> None:
@@ -210,7 +210,7 @@ def test_a_turn_that_fails_leaves_everything(variants: Variants, llamas: Trio) -
     with pytest.raises(Stopped):
         variants.turn(blend(llamas, 0.75), stop=lambda: True)
     assert same(variants.assembly.model, before)
-    assert [row[0] for row in variants.history.rows] == ["*", ""]
+    assert [row[0] for row in variants.history.rows] == ["*", "redo"]
     variants.redo()
     assert variants.recipe == blend(llamas, 0.25)
 
@@ -224,9 +224,32 @@ def test_names_that_are_not_there_taken_or_empty(variants: Variants) -> None:
             variants.compare("hello", names=["first", wrong])
     with pytest.raises(AssemblyError, match="a variant 'first' already"):
         variants.keep("first")
-    with pytest.raises(AssemblyError, match="' ' is no name"):
-        variants.keep(" ")
+    for odd in (" ", 3, None, ["first"]):
+        with pytest.raises(AssemblyError, match=r"is no name\. Give a word or two"):
+            variants.keep(odd)  # type: ignore[arg-type]
+        with pytest.raises(AssemblyError, match="there is no variant"):
+            variants.switch(odd)  # type: ignore[arg-type]
+    with pytest.raises(AssemblyError, match=r"there is no variant 'odd'\. Known: first"):
+        variants.compare("hello", names="odd")
+    assert variants.compare("hello", names="first", max_new_tokens=1).names == ("first",)
     assert variants.names == ("first",)
+
+
+@pytest.mark.parametrize("number", ["a", 1.0, 0, -1, True, None])
+def test_what_is_no_number_of_turns(variants: Variants, number: int) -> None:
+    for verb, go in (("undo", variants.undo), ("redo", variants.redo)):
+        with pytest.raises(AssemblyError, match=rf"{verb}: {number!r} is no number of turns. Give 1 or more"):
+            go(number)
+
+
+def test_a_turn_takes_a_plan_or_a_text_as_well_as_a_recipe(variants: Variants, llamas: Trio) -> None:
+    """And redoes no more for it, though a plan made elsewhere has sources of its own opening."""
+    bent = blend(llamas, 0.5, 0.5, 0.5, 0.5, 0.25, 0.5)
+    for wanted in (bent, plan(bent), bent.to_yaml()):
+        changes = variants.turn(wanted)
+        assert (changes.first, changes.redone + changes.rebound, changes.layers) == (4, 9, 6)
+        assert variants.recipe == bent
+        variants.undo()
 
 
 def test_closed_variants_say_so(llamas: Trio) -> None:
@@ -273,11 +296,17 @@ def test_compare_says_what_each_model_says_by_itself(variants: Variants, llamas:
 
 
 def test_compare_needs_something_to_compare(variants: Variants) -> None:
-    with pytest.raises(AssemblyError, match=r"1 variants, where a blind comparison needs 2\. Keep another one"):
+    with pytest.raises(AssemblyError, match=r"compare: 1 variant, where a blind comparison needs 2\. Keep another one"):
         variants.compare("hello", blind=True)
     with pytest.raises(AssemblyError, match="0 variants, where it needs 1"):
         variants.compare("hello", names=[])
-    with pytest.raises(AssemblyError, match="there is no prompt"):
+    with pytest.raises(AssemblyError, match="compare: there is no prompt"):
         variants.compare([])
+    for odd in ([3], 3, [Prompt("x", 3)], None):  # type: ignore[arg-type]
+        with pytest.raises(AssemblyError, match=r"compare: (3|None) is no prompt. Give a text"):
+            variants.compare(odd)  # type: ignore[arg-type]
+    for length in (0, -1, 2.0, True):
+        with pytest.raises(AssemblyError, match=f"max_new_tokens: {length} is no number of tokens"):
+            variants.compare("hello", max_new_tokens=length)  # type: ignore[arg-type]
     with pytest.raises(AssemblyError, match="Shorten it"):
         variants.compare(Prompt("long " * 100), names=["first"])

@@ -16,10 +16,10 @@ from mergelab.errors import FitError, RecipeError, SourceError
 from mergelab.models.assembly import assemble
 from mergelab.models.devices import need, pick
 from mergelab.models.verdict import check
+from mergelab.models.widen import widen
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import graft, repeat
 from mergelab.recipes.recipe import Part, Recipe, Slice
-from mergelab.recipes.widen import widen
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 from tests.models.small import SWAPPED, TOKENS, about, linear, runs, small, whats
 from tests.recipes.opened import checkpoint, opened

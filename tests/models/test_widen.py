@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from mergelab.models import assemble, merge
+from mergelab.models.widen import widen
 from mergelab.models.widening import padded, repeated
 from mergelab.recipes import Recipe, stack
 from mergelab.recipes.recipe import Part, Slice, numbers
-from mergelab.recipes.widen import widen
 from mergelab.weights import Source
 from tests.models.families import save
 from tests.models.test_blocks import IDS, NOISE, logits

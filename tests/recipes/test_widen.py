@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from mergelab.errors import FitError, RecipeError
+from mergelab.models.widen import widen
 from mergelab.recipes import Recipe, plan
 from mergelab.recipes.step import Padded, Repeated, Step
-from mergelab.recipes.widen import widen
 from mergelab.weights import Checkpoint
 from tests.recipes.opened import Models, checkpoint, opened
 from tests.weights import folders

@@ -65,6 +65,7 @@ class StandIn:
             bound="memory",
             rebuilt=False,
             first=0,
+            layers=10,
             warning=warning,
         )
         return Merged(self.generation, self.asked[-1][0].fingerprint, changes, seconds)

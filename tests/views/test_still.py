@@ -151,3 +151,10 @@ def test_passthrough_draws_every_layer_whole() -> None:
     assert _heights(tree) == [[1.0] * 7, [1.0] * 5]
     labels = [text.text for text in tree.iter(f"{SPACE}text") if (text.get("class") or "").startswith("t")]
     assert labels == [*(f"Re {home}" for home in range(7)), *(f"Pi {home}" for home in range(2, 7))]
+
+
+def test_the_curve_says_what_it_is() -> None:
+    for method, name in (("linear", "share"), ("ties", "density")):
+        words = [text.text for text in _drawn(method).iter(f"{SPACE}text")]
+        assert name in words
+        assert ("share" in words) == (method == "linear")

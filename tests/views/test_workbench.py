@@ -13,7 +13,7 @@ import pytest
 from traitlets import TraitError
 
 from mergelab import sample
-from mergelab.errors import RecipeError, SourceError
+from mergelab.errors import AssemblyError, RecipeError, SourceError
 from mergelab.models.answers import Answer, Candidate, Prompt
 from mergelab.models.preview import Done, Next, Text
 from mergelab.views import workbench as module
@@ -271,6 +271,40 @@ def test_stop_keeps_what_is_on_screen(bench: Bench) -> None:
     assert all(bench.widget.answer["written"])
 
 
+def test_stop_while_the_merge_is_in_flight(bench: Bench) -> None:
+    """The answer before it stays, and what is still on its way is not heard."""
+    widget, preview = bench.widget, bench.preview
+    preview.answer(" cat")
+    assert widget.status == "done"
+    before = widget.answer
+    widget.coefficient = 0.5
+    assert widget.status == "loading"
+    late = preview.events(" dog")
+    widget._handle_custom_msg({"type": "stop"}, [])
+    assert (preview.stops, widget.status) == (1, "stopped")
+    preview.tell(*late)
+    assert (widget.status, widget.answer) == ("stopped", before)
+    widget.stop()
+    assert preview.stops == 1, "there is nothing left to stop"
+    widget.coefficient = 0.25
+    preview.answer(" cow")
+    assert widget.status == "done"
+    assert widget.answer is not None
+    assert widget.answer["candidates"][0]["token"] == " cow"
+
+
+def test_stop_has_nothing_to_do_where_a_prompt_is_waited_for(bench: Bench) -> None:
+    bench.widget.prompt = " "
+    stops = bench.preview.stops
+    bench.widget.stop()
+    assert (bench.widget.status, bench.preview.stops) == ("waiting", stops)
+
+
+def test_what_is_no_model_is_refused_in_words(bench: Bench) -> None:
+    with pytest.raises(SourceError, match=r"Workbench: a Recipe is no model\. Give models"):
+        Workbench(bench.widget.recipe)  # type: ignore[arg-type]
+
+
 def test_closing_ends_everything_and_hears_nothing_more() -> None:
     bench = Bench()
     late = bench.preview.events()
@@ -279,8 +313,15 @@ def test_closing_ends_everything_and_hears_nothing_more() -> None:
     assert bench.preview.closed
     bench.preview.tell(*late)
     assert bench.widget.answer is None
-    bench.widget.coefficient = 0.5
-    assert len(bench.preview.asked) == 1
+    for name, value in (("coefficient", 0.5), ("blocks", GRAFT[:1]), ("method", "slerp"), ("prompt", "x")):
+        with pytest.raises(TraitError, match=r"this workbench is closed\. Make a new one"):
+            setattr(bench.widget, name, value)
+    for verb in (bench.widget.wait, bench.widget.paused().__enter__):
+        with pytest.raises(AssemblyError, match="this workbench is closed"):
+            verb()
+    bench.widget.stop()
+    assert repr(bench.widget) == "<Workbench of base, reverse, pirate, closed>"
+    assert (len(bench.preview.asked), bench.preview.stops) == (1, 0)
 
 
 def test_writes_of_the_worker_and_messages_of_the_browser_do_not_mix(bench: Bench) -> None:
@@ -330,6 +371,20 @@ def test_too_few_too_many_and_missing_sources() -> None:
         Workbench("./nowhere", preview=StandIn)
     with pytest.raises(TypeError, match="promt"):
         Workbench(sample.path("base"), promt="x")  # type: ignore[call-arg]
+
+
+def test_a_stack_that_cannot_be_saved_says_so_beside_its_answer() -> None:
+    bench = Bench("base", "stranger")
+    differs = "feed-forward size, key/value heads, norm epsilon, rope theta"
+    said = f"It cannot be saved as it is: its layers differ in {differs}."
+    bench.preview.answer()
+    assert bench.widget.answer["warning"] == said
+    bench.preview.tell(bench.preview.merged(warning="The model is on the CPU now."), *bench.preview.events()[1:])
+    assert bench.widget.answer["warning"] == f"The model is on the CPU now. {said}"
+    bench.widget.set_state({"blocks": [[0, 0, 10]], "_turn": 1})
+    bench.preview.answer()
+    assert bench.widget.answer["warning"] == ""
+    bench.widget.close()
 
 
 def test_one_source_is_enough() -> None:

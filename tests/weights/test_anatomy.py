@@ -44,6 +44,23 @@ FAMILIES: dict[str, tuple[str, list[str], list[str], list[str]]] = {
         "h.", ["self_attention.dense.weight"], ["word_embeddings.weight", "word_embeddings_layernorm.weight"],
         ["ln_f.weight"],
     ),
+    "lfm2": (
+        "model.layers.", ["feed_forward.w1.weight", "ffn_norm.weight"], ["model.embed_tokens.weight"],
+        ["model.embedding_norm.weight"],
+    ),
+    "xglm": (
+        "model.layers.", ["fc1.weight", "self_attn_layer_norm.weight"], ["model.embed_tokens.weight"],
+        ["model.layer_norm.weight", "model.layer_norm.bias", "lm_head.weight"],
+    ),
+    "biogpt": (
+        "biogpt.layers.", ["fc1.weight"], ["biogpt.embed_tokens.weight", "biogpt.embed_positions.weight"],
+        ["biogpt.layer_norm.weight", "output_projection.weight"],
+    ),
+    "modernbert-decoder": (
+        "model.layers.", ["attn_norm.weight"],
+        ["model.embeddings.tok_embeddings.weight", "model.embeddings.norm.weight"],
+        ["model.final_norm.weight", "lm_head.dense.weight", "decoder.weight", "decoder.bias"],
+    ),
     "mamba": (
         "backbone.layers.", ["mixer.A_log", "norm.weight"], ["backbone.embeddings.weight"], ["backbone.norm_f.weight"],
     ),

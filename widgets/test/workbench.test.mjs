@@ -284,3 +284,31 @@ test("what a vocabulary does not have is a dash that says so, not a nought; a la
   assert.deepEqual(read(cells())[2], ["20", null, null]);
   assert.deepEqual(read(below())[1], ["0.20", null, null]);
 });
+
+test("Stop works while an answer is on its way, the first one and every later one", async () => {
+  await show();
+  const stop = find(".ml-top .ml-button");
+  model.answerNow();
+  await frame();
+  assert.equal(stop.disabled, true);
+  model.hear({ coefficient: new Array(10).fill(0.5), status: "loading" });
+  await frame();
+  assert.equal(stop.disabled, false);
+  assert.equal(find(".ml-state b").textContent, "Draft");
+  model.hear({ status: "stopped" });
+  await frame();
+  assert.equal(stop.disabled, true);
+  assert.equal(find(".ml-state b").textContent, "Stopped");
+});
+
+test("under ties the coefficient is a density and no share of the stack", async () => {
+  await show();
+  const share = find(".ml-share").parentElement;
+  assert.equal(share.hidden, false);
+  assert.match(find(".ml-curve").textContent, /share/);
+  model.hear({ method: "ties" });
+  await frame();
+  assert.equal(share.hidden, true);
+  assert.match(find(".ml-curve").textContent, /density/);
+  assert.doesNotMatch(find(".ml-curve").textContent, /share/);
+});

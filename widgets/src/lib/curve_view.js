@@ -163,8 +163,11 @@ export function curveView({ draft, cursor, id, redraw, scale, signal }) {
       svg.append(s("line", { x1: x(0), x2: x(depth), y1: heightOf(tick), y2: heightOf(tick), style: `stroke:var(--ml-line${tick === 0.5 ? "-soft" : ""})` }));
       svg.append(label(GUTTER - 6, heightOf(tick) + 4, tick === 0.5 ? "½" : tick, { "text-anchor": "end" }));
     }
-    ["share", "over"].forEach((words, i) => svg.append(label(0, TOP + 9 + 14 * i, words)));
-    svg.append(label(0, TOP + 37, sources[0].code, { class: "ml-b", style: `fill:var(${hue(0)}-text)` }));
+    if (method === "ties") svg.append(label(0, TOP + 9, "density"));
+    else {
+      ["share", "over"].forEach((words, i) => svg.append(label(0, TOP + 9 + 14 * i, words)));
+      svg.append(label(0, TOP + 37, sources[0].code, { class: "ml-b", style: `fill:var(${hue(0)}-text)` }));
+    }
 
     // One curve: where a slice meets the next, a thin line carries it across.
     for (let i = 1; i < depth; i += 1) {

@@ -80,12 +80,12 @@ export function draftOf(model, redraw, signal) {
     /** What the top bar and the answers are worth: of these dials, of earlier ones, or nothing yet. */
     get state() {
       const status = model.get("status");
-      if (!current()) return model.get("answer") ? "draft" : "loading";
+      if (!current() || status === "loading") return model.get("answer") ? "draft" : "loading";
       return status === "failed" || status === "stopped" || status === "waiting" ? status : "exact";
     },
-    /** Whether texts are still being written. */
+    /** Whether there is something to stop: the answer is on its way, or texts are still being written. */
     get writing() {
-      return !current() || model.get("status") === "writing";
+      return !current() || model.get("status") === "loading" || model.get("status") === "writing";
     },
     /** @param {Partial<Dials>} edits */
     edit(edits) {

@@ -16,13 +16,13 @@ const fit = (name, wide) => (name.length * 6.3 <= wide ? name : `${name.slice(0,
 /** @param {Draft} draft @param {string} id */
 export function sourcesView(draft, id) {
   const columns = h("div", { class: "ml-columns" });
-  const share = h("div", { class: "ml-share" });
+  const share = h("div", {}, h("div", { class: "ml-head ml-gap" }, h("h3", {}, "Share of the stack")));
+  const shareOf = share.appendChild(h("div", { class: "ml-share" }));
   const root = h(
     "aside",
     { class: "ml-sources", "aria-label": "Sources" },
     h("div", { class: "ml-head" }, h("h3", {}, "Sources"), h("span", { class: "ml-mute" }, "layers in the stack")),
     columns,
-    h("div", { class: "ml-head ml-gap" }, h("h3", {}, "Share of the stack")),
     share,
   );
 
@@ -54,6 +54,7 @@ export function sourcesView(draft, id) {
     });
     columns.replaceChildren(svg);
 
+    share.hidden = dials.method === "ties"; // there the coefficient is a density: how much of a change is kept
     const shares = sharesOf(dials.blocks, dials.coefficient, dials.method, sources.length);
     const bar = s("svg", { width: WIDE, height: 14, "aria-hidden": "true" });
     const list = h("div", { class: "ml-shares" });
@@ -65,7 +66,7 @@ export function sourcesView(draft, id) {
       x += long;
       list.append(h("div", {}, h("span", { style: `color:var(${hue(i)}-text)`, title: sources[i].name }, sources[i].name), h("b", {}, `${Math.round(part * 100)} %`)));
     });
-    share.replaceChildren(bar, list);
+    shareOf.replaceChildren(bar, list);
   }
   return { root, draw };
 }

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from mergelab.recipes.plan import plan, well_formed
+from mergelab.models.agreement import agreed
+from mergelab.recipes.plan import open_sources, plan, well_formed
 from mergelab.recipes.recipe import Recipe
 from mergelab.weights import Checkpoint, Source
 
@@ -16,7 +18,8 @@ def widen(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
 
     Where layers differ in size, feed-forwards are padded with units that are always zero up to the widest, and
     key/value heads repeated until all layers have as many: up to the order of summation, no answer changes. The recipe
-    says so with ``widen: true``. A recipe that a config holds as it is comes back as it is.
+    says so with ``widen: true``, and so does each of its stages that needs it. A recipe that a config holds as it is
+    comes back as it is.
 
     Args:
         recipe: a recipe, or what ``Recipe.load`` reads.
@@ -26,11 +29,17 @@ def widen(recipe: Recipe | str | os.PathLike[str], checkpoints: Mapping[Source, 
         RecipeError: the recipe itself is wrong.
         SourceError: sources cannot be opened.
         FitError: what cannot be brought together, all of it: rope, epsilon, head size, query heads, activation ...
+        AssemblyError: transformers does not know a model type, or refuses a config.
     """
     loaded = well_formed(recipe)
-    planned = plan(loaded, checkpoints)
-    if not planned.apart:
-        return loaded
-    wide = replace(loaded, widen=True)
-    plan(wide, planned.checkpoints)
-    return wide
+    opened = open_sources(loaded, checkpoints or {})
+    known: dict[Source, dict[str, Any]] = {}
+    done: tuple[Recipe, ...] = ()
+    for document in (*loaded.stages, loaded):
+        one = replace(document, stages=done)
+        if agreed(plan(one, opened), known).apart:
+            one = replace(one, widen=True)
+            agreed(plan(one, opened), known)
+        done = (*done, replace(one, stages=()))
+    made = replace(done[-1], stages=done[:-1])
+    return loaded if made == loaded else made

@@ -1,0 +1,69 @@
+"""Events: what a preview tells of a request, each with the request's number. In this order: ``Merged``, ``Next``, any
+number of ``Text``, ``Done``; or ``Failed`` in place of what is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from mergelab.models.answers import Answer
+from mergelab.models.assembly import Changes
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The merge stands.
+
+    Attributes:
+        recipe: fingerprint of the recipe.
+        changes: what was redone for it.
+        seconds: time it took, planning included.
+    """
+
+    generation: int
+    recipe: str
+    changes: Changes
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Next:
+    """The figures: what every speaker makes of each prompt, in the order of the prompts."""
+
+    generation: int
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True)
+class Text:
+    """What a speaker has written so far after a prompt, the whole of it; ``done`` when it has finished.
+
+    Attributes:
+        prompt: number of the prompt, from 0.
+    """
+
+    generation: int
+    speaker: str
+    text: str
+    done: bool
+    prompt: int = 0
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The request could not be answered, and why, in words."""
+
+    generation: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """The request is answered in full, ``seconds`` after work on it began."""
+
+    generation: int
+    seconds: float
+
+
+Event: TypeAlias = Merged | Next | Text | Failed | Done
