@@ -5,8 +5,8 @@ piece torch shares the elements out among its threads, each time in the same way
 cache what it made before. (Threads of ours on smaller pieces would take turns: Python lets one at a time call torch.)
 
 Where other work keeps the cores busy, torch's threads wait for one another at the end of every operation, and what they
-do together takes a hundred times as long as one of them alone. So a pass begins with a short piece, on which torch
-starts no threads, and where a long one is slower than that, short ones follow for a while.
+do together can take a hundred times as long as one of them alone. So a pass begins with a few short pieces, on which
+torch starts no threads, and where a long one is slower than these, short ones follow for a while.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ SHARE = 1 << 17
 """Elements of a piece for each thread: 512 KiB in float32. More would leave the cache."""
 SHORT = 1 << 14
 """Elements of a short piece: torch starts its threads from 32768 on, and ``sums.absolute`` adds up rows of so many."""
-_SLOWER = 2.0  # than alone: threads are a hindrance
+_FIRST = 3  # short pieces a pass begins with: the first has to wait for memory
+_SLOWER = 1.5  # times what a short piece takes: threads are a hindrance
 _KEPT = 30 << 20  # bytes
 _PATIENCE = 20  # times what a hindered piece took, until threads are tried again
 
@@ -49,12 +50,12 @@ class Pieces:
             # glibc returns freed memory to the system, to fetch it again at once, unless it has seen as large a tensor
             # come and go (up to 32 MiB): 4 times as slow. This one is never touched, so that it costs nothing.
             torch.empty(_KEPT, dtype=torch.uint8)
-        self._alone: float | None = None  # seconds for an element of a short piece, in this pass
+        self._short: list[float] = []  # seconds for an element of each short piece of this pass
         self._alone_until = 0.0  # threads are a hindrance until then
 
     def spans(self, size: int) -> Iterator[slice]:
         """The pieces of ``size`` elements, one after the other."""
-        self._alone = None
+        self._short.clear()
         at = 0
         while at < size:
             self._stop()
@@ -69,8 +70,8 @@ class Pieces:
         ended = time.perf_counter()
         pace = (ended - started) / (at.stop - at.start)
         if at.stop - at.start <= SHORT:
-            self._alone = pace if self._alone is None else min(self._alone, pace)
-        elif self._alone is not None and pace > _SLOWER * self._alone:
+            self._short.append(pace)
+        elif self._short and pace > _SLOWER * min(self._short):
             self._alone_until = ended + _PATIENCE * (ended - started)
         return made
 
@@ -79,7 +80,7 @@ class Pieces:
             return size
         if self._threads == 1:
             return SHARE
-        return SHORT if self._alone is None or self._hindered else SHARE * self._threads
+        return SHORT if len(self._short) < _FIRST or self._hindered else SHARE * self._threads
 
     @property
     def _hindered(self) -> bool:
