@@ -23,8 +23,8 @@ Answer = TypeVar("Answer")
 
 SHARE = 1 << 17
 """Elements of a piece for each thread: 512 KiB in float32. More would leave the cache."""
-SHORT = 1 << 14
-"""Elements of a short piece: torch starts its threads from 32768 on, and ``sums.absolute`` adds up rows of so many."""
+SHORT = 1 << 15
+"""Elements of a short piece: torch starts its threads for more, and ``sums.absolute`` adds up rows of half as many."""
 _FIRST = 3  # short pieces a pass begins with: the first has to wait for memory
 _SLOWER = 1.5  # times what a short piece takes: threads are a hindrance
 _KEPT = 30 << 20  # bytes
