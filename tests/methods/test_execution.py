@@ -371,8 +371,8 @@ class StoppedError(Exception):
 @pytest.mark.parametrize("name", ["linear", "task_arithmetic", "ties", "dare_ties"])
 def test_it_can_be_broken_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between any two pieces; afterwards all goes on, with what was found out till then."""
-    monkeypatch.setattr(pieces, "SHARE", 1 << 14)
-    monkeypatch.setattr(pieces, "SHORT", torch.get_num_threads() << 14)  # as long as the others
+    monkeypatch.setattr(pieces, "SHARE", 1 << 13)
+    monkeypatch.setattr(pieces, "SHORT", torch.get_num_threads() << 13)  # as long as the others
     calls = 0
 
     def count() -> None:
