@@ -216,7 +216,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_written(
     for arguments in (["merge", path, "merged"], ["demo"]):
         assert cli.main([*arguments, "--device", "warp"]) == 2
         printed = capsys.readouterr()
-        assert "device: 'warp' cannot be used here" in printed.err
+        assert "device: 'warp' is unknown" in printed.err
         assert printed.out.count("\n") == 0
     assert not (models / "merged").exists()
 
