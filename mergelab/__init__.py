@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mergelab.errors import (
         AssemblyError,
         FitError,
+        InspectionError,
         MergelabError,
         MethodError,
         OutputError,
@@ -57,6 +58,7 @@ __all__ = [
     "Comparison",
     "Explain",
     "FitError",
+    "InspectionError",
     "MergelabError",
     "MethodError",
     "OutputError",
@@ -96,6 +98,7 @@ _HOMES = {
     "Comparison": "models.comparison",
     "Explain": "views.explain",
     "FitError": "errors",
+    "InspectionError": "errors",
     "MergelabError": "errors",
     "MethodError": "errors",
     "OutputError": "errors",

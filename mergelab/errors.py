@@ -6,6 +6,7 @@
     ├── FitError          the recipe is well formed, but these sources do not fit together
     ├── MethodError       tensors or numbers handed to a merge method are wrong
     ├── AssemblyError     a planned model could not be built, or is closed
+    ├── InspectionError   these sources, prompts or layers cannot be looked into as asked
     └── OutputError       a merged model cannot be written
 
 Imports nothing, so that every floor can raise them.
@@ -72,6 +73,10 @@ class MethodError(MergelabError):
 
 class AssemblyError(MergelabError):
     """A planned model could not be built, or is closed."""
+
+
+class InspectionError(MergelabError):
+    """These sources, prompts or layers cannot be looked into as asked."""
 
 
 class OutputError(MergelabError):

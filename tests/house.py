@@ -38,6 +38,7 @@ LIBRARIES = {
     "tokenizers": {"models", "sample"},
     "transformers": {"models", "inspection", "studies", "sample"},
     "sklearn": {"inspection", "studies"},
+    "pandas": {"inspection", "studies", "views"},
     "anywidget": {"views"},
     "ipywidgets": {"views"},
     "traitlets": {"views"},

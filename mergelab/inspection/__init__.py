@@ -1,0 +1,1 @@
+"""Looking inside: what differs between sources, layer by layer, and where a graft broke."""
