@@ -114,19 +114,19 @@ class Chain:
             (merged,) = vectors.read(at)
             place[at].copy_(merged.add_(base[at].to(dtype)))
 
-        for at in pieces.spans(vectors.size):
-            pieces.run(make, at)
+        pieces.map(vectors.size, make)
         return out
 
     def stages(self, dtype: torch.dtype) -> Iterator[Stage]:
         """The task vectors, what each atom leaves of them, and the merged tensor. Copies, safe to keep."""
-        vectors = self._start(dtype, Pieces(self.base.device), {})
-        doc = "What fine-tuning changed: each model minus the base."
-        yield Stage("task vectors", _shown(vectors), doc)
-        for atom in self.atoms:
-            vectors = atom.after(vectors)
-            yield Stage(atom.name, _shown(vectors), atom.doc)
-        (merged,) = vectors.whole()
+        with Pieces(self.base.device) as pieces:
+            vectors = self._start(dtype, pieces, {})
+            doc = "What fine-tuning changed: each model minus the base."
+            yield Stage("task vectors", _shown(vectors), doc)
+            for atom in self.atoms:
+                vectors = atom.after(vectors)
+                yield Stage(atom.name, _shown(vectors), atom.doc)
+            (merged,) = vectors.whole()
         yield Stage("add to base", (merged.add_(self.base),), "The merged task vector is added to the base.")
 
     def _start(self, dtype: torch.dtype, pieces: Pieces, found: Found) -> TaskVectors:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -74,13 +75,13 @@ def apply(
         return torch.empty_like(first, dtype=dtype, memory_format=torch.contiguous_format)
     extras = {"generator": _generator(seed, name), "depth": depth, "cutoffs": cutoffs}
     call = _Call(method, values, extras)
-    pieces = pieces or Pieces(first.device)
-    if method.elementwise:
-        return call.piecewise(models, base, _place_for(first, dtype, out), pieces)
-    outcome = call(models, base, _working(models, base, dtype))
-    if isinstance(outcome, Chain):
-        working = _working(outcome.models, outcome.base, dtype)
-        return outcome.result(working, _place_for(first, dtype, out), pieces, {} if found is None else found)
+    with Pieces(first.device) if pieces is None else nullcontext(pieces) as way:
+        if method.elementwise:
+            return call.piecewise(models, base, _place_for(first, dtype, out), way)
+        outcome = call(models, base, _working(models, base, dtype))
+        if isinstance(outcome, Chain):
+            working = _working(outcome.models, outcome.base, dtype)
+            return outcome.result(working, _place_for(first, dtype, out), way, {} if found is None else found)
     if outcome.shape != first.shape:
         what = f"returned {_shape(outcome)} for inputs of {_shape(first)}."
         raise MethodError(Problem(_place(method, name), what, "This is a fault of the method."))
@@ -193,8 +194,7 @@ class _Call:
             made = self([model[at] for model in flat], None if start is None else start[at], working)
             place[at].copy_(cast(Tensor, made))
 
-        for at in pieces.spans(len(place)):
-            pieces.run(make, at)
+        pieces.map(len(place), make)
         return out
 
 

@@ -189,7 +189,8 @@ def proven(device: torch.device) -> bool:
     weight, cutoff, density = (0.3, 0.7, -0.4), (1.0, 0.1, 0.5), (0.3, 0.9, 0.7)
     expected, out = torch.empty_like(base), torch.empty_like(base, device=device)
     steps = trim_below(cutoff), divide(density), *agreed(weight, normalize=True, factor=0.9)
-    chain(models, base, *steps).result(torch.float32, expected, Pieces(base.device), {})
+    with Pieces(base.device) as pieces:
+        chain(models, base, *steps).result(torch.float32, expected, pieces, {})
     terms = [
         Term(model.to(device), weight[place], Threshold(cutoff[place], model.numel()), share=density[place])
         for place, model in enumerate(models)

@@ -1,100 +1,130 @@
-"""Tensors piece by piece: small enough for the cache, large enough for threads, and able to be broken off.
+"""Tensors piece by piece: small enough for the cache, shared out among threads, and able to be broken off.
 
-What is made on the way from the stored tensors to the result then never leaves the cache. Within an operation on a
-piece torch shares the elements out among its threads, each time in the same way, so that a thread finds in its own
-cache what it made before. (Threads of ours on smaller pieces would take turns: Python lets one at a time call torch.)
+What is made on the way from the stored tensors to the result then never leaves the cache.
 
-Where other work keeps the cores busy, torch's threads wait for one another at the end of every operation, and what they
-do together can take a hundred times as long as one of them alone. So a pass begins with a few short pieces, on which
-torch starts no threads, and where a long one is slower than these, short ones follow for a while.
+The threads are ours, and each lets torch use one thread only. torch's own would share out every single operation and
+meet at its end: quick while nobody else computes, but as soon as a second thread of the process has used them (a
+notebook's, a preview's) there are more of them than cores, and every operation waits for those that have to wait.
 """
 
 from __future__ import annotations
 
-import time
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from types import TracebackType
+from typing import Self, TypeVar
 
 import torch
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
 
-SHARE = 1 << 17
-"""Elements of a piece for each thread: 512 KiB in float32. More would leave the cache."""
+LENGTH = 1 << 18
+"""Elements of a piece: 1 MiB in float32. More would leave the cache; with less, the threads would spend their time
+waiting for each other: Python lets in one at a time between operations."""
 SHORT = 1 << 15
-"""Elements of a short piece: torch starts its threads for more, and ``sums.absolute`` adds up rows of half as many."""
-_FIRST = 3  # short pieces a pass begins with: the first has to wait for memory
-_SLOWER = 1.5  # times what a short piece takes: threads are a hindrance
+"""Elements of a piece of a tensor that is no longer than ``LENGTH``: torch starts its own threads for more."""
 _KEPT = 30 << 20  # bytes
-_PATIENCE = 20  # times what a hindered piece took, until threads are tried again
+_OFTEN = 0.01  # seconds between two looks at whether to stop
 
 
 class Pieces:
     """A way through tensors, flat, piece by piece. On other devices than the CPU a tensor is one piece.
 
     No result depends on the length of pieces, and so none on the number of threads. Made once for the work of one
-    thread: it remembers how busy the machine is.
+    thread, with as many threads as torch has there; they end with ``close``.
 
     Attributes:
         whole: whether a tensor is one piece.
     """
 
     def __init__(self, device: torch.device, stop: Callable[[], object] | None = None) -> None:
-        """``stop`` is called between pieces; it raises what is to break the work off."""
+        """``stop`` is called again and again; it raises what is to break the work off."""
         self.whole = device.type != "cpu"
         self._threads = 1 if self.whole else torch.get_num_threads()
         self._stop = stop or (lambda: None)
+        self._crew: ThreadPoolExecutor | None = None
         if not self.whole:
             # glibc returns freed memory to the system, to fetch it again at once, unless it has seen as large a tensor
             # come and go (up to 32 MiB): 4 times as slow. This one is never touched, so that it costs nothing.
             torch.empty(_KEPT, dtype=torch.uint8)
-        self._short: list[float] = []  # seconds for an element of each short piece of this pass
-        self._alone_until = 0.0  # threads are a hindrance until then
 
-    def spans(self, size: int) -> Iterator[slice]:
-        """The pieces of ``size`` elements, one after the other."""
-        self._short.clear()
-        at = 0
-        while at < size:
-            self._stop()
-            end = min(at + self._length(size), size)
-            yield slice(at, end)
-            at = end
-
-    def run(self, work: Callable[[slice], Answer], at: slice) -> Answer:
-        """What ``work`` makes of a piece. How long it takes tells how long the next ones should be."""
-        started = time.perf_counter()
-        made = work(at)
-        ended = time.perf_counter()
-        pace = (ended - started) / (at.stop - at.start)
-        if at.stop - at.start <= SHORT:
-            self._short.append(pace)
-        elif self._short and pace > _SLOWER * min(self._short):
-            self._alone_until = ended + _PATIENCE * (ended - started)
-        return made
-
-    def _length(self, size: int) -> int:
-        if self.whole:
-            return size
-        if self._threads == 1:
-            return SHARE
-        return SHORT if len(self._short) < _FIRST or self._hindered else SHARE * self._threads
-
-    @property
-    def _hindered(self) -> bool:
-        return time.perf_counter() < self._alone_until
+    def map(self, size: int, work: Callable[[slice], Answer]) -> list[Answer]:
+        """What ``work`` makes of each of the pieces of ``size`` elements, in their order. Several at a time."""
+        length = size if self.whole else LENGTH if self._threads == 1 or size > LENGTH else SHORT
+        spans = [slice(at, min(at + length, size)) for at in range(0, size, length)]
+        return self.share(spans, work) if size > LENGTH else list(self._one_by_one(spans, work))
 
     def share(self, tasks: Sequence[Task], work: Callable[[Task], Answer]) -> list[Answer]:
-        """What ``work`` makes of each of ``tasks``, which are long and of one thread each: several at a time."""
-        if self._threads == 1 or len(tasks) < 2 or self._hindered:
-            return [work(task) for task in tasks]
+        """What ``work`` makes of each of ``tasks``, in their order. Several at a time."""
+        if self._threads == 1 or len(tasks) < 2:
+            return list(self._one_by_one(tasks, work))
+        self._stop()
+        answers: dict[int, Answer] = {}
+        waiting = iter(range(len(tasks)))  # each thread takes the next: Python lets one at a time do so
+        broken = threading.Event()
         inference = torch.is_inference_mode_enabled()
 
-        def run(task: Task) -> Answer:
+        def serve() -> None:
             with torch.inference_mode(inference), torch.no_grad():  # modes belong to a thread
-                return work(task)
+                for place in waiting:
+                    if broken.is_set():
+                        return
+                    answers[place] = work(tasks[place])
 
-        with ThreadPoolExecutor(min(self._threads, len(tasks))) as pool:
-            return list(pool.map(run, tasks))
+        self._crew = self._crew or _crew(self._threads)
+        at_work = [self._crew.submit(serve) for _ in range(min(self._threads, len(tasks)))]
+        try:
+            self._watch(at_work)
+        finally:
+            broken.set()
+            wait(at_work)  # they write into tensors that belong to the caller
+        return [answers[place] for place in range(len(tasks))]
+
+    def close(self) -> None:
+        """End the threads. May be called twice, and what comes after begins new ones."""
+        if self._crew is not None:
+            self._crew.shutdown()
+            self._crew = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _one_by_one(self, tasks: Sequence[Task], work: Callable[[Task], Answer]) -> Iterator[Answer]:
+        for task in tasks:
+            self._stop()
+            yield work(task)
+
+    def _watch(self, at_work: Sequence[Future[None]]) -> None:
+        """Wait until all are done, one has failed, or the work is to be broken off."""
+        while True:
+            done, going = wait(at_work, _OFTEN, FIRST_EXCEPTION)
+            for one in done:
+                one.result()
+            if not going:
+                return
+            self._stop()
+
+
+def _crew(threads: int) -> ThreadPoolExecutor:
+    """Threads in each of which torch uses one."""
+    ready = threading.Barrier(threads + 1)
+
+    def begin() -> None:
+        torch.get_num_threads()  # the first call in a thread takes over what is set for all
+        torch.set_num_threads(1)
+        ready.wait()
+
+    own = torch.get_num_threads()
+    crew = ThreadPoolExecutor(threads, "mergelab-pieces", begin)
+    for _ in range(threads):
+        crew.submit(int)  # a thread is begun for each, while those before have not begun their work
+    ready.wait()
+    torch.set_num_threads(own)  # what was set in the threads counts for these, and for those that begin from now on
+    return crew

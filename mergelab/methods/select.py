@@ -30,7 +30,7 @@ from torch import Tensor
 
 from mergelab.errors import MethodError, Problem
 from mergelab.methods.pieces import Pieces
-from mergelab.methods.tensors import Array
+from mergelab.methods.tensors import Array, Deltas
 from mergelab.methods.vectors import TaskVectors
 
 _DIGIT = 16
@@ -240,13 +240,12 @@ def _around(ordered: Sizes, share: float, top: int) -> _Bounds:
 
 def _counted(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> tuple[list[list[_Counted]], list[int]]:
     """For each (place of a task vector, bounds), what its pieces hold; and where they begin, and the last ends."""
-    parts: list[list[_Counted]] = [[] for _ in asked]
-    starts: list[int] = []
-    for deltas, at in vectors.each():
-        starts.append(at)
-        for part, (place, bounds) in zip(parts, asked, strict=True):
-            part.append(_count(_magnitudes(deltas[place]), *bounds))
-    return parts, [*starts, vectors.size]
+
+    def count(deltas: Deltas, at: int) -> tuple[int, list[_Counted]]:
+        return at, [_count(_magnitudes(deltas[place]), *bounds) for place, bounds in asked]
+
+    starts, parts = zip(*vectors.map(count), strict=True)
+    return [list(part) for part in zip(*parts, strict=True)], [*starts, vectors.size]
 
 
 def _count(sizes: Sizes, low: int, high: int) -> _Counted:
@@ -304,7 +303,8 @@ def _magnitudes(values: Tensor) -> Sizes:
 
 def _of_one(values: Array, k: int) -> Threshold:
     wide = values.to(_wide(values.dtype))
-    (found,) = thresholds(TaskVectors.held([wide], Pieces(values.device)), [(0, k)])
+    with Pieces(values.device) as pieces:
+        (found,) = thresholds(TaskVectors.held([wide], pieces), [(0, k)])
     return found
 
 

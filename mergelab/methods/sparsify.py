@@ -13,6 +13,7 @@ asked of the task vectors' ``answers``, which keep it.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Iterator, Sequence
 
 import numpy as np
@@ -285,7 +286,9 @@ def _absolute(vectors: TaskVectors, places: Sequence[int]) -> list[float]:
     """L1 norms of the task vectors at ``places``."""
 
     def add_up(missing: Sequence[Question]) -> list[float]:
-        return [sums.absolute(deltas[place] for deltas, _ in vectors.each()) for place, _ in missing]
+        places = [place for place, _ in missing]
+        rows = vectors.map(lambda deltas, _: [sums.absolute_rows(deltas[place]) for place in places])
+        return [sum(itertools.chain.from_iterable(own)) for own in zip(*rows, strict=True)]
 
     return vectors.answers([(place, "absolute") for place in places], add_up)
 

@@ -8,7 +8,7 @@ float64: the sum of squares of a float32 tensor neither overflows nor loses the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -41,9 +41,12 @@ def norm(values: Array) -> float:
     return math.sqrt(dot(values, values))
 
 
-def absolute(pieces: Iterable[Array]) -> float:
-    """L1 norm of a tensor, given as flat pieces whose lengths, but the last, are multiples of 2^14."""
-    return sum(row for piece in pieces for row in _rows(lambda a: a.double().abs(), piece))
+def absolute_rows(piece: Array) -> list[float]:
+    """Of a tensor's L1 norm, the terms that a flat piece gives: their sum, in the order of the pieces, is the norm.
+
+    The lengths of all pieces but the last are multiples of 2^14.
+    """
+    return list(_rows(lambda a: a.double().abs(), piece))
 
 
 def _total(terms: Callable[..., Tensor], *tensors: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -111,18 +111,21 @@ class TaskVectors:
             all_told = {**self.told, **told}
         return replace(self, read=read, marks=marked, before=self.untouched, told=all_told)
 
-    def each(self) -> Iterator[tuple[Deltas, int]]:
-        """The pieces, one after the other, and the place of the first element of each."""
-        for at in self.pieces.spans(self.size):
-            yield self.pieces.run(self.read, at), at.start
+    def map(self, work: Callable[[Deltas, int], Answer]) -> list[Answer]:
+        """What ``work`` makes of each of the pieces, given with the place of its first element, in their order. Several
+        at a time.
+        """
+        return self.pieces.map(self.size, lambda at: work(self.read(at), at.start))
 
     def whole(self) -> Deltas:
         """The task vectors themselves: fresh, contiguous."""
-        wholes: Deltas = []
-        for deltas, at in self.each():
-            wholes = wholes or [delta.new_empty(self.size) for delta in deltas]
+        wholes = [one.new_empty(self.size) for one in self.read(slice(0, 0))]
+
+        def write(deltas: Deltas, at: int) -> None:
             for delta, whole in zip(deltas, wholes, strict=True):
                 whole[at : at + len(delta)] = delta
+
+        self.map(write)
         return [whole.view(self.shape) for whole in wholes]
 
     def answers(

@@ -196,11 +196,10 @@ class Bank:
         started = time.perf_counter()
         outputs = dict.fromkeys(step.key for step in steps)
         order = _Order(self, (*outputs, *_between(steps)))
-        work = Pouring(order, heed)
         tensors: dict[Key, torch.Tensor] = {}
         try:
             # Storage is used again and again, inside torch's inference mode and outside: it must not belong to it.
-            with torch.inference_mode(mode=False), torch.no_grad():
+            with torch.inference_mode(mode=False), torch.no_grad(), Pouring(order, heed) as work:
                 for step in steps:
                     if step.key not in tensors:
                         heed()

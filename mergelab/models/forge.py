@@ -118,9 +118,8 @@ def _write_weights(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     steps = iter(planned.steps)
-    pouring = Pouring(Bare(planned.checkpoints, device, Findings()))
     done = 0
-    with torch.inference_mode():
+    with torch.inference_mode(), Pouring(Bare(planned.checkpoints, device, Findings())) as pouring:
         for shard in shards:
             with ShardWriter(folder, shard) as writer:
                 for _ in shard.specs:

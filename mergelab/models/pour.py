@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, Self
 
 import torch
 
@@ -47,7 +48,8 @@ def pour(
         SourceError: an input cannot be read any more.
         MethodError: the method refuses its inputs.
     """
-    return Pouring(Bare(checkpoints, device, Findings() if findings is None else findings)).tensor(step)
+    with Pouring(Bare(checkpoints, device, Findings() if findings is None else findings)) as pouring:
+        return pouring.tensor(step)
 
 
 class Shelf(Protocol):
@@ -95,7 +97,7 @@ class Bare:
 
 
 class Pouring:
-    """Pours steps, and counts what that takes.
+    """Pours steps, and counts what that takes. Its threads end with the block that it is used in.
 
     Attributes:
         bytes_read: bytes of the tensors that went into the arithmetic.
@@ -116,6 +118,15 @@ class Pouring:
         self._shelf = shelf
         self._heed = heed
         self._pieces: Pieces | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pieces is not None:
+            self._pieces.close()
 
     def tensor(self, given: Given) -> torch.Tensor:
         """A tensor of a source, one that an earlier stage makes, or one brought to another shape.

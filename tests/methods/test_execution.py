@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from random import Random
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -269,7 +267,7 @@ def test_what_is_found_out_is_kept_and_changes_no_bit(name: str, monkeypatch: py
         assert torch.equal(merge(name, found, **changes), merge(name, **changes))
     monkeypatch.setattr(select, "thresholds", lambda *_: pytest.fail("selected again"))
     monkeypatch.setattr(sparsify, "_packed", lambda _: pytest.fail("drawn again"))
-    monkeypatch.setattr(sums, "absolute", lambda _: pytest.fail("added up again"))
+    monkeypatch.setattr(sums, "absolute_rows", lambda _: pytest.fail("added up again"))
     for changes in turns:
         merge(name, found, **changes | {"weight": [0.1, 0.2, 0.3]})
 
@@ -300,9 +298,8 @@ def test_pieces_threads_and_storage_do_not_matter(name: str, monkeypatch: pytest
     threads = torch.get_num_threads()
     wanted = merge(name)
     try:
-        for length, many in ((1 << 14, 1), (1 << 14, 2), (1 << 20, 2)):
-            monkeypatch.setattr(pieces, "SHARE", length)
-            monkeypatch.setattr(pieces, "SHORT", 5 * length // 8)
+        for length, many in ((1 << 14, 1), (1 << 14, 2), (1 << 14, 5), (1 << 20, 2)):
+            monkeypatch.setattr(pieces, "LENGTH", length)
             torch.set_num_threads(many)
             out = torch.full_like(wanted, torch.nan)
             assert merge(name, out=out) is out
@@ -311,57 +308,26 @@ def test_pieces_threads_and_storage_do_not_matter(name: str, monkeypatch: pytest
         torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize("name", ["linear", "ties", "dare_ties", "breadcrumbs"])
-def test_a_busy_machine_changes_lengths_and_no_bit(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces seem to take any time at all, so that threads are found a hindrance, and tried again."""
-    lengths: dict[int, int] = {}
-
-    class Clock:
-        now = 0.0
-
-        def perf_counter(self) -> float:
-            self.now += random.choice([1e-6, 1e-5, 1e-3])
-            return self.now
-
-    random = Random(0)
-    wanted = merge(name)
-    monkeypatch.setattr(pieces, "SHARE", 1 << 9)
-    monkeypatch.setattr(pieces, "SHORT", 1 << 8)
-    monkeypatch.setattr(pieces, "time", Clock())
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    way = Pieces(torch.device("cpu"))
-    run = way.run
-
-    def counted(work: Callable[[slice], object], at: slice) -> object:
-        lengths[at.stop - at.start] = lengths.get(at.stop - at.start, 0) + 1
-        return run(work, at)
-
-    monkeypatch.setattr(way, "run", counted)
-    for _ in range(5):
-        assert torch.equal(merge(name, pieces=way), wanted)
-    assert lengths[1 << 8] > 5
-    assert lengths[1 << 10] > 1
-
-
-def test_a_busy_machine_changes_no_bit_of_a_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_threads_changes_no_bit_of_a_norm(monkeypatch: pytest.MonkeyPatch) -> None:
     """Terms of very different sizes: their sum shows in what order they were added up."""
+    monkeypatch.setattr(pieces, "LENGTH", 1 << 14)
     draws = torch.Generator().manual_seed(2)
     base = torch.randn(100_003, generator=draws, dtype=torch.float64)
     models = [base + (6 * torch.randn(100_003, generator=draws, dtype=torch.float64)).exp() for _ in range(2)]
     numbers = {"weight": 1.0, "density": 0.5}
     method = methods.get("dare_linear")
-    wanted = methods.apply(method, models, base, numbers, dtype=torch.float64, name="w", pieces=_way(1))
-    monkeypatch.setattr(pieces, "time", SimpleNamespace(perf_counter=Random(0).random))
-    for _ in range(5):
-        made = methods.apply(method, models, base, numbers, dtype=torch.float64, name="w", pieces=_way(2))
-        assert torch.equal(made, wanted)
+    wanted, *made = [
+        methods.apply(method, models, base, numbers, dtype=torch.float64, name="w", pieces=way)
+        for way in (_way(1), _way(2), _way(3), _way(7))
+    ]
+    assert all(torch.equal(one, wanted) for one in made)
 
 
-def _way(threads: int) -> Pieces:
+def _way(threads: int, stop: Callable[[], None] | None = None) -> Pieces:
     """As on a machine that has so many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "get_num_threads", lambda: threads)
-        return Pieces(torch.device("cpu"))
+        return Pieces(torch.device("cpu"), stop)
 
 
 class StoppedError(Exception):
@@ -371,8 +337,7 @@ class StoppedError(Exception):
 @pytest.mark.parametrize("name", ["linear", "task_arithmetic", "ties", "dare_ties"])
 def test_it_can_be_broken_off(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Between any two pieces; afterwards all goes on, with what was found out till then."""
-    monkeypatch.setattr(pieces, "SHARE", 1 << 13)
-    monkeypatch.setattr(pieces, "SHORT", torch.get_num_threads() << 13)  # as long as the others
+    monkeypatch.setattr(pieces, "LENGTH", 1 << 13)
     calls = 0
 
     def count() -> None:
@@ -384,11 +349,11 @@ def test_it_can_be_broken_off(name: str, monkeypatch: pytest.MonkeyPatch) -> Non
         if calls == last:
             raise StoppedError
 
-    wanted = merge(name, pieces=Pieces(torch.device("cpu"), count))
-    assert calls >= 3
+    wanted = merge(name, pieces=_way(1, count))
+    assert calls >= 5
     for last in range(1, calls + 1):
         calls, found = 0, {}
         with pytest.raises(StoppedError):
-            merge(name, found, pieces=Pieces(torch.device("cpu"), stop))
+            merge(name, found, pieces=_way(1, stop))
         assert calls == last
         assert torch.equal(merge(name, found), wanted)

@@ -60,7 +60,7 @@ def estimated(low: float, high: float) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(select, "_estimates", bounds)
-        patch.setattr(pieces, "SHARE", 8)
+        patch.setattr(pieces, "LENGTH", 8)
         patch.setattr(pieces, "SHORT", 8)
         yield
 
