@@ -31,6 +31,9 @@ class SliceNumbers:
             (parameter, tuple(chain(parameter, part) for part in (models if parameter.per_model else [None])))
             for parameter in method.parameters.values()
         )
+        rules = (rule for _, chains in self._chains for chain in chains for setting in chain for rule in setting.rules)
+        self._by_name = any(rule.text for rule in rules)
+        self._of_layer: dict[tuple[int, int], tuple[tuple[str, Number], ...]] = {}
 
     def at(self, output: str, inputs: Sequence[str], index: int, count: int) -> tuple[tuple[str, Number], ...]:
         """The number of every parameter for one tensor; per-model parameters have one for each model.
@@ -44,6 +47,13 @@ class SliceNumbers:
             LookupError: parameters without a default get no number; the arguments are their names, each with the place
                 of the model that lacks it among ``inputs``, or None where it is one number for all.
         """
+        if self._by_name:
+            return self._look(output, inputs, index, count)
+        if (index, count) not in self._of_layer:
+            self._of_layer[index, count] = self._look(output, inputs, index, count)
+        return self._of_layer[index, count]
+
+    def _look(self, output: str, inputs: Sequence[str], index: int, count: int) -> tuple[tuple[str, Number], ...]:
         found: list[tuple[str, Number]] = []
         missing: list[tuple[str, int | None]] = []
         for parameter, chains in self._chains:

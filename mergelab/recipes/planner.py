@@ -52,6 +52,7 @@ class Planner:
         self._runs = tuple(self._run(index, piece) for index, piece in enumerate(recipe.slices))
         self._walked: dict[int, list[tuple[str, Sequence[str]]]] = {run.index: [] for run in self._runs}
         self._unruled: dict[tuple[str, str, str], list[str]] = {}
+        self._checked: dict[tuple[int, str], None] = {}  # numbers of a slice that its method takes
         self._trimmed: dict[str, list[tuple[Source, TaskVector, float]]] = {}
 
     def layers(self) -> tuple[Layer, ...]:
@@ -157,10 +158,14 @@ class Planner:
                 place = ruled(self.recipe, run.index, part, name)
                 self._unruled.setdefault((place, name, whose), []).append(output)
             return
-        for problem in run.method.check(dict(numbers), len(run.models)) if len(self.problems) == known else ():
-            self.problems.setdefault(("numbers", problem.what), Problem(output, problem.what, problem.hint))
+        said = dict(numbers)
+        checked = run.index, repr(numbers)  # as text, where true is not 1
+        if len(self.problems) == known and checked not in self._checked:
+            for problem in run.method.check(said, len(run.models)):
+                self.problems.setdefault(("numbers", problem.what), Problem(output, problem.what, problem.hint))
         if len(self.problems) > known:
             return
+        self._checked[checked] = None
         kept = promote(other.dtype for other in found) if floating else spec.dtype
         dtype = (self.recipe.out_dtype or self.recipe.dtype or kept) if floating else kept
         given: list[Given] = [
@@ -168,7 +173,6 @@ class Planner:
             for one, part, name in zip(found, run.parts, names, strict=True)
         ]
         base, models = (given[0], given[1:]) if run.base else (None, given)
-        said = dict(numbers)
         if base and floating and "cutoffs" in run.method.extras and said.get("trim_scope") == "model":
             double = "F64" in (dtype, *(other.dtype for other in found))
             self._trimmed[output] = [
