@@ -10,6 +10,8 @@
     ml.Variants(recipe)                              # several live models side by side: turn, undo, keep, compare
     ml.merge(recipe, "merged")                       # the same plan, poured into a folder
     ml.Workbench(base, a, b)                         # the same, by hand, in a notebook
+    ml.Inspector(base, a, b)                         # how they differ, layer by layer, before anything is merged
+    ml.seams(recipe, prompts)                        # where a graft broke, and which layer is to blame
 
 The names below are looked up when they are first used: ``import mergelab`` itself loads neither torch nor
 transformers nor plotly.
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
         RecipeError,
         SourceError,
     )
+    from mergelab.inspection.changes import conflict, task_vectors
+    from mergelab.inspection.drift import drift
+    from mergelab.inspection.probes import probe
+    from mergelab.inspection.seams import seams
+    from mergelab.inspection.subspace import subspaces
+    from mergelab.inspection.trace import trace
     from mergelab.models.answers import Prompt
     from mergelab.models.assembly import Assembly, assemble
     from mergelab.models.comparison import Comparison
@@ -45,6 +53,8 @@ if TYPE_CHECKING:
     from mergelab.recipes.presets import graft, interleave, repeat, stack, upscale
     from mergelab.recipes.recipe import Recipe
     from mergelab.views.explain import Explain
+    from mergelab.views.figures import figure
+    from mergelab.views.inspector import Inspector
     from mergelab.views.workbench import Workbench
     from mergelab.weights import Checkpoint, Source
     from mergelab.weights import open_checkpoint as open  # noqa: A004 - read as ml.open
@@ -59,6 +69,7 @@ __all__ = [
     "Explain",
     "FitError",
     "InspectionError",
+    "Inspector",
     "MergelabError",
     "MethodError",
     "OutputError",
@@ -74,15 +85,23 @@ __all__ = [
     "Workbench",
     "assemble",
     "check",
+    "conflict",
+    "drift",
+    "figure",
     "graft",
     "interleave",
     "merge",
     "methods",
     "open",
     "plan",
+    "probe",
     "repeat",
     "sample",
+    "seams",
     "stack",
+    "subspaces",
+    "task_vectors",
+    "trace",
     "upscale",
     "widen",
 ]
@@ -99,6 +118,7 @@ _HOMES = {
     "Explain": "views.explain",
     "FitError": "errors",
     "InspectionError": "errors",
+    "Inspector": "views.inspector",
     "MergelabError": "errors",
     "MethodError": "errors",
     "OutputError": "errors",
@@ -114,13 +134,21 @@ _HOMES = {
     "Workbench": "views.workbench",
     "assemble": "models.assembly",
     "check": "models.verdict",
+    "conflict": "inspection.changes",
+    "drift": "inspection.drift",
+    "figure": "views.figures",
     "graft": "recipes.presets",
     "interleave": "recipes.presets",
     "merge": "models.forge",
     "open": "weights:open_checkpoint",
     "plan": "recipes.plan",
+    "probe": "inspection.probes",
     "repeat": "recipes.presets",
+    "seams": "inspection.seams",
     "stack": "recipes.presets",
+    "subspaces": "inspection.subspace",
+    "task_vectors": "inspection.changes",
+    "trace": "inspection.trace",
     "upscale": "recipes.presets",
     "widen": "models.widen",
 }

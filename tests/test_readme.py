@@ -41,11 +41,33 @@ def said(code: str, names: dict[str, Any]) -> list[str]:
     return heard.getvalue().splitlines()
 
 
+def test_the_lines_about_looking_inside(names: dict[str, Any]) -> None:
+    code = blocks()[1].splitlines()
+    shown = [line for line in code if "Inspector" not in line]
+    text = "\n".join(said("\n".join(shown), names))
+    for title in (
+        "Norm of the residual stream",
+        "Same direction, pirate against base",
+        "Size of the change, pirate against base",
+        "Sign conflict, pirate with arithmetic, density 0.2",
+        "Norm drift, pirate against base",
+        "Seams, average of entry and exit against home",
+        "What a linear probe reads, class in pirate",
+    ):
+        assert title in text
+
+
+def test_the_line_about_the_inspector(names: dict[str, Any]) -> None:
+    (line,) = [line for line in blocks()[1].splitlines() if "Inspector" in line]
+    with eval(line, names) as look:
+        assert look.names == ("base", "pirate", "arithmetic")
+
+
 def test_the_lines_about_feeling_a_merge(names: dict[str, Any]) -> None:
-    lines = said(blocks()[1], names)
+    lines = said(blocks()[2], names)
     variants = names["variants"]
     try:
-        assert [lines[0]] == promised(blocks()[1])
+        assert [lines[0]] == promised(blocks()[2])
         assert any(line.startswith("2  27+35=") for line in lines)
         assert any("loss on '62'" in line for line in lines)
         assert any(line.startswith("1 vote. ") for line in lines)
@@ -60,8 +82,8 @@ def test_the_lines_about_feeling_a_merge(names: dict[str, Any]) -> None:
 
 def test_the_lines_about_a_preview(names: dict[str, Any]) -> None:
     names["prompts"] = ["pirate hello my friend is in the house :", ml.Prompt("27+35=", "62")]
-    lines = said(blocks()[2], names)
-    assert [lines[0]] == promised(blocks()[2])
+    lines = said(blocks()[3], names)
+    assert [lines[0]] == promised(blocks()[3])
     assert [line.split(" writes ")[0] for line in lines[1:]] == [
         speaker for speaker in ("merged", "pirate", "arithmetic") for _ in names["prompts"]
     ]
@@ -71,7 +93,7 @@ def test_the_lines_about_a_preview(names: dict[str, Any]) -> None:
 
 
 def test_the_lines_about_a_bench_that_is_paused(names: dict[str, Any]) -> None:
-    said(blocks()[3], names)
+    said(blocks()[4], names)
     bench = names["bench"]
     try:
         assert bench.wait(60)

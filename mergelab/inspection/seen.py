@@ -16,10 +16,12 @@ class Batch:
     Attributes:
         ids: tokens of the first model's tokenizer, shape (prompts, length), on the CPU. Nothing is padded.
         words: the tokens as text, for each prompt.
+        places: which of the prompts these are, from 0, in the order they were given.
     """
 
     ids: Tensor
     words: tuple[tuple[str, ...], ...]
+    places: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 724679007092c207 */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 85582ca84fce172f */
 
 // src/lib/blocks.js
 function layersOf(blocks) {

@@ -5,6 +5,7 @@ state in flight per model, the rest merged until it is answered.
 
 from __future__ import annotations
 
+import base64
 import json
 import queue
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 import comm
 import ipywidgets
 from comm.base_comm import BaseComm
+from ipywidgets.widgets.widget import _put_buffers
 
 PAGE = """<!doctype html>
 <html><head><meta charset="utf-8"><title>harness</title><link rel="icon" href="data:,">
@@ -47,19 +49,28 @@ class Model {
     for (const key of Object.keys(state)) this.tell(key);
   }
 }
+// A buffer lies anywhere in a message, not at its beginning and not where numbers could be read in place.
+const revive = (_, value) => {
+  if (typeof value?.$bytes !== "string") return value;
+  const raw = Uint8Array.from(atob(value.$bytes), (letter) => letter.charCodeAt(0));
+  const message = new Uint8Array(raw.length + 5);
+  message.set(raw, 5);
+  return new DataView(message.buffer, 5);
+};
+const state = async (name) => JSON.parse(await (await fetch(`/state/${name}`)).text(), revive);
 window.models = {};
 window.views = [];
 window.show = async (name) => {
   if (!window.models[name]) {
-    const model = new Model(name, await (await fetch(`/state/${name}`)).json());
+    const model = new Model(name, await state(name));
     window.models[name] = model;
     const style = document.createElement("style");
     style.textContent = model.get("_css");
     document.head.append(style);
     model.stream = new EventSource(`/events/${name}`);
-    model.stream.onmessage = (event) => model.hear(JSON.parse(event.data));
+    model.stream.onmessage = (event) => model.hear(JSON.parse(event.data, revive));
     await new Promise((resolve) => { model.stream.onopen = resolve; });
-    model.hear(await (await fetch(`/state/${name}`)).json());
+    model.hear(await state(name));
   }
   const model = window.models[name];
   const address = URL.createObjectURL(new Blob([model.get("_esm")], { type: "text/javascript" }));
@@ -75,6 +86,15 @@ window.ready = true;
 """
 
 
+def _json(state: Any) -> str:
+    def packed(value: Any) -> dict[str, str]:
+        if not isinstance(value, bytes | memoryview):
+            raise TypeError(f"{type(value).__name__} cannot be sent")
+        return {"$bytes": base64.b64encode(value).decode()}
+
+    return json.dumps(state, allow_nan=False, default=packed)
+
+
 class _Wire(BaseComm):
     """A comm whose far end is the browser of the test."""
 
@@ -82,9 +102,10 @@ class _Wire(BaseComm):
         self.listeners: list[queue.SimpleQueue[str | None]] = []
         super().__init__(*args, **kwargs)
 
-    def publish_msg(self, msg_type: str, data: Any = None, **_rest: Any) -> None:
+    def publish_msg(self, msg_type: str, data: Any = None, buffers: Any = None, **_rest: Any) -> None:
         if msg_type == "comm_msg" and data and data.get("method") == "update":
-            text = json.dumps(data["state"], allow_nan=False)
+            _put_buffers(data["state"], data["buffer_paths"], buffers or [])
+            text = _json(data["state"])
             for listener in list(self.listeners):
                 listener.put(text)
 
@@ -105,7 +126,7 @@ class Host:
                 elif verb == "state":
                     state = host.widgets[name].get_state()
                     plain = {key: value for key, value in state.items() if key != "layout"}
-                    self._answer(json.dumps(plain, allow_nan=False), "application/json")
+                    self._answer(_json(plain), "application/json")
                 else:
                     self._stream(host.widgets[name].comm)
 

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "widgets" / "src"
 STATIC = ROOT / "mergelab" / "static"
-WIDGETS = ["explain", "workbench"]
+WIDGETS = ["explain", "inspector", "workbench"]
 
 
 def _hash() -> str:

@@ -1,0 +1,245 @@
+"""Choices: which figures there are, what the dials can be turned to, and which measurement a figure is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from numbers import Real
+from typing import Any
+
+from mergelab.errors import did_you_mean
+from mergelab.views.panels import Kind
+from mergelab.views.subjects import Subject
+from mergelab.views.survey import Task
+
+# Of the norm of tokens, as `Trace.norms` knows them.
+STATISTICS = {
+    "median": "median",
+    "q95": "95 %",
+    "q75": "75 %",
+    "q25": "25 %",
+    "q05": "5 %",
+    "rms": "per channel",
+}
+DENSITIES = (0.01, 1.0)
+TURNS = ("density", "pair", "statistic", "source", "prompt")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What the dials stand at.
+
+    Attributes:
+        density: share of each change that is kept before signs are compared, largest first.
+        pair: places of the two sources that are compared with each other.
+        source: place of the one that is shown by itself.
+        statistic: which one of `STATISTICS` is drawn as a line.
+        prompt: which prompt's tokens are shown.
+    """
+
+    density: float = 1.0
+    pair: tuple[int, int] = (1, 2)
+    source: int = 1
+    statistic: str = "median"
+    prompt: int = 0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A panel before anything is measured.
+
+    Attributes:
+        dials: fields of `Choice` it looks different by.
+        needs: how many sources beside the base it takes.
+        weights: whether these have to have their weights in files.
+    """
+
+    name: str
+    kind: Kind
+    title: str
+    shows: str
+    dials: tuple[str, ...] = ()
+    needs: int = 0
+    weights: bool = False
+    wide: bool = False
+
+
+FIGURES = (
+    Figure(
+        "norms",
+        "lines",
+        "Norm of the residual stream",
+        "How long tokens' vectors are, by layer.",
+        ("statistic",),
+        wide=True,
+    ),
+    Figure(
+        "conflict",
+        "heat",
+        "Sign conflict",
+        "How often two sources pull a weight in opposite directions.",
+        ("density", "pair"),
+        needs=2,
+        weights=True,
+    ),
+    Figure(
+        "drift", "heat", "Norm drift", "How far each normalisation layer moved from the base's.", ("source",), needs=1
+    ),
+    Figure(
+        "cosine",
+        "heat",
+        "Task-vector cosine",
+        "Whether the changes of two sources point the same way.",
+        ("pair",),
+        needs=2,
+        weights=True,
+    ),
+    Figure(
+        "size",
+        "heat",
+        "Size of the change",
+        "How large each change is, against the base's weights.",
+        ("source",),
+        needs=1,
+        weights=True,
+    ),
+    Figure(
+        "tokens",
+        "tokens",
+        "Norm of each token",
+        "How long the vector of each token is, by layer.",
+        ("source", "prompt"),
+        wide=True,
+    ),
+    Figure("sinks", "sinks", "Sinks", "Tokens whose vectors are far longer than the others'.", wide=True),
+)
+
+
+def figures(models: Sequence[Subject]) -> tuple[Figure, ...]:
+    """The figures these subjects allow: weights are compared where they lie in files."""
+    counts = {True: len(changed(models)), False: len(models) - 1}
+    return tuple(one for one in FIGURES if counts[one.weights] >= one.needs)
+
+
+def changed(models: Sequence[Subject]) -> list[int]:
+    """Places of the sources whose weights can be compared with the base's."""
+    return [place for place in range(1, len(models)) if models[place].weights] if models[0].weights else []
+
+
+def first_choice(models: Sequence[Subject]) -> Choice:
+    """The first pair, the first source beside the base."""
+    places = changed(models)
+    pair = (places[0], places[1]) if len(places) > 1 else (0, 0)
+    return Choice(pair=pair, source=places[0] if places else min(1, len(models) - 1))
+
+
+def task_of(name: str, choice: Choice, models: Sequence[Subject]) -> Task:
+    """The measurement the figure ``name`` is drawn from."""
+    if name == "drift":
+        return ("drift", models[choice.source].name)
+    return ("changes",) if name in ("conflict", "cosine", "size") else ("trace",)
+
+
+def check_turn(turn: object, choice: Choice, models: Sequence[Subject], prompts: int) -> Choice:
+    """``choice`` after a turn: a mapping of some of `TURNS` to where they are turned to. Places may be written as text.
+
+    Raises:
+        ValueError: everything that cannot be meant, in words.
+    """
+    if not isinstance(turn, Mapping):
+        raise ValueError(f"turned: {turn!r} is not a mapping of dials to where they are turned to.")  # noqa: TRY004
+    problems = [
+        f"turned: there is no dial {key!r}. {did_you_mean(str(key), TURNS)}" for key in turn if key not in TURNS
+    ]
+    values: dict[str, Any] = {}
+    checks: Mapping[str, Callable[[object], Any]] = {
+        "density": _density,
+        "pair": lambda value: _pair(value, changed(models)),
+        "source": lambda value: _place(value, shown_alone(models), "source"),
+        "statistic": _statistic,
+        "prompt": lambda value: _place(value, range(prompts), "prompt"),
+    }
+    for key, value in turn.items():
+        if key in checks and value is not None:
+            try:
+                values[key] = checks[key](value)
+            except ValueError as error:
+                problems.append(str(error))
+    if problems:
+        raise ValueError(" ".join(problems))
+    return replace(choice, **values)
+
+
+def shown_alone(models: Sequence[Subject]) -> list[int]:
+    """Places of the sources that can be shown by themselves: those beside the base, else the base."""
+    return changed(models) or list(range(1, len(models))) or [0]
+
+
+def _density(value: object) -> float:
+    low, high = DENSITIES
+    if isinstance(value, bool) or not isinstance(value, Real) or not low <= float(value) <= high:
+        raise ValueError(f"density: {value!r} is not a number from {low:g} to {high:g}.")
+    return float(value)
+
+
+def _statistic(value: object) -> str:
+    if not isinstance(value, str) or value not in STATISTICS:
+        raise ValueError(f"statistic: there is no {value!r}. {did_you_mean(str(value), tuple(STATISTICS))}")
+    return value
+
+
+def _place(value: object, known: Sequence[int], what: str) -> int:
+    text = str(value)
+    if isinstance(value, bool) or not text.isdigit() or int(text) not in known:
+        raise ValueError(f"{what}: there is no {what} {value!r}. Known: {', '.join(map(str, known)) or 'none'}.")
+    return int(text)
+
+
+def _pair(value: object, known: Sequence[int]) -> tuple[int, int]:
+    parts = value.split("-") if isinstance(value, str) else list(value) if isinstance(value, Sequence) else []
+    pairs = list(combinations(known, 2))
+    found = tuple(sorted(int(str(one)) for one in parts if str(one).isdigit()))
+    if len(parts) != 2 or found not in pairs:
+        listed = ", ".join(f"{a}-{b}" for a, b in pairs)
+        raise ValueError(f"pair: {value!r} are not two different sources. Known: {listed or 'none'}.")
+    return found[0], found[1]
+
+
+# What the dials look like ------------------------------------------------------------------------------------
+
+
+def dials(
+    choice: Choice, models: Sequence[Subject], prompts: Sequence[str], density: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The `dials` trait: plain JSON. A choice of one is no choice and is left out."""
+    pairs = [
+        {
+            "id": f"{a}-{b}",
+            "label": f"{models[a].name} with {models[b].name}",
+            "chosen": (a, b) == choice.pair,
+            "sources": [a, b],
+        }
+        for a, b in combinations(changed(models), 2)
+    ]
+    sources = [
+        {"id": str(place), "label": models[place].name, "chosen": place == choice.source, "sources": [place]}
+        for place in shown_alone(models)
+    ]
+    texts = [
+        {"id": str(place), "label": _short(text), "chosen": place == choice.prompt}
+        for place, text in enumerate(prompts)
+    ]
+    statistics = [{"id": key, "label": label, "chosen": key == choice.statistic} for key, label in STATISTICS.items()]
+    return {
+        "density": density,
+        "pairs": pairs,
+        "statistics": statistics,
+        "sources": sources if len(sources) > 1 else [],
+        "prompts": texts if len(texts) > 1 else [],
+    }
+
+
+def _short(text: str, most: int = 40) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

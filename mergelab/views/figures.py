@@ -1,0 +1,172 @@
+"""Figures: the inspector's pictures as plotly's, for one's own reports. The same colours, the same fixed middle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mergelab.inspection.grid import Grid
+from mergelab.views.captions import caption
+from mergelab.views.panels import Drawn, span
+from mergelab.views.still import LIGHT
+
+# The resolved light values of widgets/src/tokens.css.
+DIVERGING = ((0.0, "#1f5a94"), (0.25, "#8fbbe0"), (0.5, "#f2f3f5"), (0.75, "#e9b08a"), (1.0, "#9c4313"))
+SEQUENTIAL = ((0.0, "#eef0f5"), (0.5, "#949dbd"), (1.0, "#262b4d"))
+INK, RULE = "#1b222c", "#dadde1"
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+MARKS = ("circle", "diamond", "circle-open", "x", "square")
+
+
+def figure(grid: Grid, selection: Sequence[int] | None = None, drawn: Drawn | None = None) -> go.Figure:
+    """A picture of a grid: lines on a log axis where its rows are sources, else a heatmap.
+
+    Args:
+        selection: layers to mark.
+        drawn: band and points of the lines, and the range of the colours, as the inspector has them.
+
+    Returns:
+        A figure of its own, with the caption below as its subtitle's text; every text is escaped.
+    """
+    shown = Drawn(grid) if drawn is None else drawn
+    lines = grid.axes[0] == "source"
+    made = go.Figure(_lines(grid, shown) if lines else _heat(grid, shown))
+    words = caption(grid, against_first=lines)
+    unit = "" if grid.measure.unit in ("", "1") else f" ({grid.measure.unit})"
+    made.update_layout(
+        template="none",
+        title={
+            "text": _plain(f"{grid.title}{unit}"),
+            "subtitle": {"text": _plain(words.shows)},
+            "x": 0,
+            "xref": "paper",
+        },
+        font={"color": INK, "size": 12},
+        margin={"l": 130, "t": 70, "r": 20, "b": 50},
+        xaxis={"title": {"text": _plain(grid.axes[1])}, "type": "category", "showgrid": False},
+        yaxis=(
+            {"type": "log" if grid.measure.scale == "log" else "linear", "gridcolor": RULE}
+            if lines
+            else {"type": "category", "autorange": "reversed", "showgrid": False}
+        ),
+    )
+    for first, last in _runs(grid.columns, selection or ()):
+        made.add_shape(
+            type="rect",
+            xref="x",
+            yref="paper",
+            x0=first - 0.5,
+            x1=last + 0.5,
+            y0=0,
+            y1=1,
+            line={"color": INK, "width": 1.4},
+            fillcolor="rgba(27,34,44,0.06)",
+        )
+    return made
+
+
+def _plain(text: str) -> str:
+    """Escape: plotly reads a little HTML in every text."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _columns(grid: Grid) -> list[str]:
+    return [_plain(name) for name in grid.columns]
+
+
+def _heat(grid: Grid, drawn: Drawn) -> list[go.Heatmap]:
+    low, high = span(drawn)
+    measure = grid.measure
+    log = measure.scale == "log"
+    values = grid.values
+    if log:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.log10(np.where(values > 0, values, np.nan))
+        low, high = (None, None) if low is None or high is None else (np.log10(low), np.log10(high))
+    return [
+        go.Heatmap(
+            z=values,
+            x=_columns(grid),
+            y=_distinct(grid.rows),
+            customdata=grid.values,
+            zmin=low,
+            zmax=high,
+            colorscale=[list(one) for one in (DIVERGING if measure.scale == "diverging" else SEQUENTIAL)],
+            xgap=1,
+            ygap=1,
+            hoverongaps=False,
+            hovertemplate="%{y}, %{x}: %{customdata:.3g}<extra></extra>",
+            colorbar={"title": {"text": "log₁₀" if log else ""}, "thickness": 10},
+        )
+    ]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Rows by name and, where names repeat, as tokens do, told apart by blanks that nobody sees."""
+    found: list[str] = []
+    for name in names:
+        found.append(_plain(name) + "\u200b" * names[: len(found)].count(name))
+    return found
+
+
+def _lines(grid: Grid, drawn: Drawn) -> list[go.Scatter]:
+    columns, traces = _columns(grid), []
+    for place, name in enumerate(grid.rows):
+        colour = LIGHT[place % len(LIGHT)][0]
+        if drawn.band is not None:
+            low, high = drawn.band[0].values[place], drawn.band[1].values[place]
+            traces += [
+                go.Scatter(x=columns, y=high, mode="lines", line={"width": 0}, showlegend=False, hoverinfo="skip"),
+                go.Scatter(
+                    x=columns,
+                    y=low,
+                    mode="lines",
+                    line={"width": 0},
+                    fill="tonexty",
+                    fillcolor=_faint(colour),
+                    showlegend=False,
+                    hoverinfo="skip",
+                ),
+            ]
+        dash = DASHES[place % len(DASHES)]
+        traces.append(
+            go.Scatter(
+                x=columns,
+                y=grid.values[place],
+                mode="lines",
+                name=_plain(name),
+                line={"color": colour, "dash": dash},
+                hovertemplate="%{x}: %{y:.3g}",
+            )
+        )
+        own = [(column, value) for column, value, row in drawn.points if row == place]
+        if own:
+            traces.append(
+                go.Scatter(
+                    x=[columns[column] for column, _ in own],
+                    y=[value for _, value in own],
+                    mode="markers",
+                    name=f"{_plain(name)}, sinks",
+                    marker={"color": colour, "symbol": MARKS[place % len(MARKS)]},
+                )
+            )
+    return traces
+
+
+def _faint(colour: str) -> str:
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},0.14)"
+
+
+def _runs(columns: Sequence[str], layers: Sequence[int]) -> list[tuple[int, int]]:
+    """Places of the selected columns, neighbours together."""
+    places = [place for place, name in enumerate(columns) if name.isdigit() and int(name) in layers]
+    found: list[tuple[int, int]] = []
+    for place in places:
+        if found and place == found[-1][1] + 1:
+            found[-1] = (found[-1][0], place)
+        else:
+            found.append((place, place))
+    return found

@@ -1,0 +1,244 @@
+"""Panels: what each figure of the inspector is, as data: for the browser, for a saved picture, and in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from mergelab.inspection.grid import Chance, Grid
+from mergelab.views.captions import NO_CHANCE, Bools, Caption, Floats, caption, number
+
+Kind = Literal["lines", "heat", "tokens", "sinks"]
+
+_ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """What is drawn in a panel: a grid, or a table.
+
+    Attributes:
+        band: the ends of the spread of each value, for lines.
+        points: values apart from their lines, ``(column, value, row)``: sinks.
+        table: for a panel of rows in words.
+        note: what else one has to know of it.
+        reach: half of a diverging range, or the end of a linear one; 0: of these values.
+    """
+
+    grid: Grid | None = None
+    band: tuple[Grid, Grid] | None = None
+    points: tuple[tuple[int, float, int], ...] = ()
+    table: pd.DataFrame | None = None
+    note: str = ""
+    reach: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One figure and how far it is.
+
+    Attributes:
+        name: as `Inspector.grid` and `to_frame` know it: ``"conflict"``.
+        title: before anything is measured; then the measure has its own.
+        shows: one sentence, likewise.
+        note: what went wrong.
+    """
+
+    name: str
+    kind: Kind
+    title: str
+    shows: str
+    wide: bool = False
+    drawn: Drawn = Drawn()
+    state: Literal["waiting", "measuring", "done", "stopped", "failed"] = "waiting"
+    done: int = 0
+    total: int = 0
+    seconds: float = 0.0
+    note: str = ""
+
+    @property
+    def caption(self) -> Caption:
+        """What it shows, what chance gives, what to make of it."""
+        grid = self.drawn.grid
+        if grid is None:
+            return Caption(self.shows, NO_CHANCE, "")
+        return caption(grid, against_first=self.kind == "lines")
+
+    @property
+    def notes(self) -> str:
+        """What went wrong, what was left out and why."""
+        grid = self.drawn.grid
+        return " ".join(filter(None, (self.note, self.drawn.note, grid.note if grid is not None else "")))
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is anything to see."""
+        return self.drawn.grid is not None or self.drawn.table is not None
+
+
+def payload(panel: Panel) -> dict[str, Any]:
+    """The panel for the browser: plain JSON and float32 buffers, NaN where nothing is known."""
+    grid, words = panel.drawn.grid, panel.caption
+    given = _of_grid(panel, grid) if grid is not None else _EMPTY
+    table = panel.drawn.table
+    if table is not None:
+        given = {
+            **given,
+            "rows": [str(one) for one in range(len(table))],
+            "columns": [str(one) for one in table.columns],
+            "cells": [[cell_of(value) for value in row] for row in table.itertuples(index=False)],
+        }
+    return {
+        "id": panel.name,
+        "kind": panel.kind,
+        "title": panel.title if grid is None else grid.measure.title,
+        "shows": words.shows,
+        "chance": "" if words.chance == NO_CHANCE else words.chance,
+        "so": words.so,
+        "note": panel.notes,
+        "wide": panel.wide,
+        "state": panel.state,
+        "done": panel.done,
+        "total": panel.total,
+        "seconds": panel.seconds,
+        **given,
+    }
+
+
+_EMPTY: Mapping[str, Any] = {
+    "unit": "1", "scale": "linear", "middle": 0.0, "rows": [], "columns": [], "of": "", "formula": "", "low": None,
+    "high": None, "values": None, "band": None, "points": None, "chanceband": None, "cells": None,
+}  # fmt: skip
+
+
+def _of_grid(panel: Panel, grid: Grid) -> dict[str, Any]:
+    low, high = span(panel.drawn)
+    band = panel.drawn.band
+    measure = grid.measure
+    return {
+        "unit": measure.unit,
+        "scale": measure.scale,
+        "middle": measure.middle,
+        "rows": list(grid.rows),
+        "columns": list(grid.columns),
+        "of": grid.of,
+        "formula": measure.formula,
+        "low": low,
+        "high": high,
+        "values": _packed(grid.values),
+        "band": None if band is None else {"low": _packed(band[0].values), "high": _packed(band[1].values)},
+        "points": [[column, value, row] for column, value, row in panel.drawn.points if math.isfinite(value)],
+        "chanceband": None if grid.chance is None else _chanceband(grid, grid.chance),
+        "cells": None,
+    }
+
+
+def _packed(values: Floats) -> dict[str, Any]:
+    return {"view": values.astype("<f4").tobytes(), "dtype": "float32", "shape": list(values.shape)}
+
+
+def _chanceband(grid: Grid, chance: Chance) -> dict[str, Any]:
+    ends = [np.asarray(end, dtype=np.float64) for end in (chance.low, chance.high)]
+    if all(end.size == 1 and np.isfinite(end).all() for end in ends):
+        return {"low": float(ends[0].ravel()[0]), "high": float(ends[1].ravel()[0])}
+    low, high = (_packed(np.broadcast_to(end, grid.values.shape)) for end in ends)
+    return {"low": low, "high": high}
+
+
+def cell_of(value: object) -> str | float | None:
+    """A cell of a table, as text or as a number that JSON knows."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if isinstance(plain, bool):
+        return "yes" if plain else "no"
+    if not isinstance(plain, int | float):
+        return None if plain is None or plain is pd.NA else str(plain)
+    return plain if math.isfinite(plain) else None
+
+
+def span(drawn: Drawn) -> tuple[float | None, float | None]:
+    """The ends of a panel's colours or of its axis: what is finite in it. A diverging range is as wide on both sides.
+
+    None, None where nothing is finite.
+    """
+    grid = drawn.grid
+    if grid is None:
+        return None, None
+    parts = [grid.values, *(one.values for one in drawn.band or ()), np.array([value for _, value, _ in drawn.points])]
+    finite = np.concatenate([part[np.isfinite(part)] for part in parts])
+    measure = grid.measure
+    if measure.scale == "log":
+        finite = finite[finite > 0]
+    if not finite.size:
+        return None, None
+    if measure.scale == "diverging":
+        reach = max(_rounded(float(np.abs(finite - measure.middle).max())), drawn.reach) or 1.0
+        return measure.middle - reach, measure.middle + reach
+    least, most = float(finite.min()), float(finite.max())
+    if measure.scale == "log":
+        return least, most
+    most = max(_rounded(most), drawn.reach)
+    return (0.0 if least >= 0 else -_rounded(-least)), most or 1.0
+
+
+def _rounded(size: float) -> float:
+    """The next round number that is no smaller."""
+    if size <= 0:
+        return 0.0
+    step = 10.0 ** math.floor(math.log10(size))
+    return next(one * step for one in _ROUND if one * step >= size * (1 - 1e-9))
+
+
+def reaching(drawn: Drawn, before: float) -> Drawn:
+    """``drawn`` with a range no smaller than it was: colours mean the same while a dial is turned.
+
+    ``reach`` of what comes back is to be handed in the next time.
+    """
+    grid = drawn.grid
+    low, high = span(drawn)
+    if grid is None or high is None or low is None or grid.measure.scale == "log":
+        return drawn
+    end = high - grid.measure.middle if grid.measure.scale == "diverging" else high
+    return replace(drawn, reach=max(end, before))
+
+
+# What is selected, in figures --------------------------------------------------------------------------------
+
+
+def readout(panels: Iterable[Panel], layers: Sequence[int]) -> list[dict[str, str]]:
+    """A row for each figure: its mean over the selected layers, and over the others; its median on a log scale.
+
+    Lines of several sources give a row for each: how many times the first one's.
+    """
+    rows: list[dict[str, str]] = []
+    for panel in panels:
+        grid = panel.drawn.grid
+        if grid is None or panel.kind == "tokens":
+            continue
+        chosen = np.array([name.isdigit() and int(name) in layers for name in grid.columns])
+        others = np.array([name.isdigit() and int(name) not in layers for name in grid.columns])
+        if panel.kind == "lines" and len(grid.rows) > 1:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                ratio = grid.values / grid.values[0]
+            for name, values in zip(grid.rows[1:], ratio[1:], strict=True):
+                label = f"{grid.measure.title.lower()}, {name} against {grid.rows[0]}"
+                rows.append(_row(label, "x", values[None], chosen, others, np.median))
+        else:
+            middle = np.median if grid.measure.scale == "log" else np.mean
+            rows.append(_row(grid.title, grid.measure.unit, grid.values, chosen, others, middle))
+    return rows
+
+
+def _row(
+    label: str, unit: str, values: Floats, here: Bools, elsewhere: Bools, middle: Callable[[Floats], Any]
+) -> dict[str, str]:
+    def over(columns: Bools) -> str:
+        part = values[:, columns]
+        part = part[np.isfinite(part)]
+        return number(float(middle(part)), unit) if part.size else "–"
+
+    return {"label": label, "here": over(here), "elsewhere": over(elsewhere)}

@@ -1,0 +1,160 @@
+"""Subjects: the models an inspector looks at, named, and the prompts it reads with them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from mergelab import sample
+from mergelab.errors import InspectionError, Problem, raise_all
+from mergelab.inspection.reading import Live
+from mergelab.models.assembly import Assembly
+from mergelab.recipes.plan import plan
+from mergelab.recipes.recipe import Recipe
+from mergelab.views.dials import MOST_SOURCES, codes
+from mergelab.weights import Checkpoint, Source, open_checkpoint
+
+Model: TypeAlias = "Checkpoint | Recipe | Assembly | Live"
+Looked: TypeAlias = "Model | Source | str | os.PathLike[str]"
+
+# Prose, a question, a sum, steps, code, a letter, a fact, a tale: read where no prompts are given and the models are
+# not of the sample family.
+ENGLISH = (
+    "The river rises in the hills and turns east before it meets the sea. In winter its valley is under snow.",
+    "What is the capital of France? The capital of France is Paris, which lies on the Seine.",
+    "Twelve boxes hold seven apples each. Twelve times seven is eighty-four, so there are eighty-four apples.",
+    "First wash the rice. Then boil twice as much water, add salt, and let it simmer for fifteen minutes.",
+    "def area(width, height):\n    return width * height\n\nprint(area(3, 4))",
+    "Dear Anna, thank you for your letter. We were glad to hear that the children are well and that the house is sold.",
+    "A whale is not a fish: it breathes air, feeds its young with milk, and has to come up every few minutes.",
+    "Once upon a time there was a miller who had three sons, a donkey, and a cat.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """One model that is looked at.
+
+    Attributes:
+        name: what it is called.
+        code: two letters, different for each.
+        layers: how many it has.
+        model: what is looked at: an opened checkpoint, a recipe, a live assembly, or a model with its tokenizer.
+    """
+
+    name: str
+    code: str
+    layers: int
+    model: Model
+
+    @property
+    def weights(self) -> bool:
+        """Whether its weights lie in files. A recipe's and a live model's do not."""
+        return isinstance(self.model, Checkpoint)
+
+
+def subjects(models: Sequence[object], names: Sequence[str] | None) -> tuple[Subject, ...]:
+    """Open the models and name them, each differently.
+
+    Args:
+        models: one to five: what ``ml.open`` takes, recipes, live assemblies, pairs of a transformers model and its
+            tokenizer. The first is the base.
+        names: one for each; None: the names of their folders.
+
+    Raises:
+        InspectionError: too few or too many, something that is no model, or names that do not match.
+        SourceError: a model cannot be opened.
+        RecipeError, FitError: a recipe cannot be planned.
+    """
+    if not 1 <= len(models) <= MOST_SOURCES:
+        what, hint = f"{len(models)} models were given.", f"Give 1 to {MOST_SOURCES}; the first is the base."
+        raise InspectionError(Problem("Inspector", what, hint))
+    hint = (
+        "Give folders, addresses, what ml.open gives, recipes, live assemblies, or (model, tokenizer) of transformers."
+    )
+    kinds = (Checkpoint, Source, str, os.PathLike, Recipe, Assembly)
+    raise_all(
+        InspectionError,
+        (
+            Problem("Inspector", f"a {type(one).__name__} is no model.", hint)
+            for one in models
+            if not isinstance(one, kinds) and not _is_live(one)
+        ),
+    )
+    opened: list[Model] = [
+        open_checkpoint(one) if isinstance(one, Checkpoint | Source | str | os.PathLike) else one  # type: ignore[misc]
+        for one in models
+    ]
+    called = _called(opened) if names is None else [str(name).strip() for name in names]
+    if len(called) != len(opened) or len(dict.fromkeys(called)) != len(called) or "" in called:
+        what = f"{list(names or ())!r} does not name {len(opened)} models."
+        raise InspectionError(Problem("names", what, "Give one name for each, all different, none of them empty."))
+    return tuple(
+        Subject(name, code, _depth(one), one) for name, code, one in zip(called, codes(called), opened, strict=True)
+    )
+
+
+def _is_live(model: object) -> bool:
+    return isinstance(model, tuple) and len(model) == 2 and hasattr(model[0], "config")
+
+
+def _called(models: Sequence[Model]) -> list[str]:
+    found: list[str] = []
+    for model in models:
+        label = _label(model)
+        alike = sum(name == label or name.startswith(f"{label} ") for name in found)
+        found.append(f"{label} {alike + 1}" if alike else label)
+    return found
+
+
+def _label(model: Model) -> str:
+    if isinstance(model, Checkpoint):
+        return model.source.label
+    if isinstance(model, tuple):
+        return "model"
+    return (model if isinstance(model, Recipe) else model.recipe).name or "merged"
+
+
+def _depth(model: Model) -> int:
+    if isinstance(model, Checkpoint):
+        return model.layers
+    if isinstance(model, tuple):
+        return int(model[0].config.get_text_config().num_hidden_layers)
+    return len((plan(model) if isinstance(model, Recipe) else model.plan).layers)
+
+
+def prompts_of(prompts: str | Sequence[str] | None, models: Sequence[Subject]) -> tuple[tuple[str, ...], str]:
+    """The prompts, and where they come from in words.
+
+    Raises:
+        InspectionError: what was given is no text, or there is none.
+    """
+    if prompts is None:
+        if all(_of_family(one.model) for one in models):
+            more = [text for skill in sample.SKILLS.values() for text in skill.prompts(3) if text]
+            own = tuple(dict.fromkeys([*sample.demo_prompts(), *more]))
+            return own, f"{len(own)} of the sample family's own"
+        return ENGLISH, f"{len(ENGLISH)} short English texts that come with mergelab"
+    hint = "Give a text, or several, that have something in them."
+    if not isinstance(prompts, Sequence):
+        raise InspectionError(Problem("prompts", f"a {type(prompts).__name__} is no list of texts.", hint))
+    given: tuple[object, ...] = (prompts,) if isinstance(prompts, str) else tuple(prompts)
+    wrong = [(place, one) for place, one in enumerate(given) if not (isinstance(one, str) and one.strip())]
+    problems = (Problem(f"prompts[{place}]", f"{one!r} is no text to read.", hint) for place, one in wrong)
+    raise_all(InspectionError, problems)
+    if not given:
+        raise InspectionError(Problem("prompts", "there is none.", hint))
+    return tuple(map(str, given)), f"{len(given)} given"
+
+
+def _of_family(model: Model) -> bool:
+    if isinstance(model, tuple):
+        return False
+    if isinstance(model, Checkpoint):
+        sources = [model.source]
+    else:
+        sources = list((plan(model) if isinstance(model, Recipe) else model.plan).checkpoints)
+    return all(Path(source.path).parent == sample.FAMILY for source in sources)

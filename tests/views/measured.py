@@ -1,0 +1,188 @@
+"""Measurements that read no model: made-up figures, taken when the test says so; and an inspector that shows them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mergelab import sample
+from mergelab.inspection.grid import Chance, Floats, Grid, Measure
+from mergelab.views.inspector import Inspector
+from mergelab.views.sight import Weighed
+from mergelab.views.subjects import Subject
+from mergelab.views.survey import Task
+
+LAYERS = 10
+MODULES = ("self_attn.q_proj", "self_attn.v_proj", "mlp.up_proj")
+NORM = Measure("norm", "Norm", "1", "How long vectors are.", "median ||h||", "a paper", "log", reading="Read it so.")
+CONFLICT = Measure(
+    "sign_conflict", "Sign conflict", "x chance", "How often signs differ.", "rate / 0.5", "a paper", "diverging", 1.0
+)
+COSINE = Measure("cosine", "Cosine", "1", "Whether changes point the same way.", "a.b/|a||b|", "a paper", "diverging")
+SIZE = Measure("size", "Size of the change", "1", "How large the change is.", "||t|| / ||w||", "a paper")
+
+
+def heat(measure: Measure, values: Floats, chance: Chance | None = None, rows: Sequence[str] = MODULES) -> Grid:
+    """A grid over layers."""
+    axes = ("module", "layer")
+    return Grid(measure, values, axes, tuple(rows), tuple(map(str, range(values.shape[1]))), chance=chance)
+
+
+def shape(offset: float = 0.0) -> Floats:
+    """A number for each module and layer, none like another."""
+    return np.arange(len(MODULES) * LAYERS, dtype=np.float64).reshape(len(MODULES), LAYERS) / 100 + offset
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Conflict that falls with the density, in one module of three layers."""
+
+    one: str
+    other: str
+
+    def at(self, density: float) -> Grid:
+        values = np.ones((len(MODULES), LAYERS))
+        values[2, 4:7] += 0.4 * density
+        values[0, 0] = np.nan
+        return heat(CONFLICT, values, Chance(0.98, 1.02, "independent signs, 95 %"))
+
+    def kept(self) -> Grid:
+        densities = np.linspace(0, 1, 101)
+        values = np.tile(np.sqrt(densities), (2, 1))
+        columns = tuple(f"{density:.4g}" for density in densities)
+        return Grid(SIZE, values, ("source", "density"), (self.one, self.other), columns)
+
+    def summary(self, density: float) -> pd.DataFrame:
+        return pd.DataFrame({"value": [1 + density / 10]}, index=["sign_conflict"])
+
+
+class Changes:
+    """Cosine and size, by names of files."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.sources = tuple(f"{name}, a file" for name in names)
+
+    def conflict(self, one: str, other: str) -> Conflict:
+        assert one in self.sources
+        assert other in self.sources
+        return Conflict(one, other)
+
+    def cosine(self, one: str, other: str) -> Grid:
+        return replace(heat(COSINE, shape(-0.15), Chance(-1.0, 1.0, "shuffled")), of=f"{one} with {other}")
+
+    def size(self, source: str) -> Grid:
+        return heat(SIZE, shape(10.0 * self.sources.index(source)))
+
+
+@dataclass(frozen=True)
+class Drift:
+    """Drift of one norm in one layer."""
+
+    sources: tuple[str, ...]
+
+    def size(self, _source: str) -> Grid:
+        values = np.zeros((2, LAYERS))
+        values[1, 3] = 0.5
+        return heat(
+            SIZE, values, Chance(np.zeros((2, LAYERS)), np.full((2, LAYERS), 0.001), "rounding"), ("before", "after")
+        )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Norms that double at a layer of the second source, and one sink."""
+
+    sources: tuple[str, ...]
+    words: tuple[tuple[str, ...], ...]
+
+    def norms(self, statistic: str = "median") -> Grid:
+        times = {"q05": 0.5, "q95": 2.0, "rms": 0.125}.get(statistic, 1.0)
+        values = np.tile(np.geomspace(1, 8, LAYERS + 1), (len(self.sources), 1)) * times
+        if len(self.sources) > 1:
+            values[1, 5:] *= 2
+        first = values[:1]
+        columns = tuple(map(str, range(LAYERS + 1)))
+        chance = Chance(first * 0.9, first * 1.1, "halves of the prompts")
+        return Grid(NORM, values, ("source", "layer"), self.sources, columns, chance=chance)
+
+    def tokens(self, source: str, prompt: int) -> Grid:
+        words = self.words[prompt]
+        values = np.ones((len(words), LAYERS + 1)) * (1 + self.sources.index(source))
+        values[0, 2:] = 100.0
+        columns = tuple(map(str, range(LAYERS + 1)))
+        return Grid(NORM, values, ("token", "layer"), words, columns, f"{source}, prompt {prompt}")
+
+    def sinks(self) -> pd.DataFrame:
+        row = {
+            "source": self.sources[0],
+            "prompt": 0,
+            "position": 0,
+            "token": self.words[0][0],
+            "layer": 1,
+            "gone": None,
+        }
+        more = {"times": 50.0, "channels": (3, 1), "value": -99.5, "massive": False}
+        return pd.DataFrame([{**row, **more}]).astype({"layer": "Int64", "gone": "Int64"})
+
+
+@dataclass
+class Taken:
+    """Answers each task at once, but those that are held: they wait, and tell progress, until released or stopped."""
+
+    models: Sequence[Subject]
+    prompts: Sequence[str]
+    device: str
+    held: dict[str, threading.Event] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    failing: dict[str, Exception] = field(default_factory=dict)
+
+    def __call__(self, task: Task, progress: Callable[[int, int], None], stop: Callable[[], bool]) -> Any:
+        self.tasks.append(task)
+        progress(1, 4)
+        while task[0] in self.held and not self.held[task[0]].wait(0.005):
+            if stop():
+                break
+        if task[0] in self.failing:
+            raise self.failing[task[0]]
+        match task:
+            case ("trace",):
+                words = tuple(tuple(text.split()) for text in self.prompts)
+                return Trace(tuple(one.name for one in self.models), words)
+            case ("drift", source):
+                return Drift((source,))
+            case _:
+                names = tuple(one.name for one in self.models[1:] if one.weights)
+                return Weighed(Changes(names), names)  # type: ignore[arg-type]
+
+
+class Look:
+    """An inspector of members of the family, and who measures for it."""
+
+    def __init__(
+        self, *names: str, held: Sequence[str] = (), failing: dict[str, Exception] | None = None, **options: Any
+    ):
+        made: list[Taken] = []
+
+        def make(*given: Any) -> Taken:
+            made.append(Taken(*given, held={name: threading.Event() for name in held}, failing=failing or {}))
+            return made[0]
+
+        paths = [sample.path(name) for name in names or ("base", "pirate", "sort")]
+        self.widget = Inspector(*paths, measures=make, **options)
+        self.taken = made[0]
+
+    def panel(self, name: str) -> dict[str, Any]:
+        return next(panel for panel in self.widget.panels if panel["id"] == name)
+
+    def settled(self) -> None:
+        assert self.widget.wait(10)
+
+
+def values_of(packed: dict[str, Any]) -> np.ndarray[Any, Any]:
+    assert packed["dtype"] == "float32"
+    return np.frombuffer(packed["view"], "<f4").reshape(packed["shape"])

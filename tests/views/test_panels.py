@@ -1,0 +1,162 @@
+"""Panels as data for the browser, as plots, in words, and as a saved picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from mergelab import sample
+from mergelab.errors import InspectionError
+from mergelab.inspection.grid import Chance, Grid
+from mergelab.views.panels import Drawn, Panel, payload, span
+from mergelab.views.panels_still import still
+from mergelab.views.subjects import subjects
+from tests.views.measured import CONFLICT, NORM, SIZE, Look, heat, values_of
+
+EVIL = "<img src=x onerror=alert(1)>\"'&</text></svg>"
+
+
+@pytest.fixture
+def look() -> Iterator[Look]:
+    made = Look()
+    made.settled()
+    yield made
+    made.widget.close()
+
+
+def test_what_goes_to_the_browser_is_json_and_buffers(look: Look) -> None:
+    def plain(value: object) -> str:
+        assert isinstance(value, bytes)
+        return "bytes"
+
+    json.dumps([look.widget.panels, look.widget.dials, look.widget.readout], allow_nan=False, default=plain)
+
+
+def test_numbers_json_does_not_know_are_left_out() -> None:
+    odd = heat(CONFLICT, np.full((3, 4), np.nan), Chance(np.array([[np.nan]]), np.array([[np.inf]]), "nothing"))
+    panel = Panel("x", "lines", "X", "Shows.", drawn=Drawn(odd, points=((0, float("nan"), 0), (1, 2.0, 1))))
+    sent = payload(panel)
+    assert (sent["low"], sent["high"], sent["points"]) == (0.0, 2.0, [[1, 2.0, 1]])
+    assert np.isnan(values_of(sent["chanceband"]["low"])).all()
+    assert sent["chance"] == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "measure", "ends"),
+    [
+        ([0.93, 1.31], CONFLICT, (0.6, 1.4)),
+        ([1.0, 1.0], CONFLICT, (0.0, 2.0)),
+        ([0.001, 0.0071], SIZE, (0.0, 0.008)),
+        ([0.0, 0.0], SIZE, (0.0, 1.0)),
+        ([-0.3, 0.7], SIZE, (-0.3, 0.8)),
+        ([0.0, 3.0, 70.0], NORM, (3.0, 70.0)),
+        ([0.0, 0.0], NORM, (None, None)),
+        ([np.nan, np.inf], SIZE, (None, None)),
+    ],
+)
+def test_the_range_of_colours(values: list[float], measure: Any, ends: tuple[Any, Any]) -> None:
+    """Round, as wide on both sides of a middle, from zero for sizes, what is there on a log axis."""
+    found = span(Drawn(heat(measure, np.array([values]), rows=("a",))))
+    assert found == (ends if ends[0] is None else (pytest.approx(ends[0]), pytest.approx(ends[1])))
+
+
+def test_figures_as_grids_tables_and_plots(look: Look) -> None:
+    widget = look.widget
+    grid = widget.grid("cosine")
+    assert isinstance(grid, Grid)
+    assert grid.of == "pirate with sort"
+    frame = widget.to_frame("cosine")
+    assert frame.index.name == "module"
+    np.testing.assert_array_equal(frame.to_numpy(), grid.values)
+    sinks = widget.to_frame("sinks")
+    sinks["source"] = "changed"
+    assert widget.to_frame("sinks")["source"].tolist() == ["base"]
+    with pytest.raises(InspectionError, match="is a table"):
+        widget.grid("sinks")
+    with pytest.raises(InspectionError, match="Did you mean 'conflict'"):
+        widget.to_frame("conflicts")
+
+
+def test_a_heatmap_for_plotly_has_its_middle_where_it_belongs(look: Look) -> None:
+    look.widget.selection = [0, 4, 5]
+    made = look.widget.figure("conflict")
+    (trace,) = made.data
+    assert (trace.zmin, trace.zmax) == (pytest.approx(0.6), pytest.approx(1.4))
+    assert trace.colorscale[2] == (0.5, "#f2f3f5")
+    np.testing.assert_array_equal(trace.z, look.widget.grid("conflict").values)
+    assert [(box.x0, box.x1) for box in made.layout.shapes] == [(-0.5, 0.5), (3.5, 5.5)]
+    assert made.layout.title.text == "Sign conflict, pirate with sort (x chance)"
+
+
+def test_lines_for_plotly_have_bands_and_sinks(look: Look) -> None:
+    made = look.widget.figure("norms")
+    assert [trace.name for trace in made.data if trace.name] == ["base", "base, sinks", "pirate", "sort"]
+    assert made.layout.yaxis.type == "log"
+    lines = [trace for trace in made.data if trace.name == "pirate"]
+    np.testing.assert_array_equal(lines[0].y, look.widget.grid("norms").values[1])
+    assert sum(trace.fill == "tonexty" for trace in made.data) == 3
+
+
+def test_tokens_for_plotly_are_on_a_log_scale_and_told_apart() -> None:
+    look = Look(prompts="the cat the <b>")
+    look.settled()
+    (trace,) = look.widget.figure("tokens").data
+    assert len(dict.fromkeys(trace.y)) == 4
+    assert trace.y[3] == "&lt;b&gt;"
+    np.testing.assert_allclose(trace.z, np.log10(look.widget.grid("tokens").values))
+    assert (trace.zmin, trace.zmax) == (pytest.approx(np.log10(2)), pytest.approx(2))
+    look.widget.close()
+
+
+def test_the_long_form(look: Look) -> None:
+    text = str(look.widget.explain())
+    assert "Sign conflict, pirate with sort\n  shows:     How often signs differ.\n  formula:   rate / 0.5" in text
+    assert "by chance: 0.98 to 1.02×: independent signs, 95 %." in text
+    assert "reading:   Read it so." in text
+    assert max(map(len, text.splitlines())) <= 100
+    assert ET.fromstring(f"<div>{look.widget.explain()._repr_html_()}</div>").findall(".//table")
+
+
+def test_the_saved_picture_needs_no_script_and_escapes_what_is_foreign() -> None:
+    look = Look(names=[EVIL, "a&b", "<script>x</script>"], prompts=f"the cat {EVIL}")
+    look.settled()
+    look.widget.selection = [4, 5]
+    saved = look.widget.still()
+    ET.fromstring(saved)
+    assert "<img" not in saved
+    assert "<script" not in saved
+    assert "layers 4–5" in saved
+    assert saved.count("<svg") == 7, "six figures and the colours"
+    assert "prefers-color-scheme:dark" in saved
+    assert "Saved picture; run the cell to work on it" in saved
+    explained = look.widget.explain()._repr_html_()
+    assert "<img" not in explained
+    for panel in ("conflict", "norms", "tokens"):
+        assert "<img" not in str(look.widget.figure(panel).to_dict())
+    data, _ = look.widget._repr_mimebundle_() or ({}, {})
+    assert data["text/html"] == saved
+    look.widget.close()
+
+
+def test_the_saved_picture_of_a_large_model_is_small() -> None:
+    """Eighty layers, random numbers: nothing that is drawn is alike."""
+    random = np.random.default_rng(0)
+    columns = tuple(map(str, range(80)))
+    models = subjects([sample.path("base")], ["large"])
+    names = tuple(f"self_attn.part_{row}_proj" for row in range(9))
+    panels = []
+    for name, measure in (("a", CONFLICT), ("b", SIZE), ("c", CONFLICT), ("d", SIZE)):
+        grid = Grid(measure, random.random((9, 80)), ("module", "layer"), names, columns, chance=Chance(0.4, 0.6, "x"))
+        panels.append(Panel(name, "heat", "Heat", "Shows.", drawn=Drawn(grid), state="done"))
+    words = tuple(f"token {row}" for row in range(200))
+    tokens = Grid(NORM, random.random((200, 80)) + 0.1, ("token", "layer"), words, columns)
+    panels.append(Panel("e", "tokens", "Tokens", "Shows.", drawn=Drawn(tokens), state="done"))
+    saved = still(models, panels, [3], "one", [])
+    assert len(saved.encode()) < 50_000
+    assert "The first 24 of 200 rows" in saved
+    ET.fromstring(saved)
