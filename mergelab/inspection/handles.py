@@ -24,7 +24,7 @@ __all__ = ["Handles", "Norm", "Writer", "find"]
 
 DUMMY = 8  # tokens of each of two prompts that are read to find out
 
-_SAY = "If its layers are elsewhere, say where: find(model, layers='...')."
+_SAY = "If its layers are elsewhere, say where: trace(..., handles={name: handles.find(model, layers='...')})."
 _NUMBER = re.compile(r"\.\d+(\.|$)")  # in the path of what is inside of layers
 
 

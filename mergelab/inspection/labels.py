@@ -73,7 +73,7 @@ def labelled(
 def _kind(word: str) -> str:
     bare = word.strip()
     if not bare:
-        return "space"
+        return "space" if word else "other"  # a part of a character has no text
     if bare.isdigit():
         return "digits"
     if bare.isalpha():

@@ -186,8 +186,17 @@ def batches(tokenizer: Any, prompts: str | Sequence[str], limit: int | None = No
     for length in sorted({len(ids) for ids in told}):
         places = tuple(number for number, ids in enumerate(told) if len(ids) == length)
         rows = [told[number] for number in places]
-        words = tuple(tuple(tokenizer.decode([token]) for token in row) for row in rows)
+        words = tuple(_spelt(tokenizer, row) for row in rows)
         found.append(Batch(torch.tensor(rows), words, places))
+    return tuple(found)
+
+
+def _spelt(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
+    """Tokens as text. Some tokenizers show the space before a word only where something stands before it."""
+    found = []
+    for place, token in enumerate(ids):
+        before = ids[max(0, place - 1) : place]
+        found.append(str(tokenizer.decode([*before, token]))[len(tokenizer.decode(before)) if before else 0 :])
     return tuple(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -225,6 +226,7 @@ def trace(
     prompts: str | Sequence[str],
     *,
     device: str | torch.device = "auto",
+    handles: Mapping[str, Handles] = MappingProxyType({}),
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Trace:
@@ -237,6 +239,7 @@ def trace(
         sources: by name, or in a row, as ``open_models`` takes them; the first is what others are held against.
         prompts: a text, or several.
         device: where models live; "auto": a GPU where there is one with room.
+        handles: by a source's name, where its layers are, if you know better than ``handles.find``.
         progress: gets how much is done, and of how much; every layer of a batch counts one.
         stop: asked before each layer of each batch; once it says True, the trace has the layers walked so far.
 
@@ -252,7 +255,9 @@ def trace(
         if not tokens.counts.any():
             what = "no token is left once the first of each prompt and start tokens are left out."
             raise InspectionError(Problem("prompts", what, "Write a few words more."))
-        handles = {name: find(model) for name, model in opened.models.items()}
+        for name in handles:
+            _known("source", name, tuple(opened.models))
+        handles = {name: handles.get(name) or find(model) for name, model in opened.models.items()}
         layers = sum(one.depth for one in handles.values())
         total = layers * (len(read) + 1)  # reading predictions off takes about as long as one batch more
 

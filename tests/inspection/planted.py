@@ -25,7 +25,7 @@ class Numerals:
         return {"input_ids": [int(word) for word in text.split()]}
 
     def decode(self, ids: Sequence[int]) -> str:
-        return " ".join(map(str, ids))
+        return "".join(map(str, ids))
 
 
 def text(seed: int, long: int) -> str:

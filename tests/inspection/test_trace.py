@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import itertools
 import math
@@ -13,6 +14,7 @@ import torch
 
 from mergelab.errors import InspectionError
 from mergelab.inspection.grid import Floats
+from mergelab.inspection.handles import find
 from tests.inspection.planted import (
     PROMPTS,
     Numerals,
@@ -321,6 +323,16 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
     for prompt in (-1, 2):
         with pytest.raises(InspectionError, match=rf"no prompt {prompt}\. Give a number from 0 to 1\."):
             found.tokens("base", prompt)
+
+
+def test_who_knows_better_says_where_layers_are() -> None:
+    """As of a model whose layers are not found: here it is told of the same ones, without what they are made of."""
+    own = model()
+    told = dataclasses.replace(find(own), writers=((),) * 6)
+    found = traced(own, prompts=PROMPTS[:2], handles={"base": told})
+    assert found.roles == ()
+    with pytest.raises(InspectionError, match=r"no source 'bsae'\. Did you mean 'base'\?"):
+        traced(own, prompts=PROMPTS[:2], handles={"bsae": told})
 
 
 def test_layers_that_show_no_parts_have_no_contributions_and_all_the_rest() -> None:
