@@ -60,7 +60,7 @@ def test_the_lines_about_looking_inside(names: dict[str, Any]) -> None:
 def test_the_line_about_the_inspector(names: dict[str, Any]) -> None:
     (line,) = [line for line in blocks()[1].splitlines() if "Inspector" in line]
     with eval(line, names) as look:
-        assert look.names == ("base", "pirate", "arithmetic")
+        assert [one["name"] for one in look.strip] == ["base", "pirate", "arithmetic"]
 
 
 def test_the_lines_about_feeling_a_merge(names: dict[str, Any]) -> None:

@@ -51,6 +51,9 @@ class Drift:
     _gains: Mapping[str, Mapping[str, Gain]]  # source -> path in the base -> gain
     _folded: Mapping[str, Mapping[str, float]]
 
+    def __repr__(self) -> str:
+        return f"<Drift of {', '.join(self.sources)} against {self.base}>"
+
     def size(self, source: str | None = None) -> Grid:
         """Relative distance of the gains."""
         return self._grid(figures.SIZE, source)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -101,8 +101,15 @@ class Grid:
         frame.attrs.update(title=self.title, unit=self.measure.unit, note=self.note)
         return frame
 
+    def __repr__(self) -> str:
+        return f"<Grid: {self.title}, {len(self.rows)} x {len(self.columns)}>"
+
     def __str__(self) -> str:
         return str(self._table())
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a terminal shows."""
+        printer.text(str(self))
 
     def _repr_html_(self) -> str:
         return self._table()._repr_html_()

@@ -67,6 +67,12 @@ class Probed:
     note: str
     partial: bool = False
 
+    def __repr__(self) -> str:
+        return f"<Probed: {self.of}, {len(self.table)} layers>"
+
+    def _repr_html_(self) -> str:
+        return self.grid()._repr_html_()
+
     def grid(self) -> Grid:
         """Accuracy of the labels, of the control's, with random weights, and selectivity: by layers."""
         names = {"accuracy": "labels", "control": "control labels", RANDOM: RANDOM}

@@ -175,8 +175,15 @@ class Seams:
         frame.attrs.update(note=self.note)
         return frame
 
+    def __repr__(self) -> str:
+        return f"<Seams: {', '.join(seam.name for seam in self.seams) or 'none'}>"
+
     def __str__(self) -> str:
         return str(self._table())
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a terminal shows."""
+        printer.text(str(self))
 
     def _repr_html_(self) -> str:
         return self._table()._repr_html_()

@@ -92,6 +92,9 @@ class Subspaces:
     _shares: Mapping[tuple[str, str, str, int], _Shares]  # by both sources, module, layer
     _modules: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        return f"<Subspaces of {', '.join(self.sources)} against {self.base}>"
+
     def effective_rank(self, source: str | None = None) -> Grid:
         """Effective rank of each matrix's change; NaN where nothing changed."""
         return self._ranked(EFFECTIVE_RANK, source, "effective")

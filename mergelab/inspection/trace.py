@@ -49,6 +49,9 @@ class Trace:
     lens: Trajectories
     _counted: Counted
 
+    def __repr__(self) -> str:
+        return f"<Trace of {', '.join(self.sources)}: {len(self.prompts)} prompts, {self.walked} layers>"
+
     def norms(self, statistic: norms.Statistic = "median") -> Grid:
         """Norm of the residual stream: sources by layers, and what leaves the last.
 

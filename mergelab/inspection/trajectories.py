@@ -130,6 +130,9 @@ class Trajectories:
     divergence: Mapping[tuple[str, str], Floats]
     note: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Trajectories of {', '.join(self.sources)}: {len(self.drawn)} tokens>"
+
     def figure(self, figure: str = "kl", statistic: str = "median", *, to: str | None = None) -> Grid:
         """A figure of the lens: sources by layers.
 
