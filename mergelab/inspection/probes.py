@@ -77,11 +77,12 @@ class Probed:
         """Accuracy of the labels, of the control's, with random weights, and selectivity: by layers."""
         names = {"accuracy": "labels", "control": "control labels", RANDOM: RANDOM}
         rows = [self.table[name].to_numpy(dtype=np.float64) for name in (*names, "selectivity")]
-        commonest, tokens = self.table.attrs["commonest"], self.table.attrs["tokens"]
-        slack = 1.96 * np.sqrt(commonest * (1 - commonest) / tokens)
+        # Tokens of one prompt are right or wrong together: prompts are counted.
+        commonest, prompts = self.table.attrs["commonest"], self.table.attrs["prompts"]
+        slack = 1.96 * np.sqrt(commonest * (1 - commonest) / prompts)
         low, high = np.full((4, len(self.table)), np.nan), np.full((4, len(self.table)), np.nan)
-        low[:3], high[:3] = commonest - slack, commonest + slack
-        chance = Chance(low, high, "always saying the commonest label, 95 % for so many tokens")
+        low[:3], high[:3] = 0.0, min(1.0, commonest + slack)
+        chance = Chance(low, high, "at best what always saying the commonest label gives, 97.5 % for so many prompts")
         layers = tuple(map(str, self.table["layer"]))
         axes = ("what is read", "layer")
         return Grid(PROBE, np.stack(rows), axes, (*names.values(), "selectivity"), layers, self.of, chance, self.note)
@@ -176,8 +177,9 @@ def _asked(
     places = [places[at] for at in order]
     words = [batches[number].words[row] for number, row in places]
     told, of_prompts = labelled(labels, words)
+    alike = {text: group for group, text in reversed(list(enumerate(words)))}  # a text that comes twice is one group
     found = [
-        (*places[group], at, label, words[group][at], group)
+        (*places[group], at, label, words[group][at], alike[words[group]])
         for group, own in enumerate(told)
         for at, label in enumerate(own)
         if label is not None and (at > 0 or of_prompts)

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 import torch
+from threadpoolctl import ThreadpoolController
 
 Task = TypeVar("Task")
 Answer = TypeVar("Answer")
@@ -45,6 +46,7 @@ class Pieces:
         self._threads = 1 if self.whole else torch.get_num_threads()
         self._stop = stop or (lambda: None)
         self._crew: ThreadPoolExecutor | None = None
+        self._shared = False  # threads are at work
         if not self.whole:
             # glibc returns freed memory to the system, to fetch it again at once, unless it has seen as large a tensor
             # come and go (up to 32 MiB): 4 times as slow. This one is never touched, so that it costs nothing.
@@ -57,8 +59,10 @@ class Pieces:
         return self.share(spans, work) if size > LENGTH else list(self._one_by_one(spans, work))
 
     def share(self, tasks: Sequence[Task], work: Callable[[Task], Answer]) -> list[Answer]:
-        """What ``work`` makes of each of ``tasks``, in their order. Several at a time."""
-        if self._threads == 1 or len(tasks) < 2:
+        """What ``work`` makes of each of ``tasks``, in their order. Several at a time; work that shares out work of its
+        own does that by itself.
+        """
+        if self._threads == 1 or len(tasks) < 2 or self._shared:
             return list(self._one_by_one(tasks, work))
         self._stop()
         answers: dict[int, Answer] = {}
@@ -74,12 +78,14 @@ class Pieces:
                     answers[place] = work(tasks[place])
 
         self._crew = self._crew or _crew(self._threads)
+        self._shared = True
         at_work = [self._crew.submit(serve) for _ in range(min(self._threads, len(tasks)))]
         try:
             self._watch(at_work)
         finally:
             broken.set()
             wait(at_work)  # they write into tensors that belong to the caller
+            self._shared = False
         return [answers[place] for place in range(len(tasks))]
 
     def close(self) -> None:
@@ -114,17 +120,10 @@ class Pieces:
 
 def _crew(threads: int) -> ThreadPoolExecutor:
     """Threads in each of which torch uses one."""
-    ready = threading.Barrier(threads + 1)
+    openmp = ThreadpoolController().select(user_api="openmp")
 
     def begin() -> None:
         torch.get_num_threads()  # the first call in a thread takes over what is set for all
-        torch.set_num_threads(1)
-        ready.wait()
+        openmp.limit(limits=1)  # counts for this thread alone; torch's own setter would count for all that begin later
 
-    own = torch.get_num_threads()
-    crew = ThreadPoolExecutor(threads, "mergelab-pieces", begin)
-    for _ in range(threads):
-        crew.submit(int)  # a thread is begun for each, while those before have not begun their work
-    ready.wait()
-    torch.set_num_threads(own)  # what was set in the threads counts for these, and for those that begin from now on
-    return crew
+    return ThreadPoolExecutor(threads, "mergelab-pieces", begin)

@@ -60,12 +60,42 @@ def test_several_work_at_a_time_each_on_one_thread_of_torch() -> None:
     assert fresh == [3], "threads that begin later have as many as before"
 
 
+def test_threads_that_begin_meanwhile_have_as_many_as_ever() -> None:
+    """What is set for our threads is set for no other, not even while they begin."""
+    done = threading.Event()
+    seen: list[int] = []
+
+    def others() -> None:
+        while not done.is_set():
+            thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+
+    watcher = threading.Thread(target=others)
+    watcher.start()
+    try:
+        for _ in range(30):
+            with Pieces(CPU) as way:
+                assert set(way.map(40, lambda _: torch.get_num_threads())) == {1}
+    finally:
+        done.set()
+        watcher.join()
+    assert len(seen) > 10
+    assert set(seen) == {3}
+
+
+def test_work_may_share_out_work() -> None:
+    with Pieces(CPU) as way:
+        assert way.map(60, lambda _: sum(way.map(50, lambda inner: inner.stop - inner.start))) == [50] * 6
+        assert min(way.map(60, lambda _: threading.current_thread().name)).startswith("mergelab-pieces")
+
+
 def test_threads_end() -> None:
     way = Pieces(CPU)
     way.map(5, lambda at: at)
     assert not ours(), "one piece needs none"
     way.map(100, lambda at: at)
-    assert len(ours()) == 3
+    assert 0 < len(ours()) <= 3
     way.close()
     way.close()
     assert not ours()
