@@ -371,3 +371,30 @@ def test_links_of_the_documents_lead_somewhere() -> None:
     for page in ("README.md", "CONTRIBUTING.md"):
         for link in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
             assert (ROOT / link).exists(), f"{page} links to {link}"
+
+
+@pytest.mark.slow
+def test_the_fourth_lesson_shows_what_it_promises() -> None:
+    """What it says in words about the figures above them."""
+    text = text_of(lesson := executed(LESSONS[3]))
+    shown = [data for cell in code_cells(lesson) for one in cell["outputs"] if (data := one.get("data"))]
+    html = [data.get("text/html", "") for data in shown]
+    assert any("widget-view+json" in kind for data in shown for kind in data)
+    cosines = {title: dict_of(text, title)["median"] for title in ("pirate against base", "stranger against base")}
+    assert min(cosines["pirate against base"]) > 0.9
+    assert max(map(abs, cosines["stranger against base"])) < 0.15
+    drifts = [max(max(row) for row in dict_of(text, f"Norm drift, {name}").values()) for name in ("pirate", "stranger")]
+    assert drifts[1] > 10 * drifts[0]
+    conflicts = dict_of(text, "Sign conflict, pirate with arithmetic, density 1 ")
+    assert all(0.85 < value < 1.1 for name, row in conflicts.items() if "norm" not in name for value in row)
+    assert any("stranger 3" in one and "Another basis" in one for one in html)
+    assert any("put in its place" in one for one in html)
+
+
+def dict_of(text: str, title: str) -> dict[str, list[float]]:
+    """The rows of the printed grid with this in its title; NaN and marks left out."""
+    lines = text.splitlines()
+    start = next(place for place, line in enumerate(lines) if title in line) + 4
+    end = next(place for place in range(start, len(lines) + 1) if place == len(lines) or not lines[place].strip())
+    rows = (re.split(r"  +", line) for line in lines[start:end])
+    return {name: [float(one) for one in re.findall(r"-?[\d.]+", " ".join(values))] for name, *values in rows}
