@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_WIDTH = 100  # characters of a line of text below a table
 _CELL = "text-align:left;vertical-align:top;padding:2px 14px 2px 0;white-space:pre-wrap"
 
 
@@ -36,15 +38,18 @@ class Table:
         heading: a word for each column.
         rows: cells, as many in each row as in the heading; shown with ``str``.
         title: a line above it, or nothing.
+        below: paragraphs under it.
     """
 
     heading: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
     title: str = ""
+    below: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         text = columns([self.heading, *self.rows])
-        return f"{self.title}\n\n{text}" if self.title else text
+        told = "\n".join(textwrap.fill(one, _WIDTH, subsequent_indent="  ") for one in self.below)
+        return "\n\n".join(filter(None, (self.title, text, told)))
 
     def _repr_html_(self) -> str:
         def line(cells: Sequence[object], kind: str) -> str:
@@ -56,7 +61,8 @@ class Table:
         body = "".join(line([row[place] for place in kept], "td") for row in self.rows)
         # Above the table and not its caption, which is squeezed into the table's width.
         title = f"<p>{html.escape(self.title)}</p>" if self.title else ""
-        return f"{title}<table><thead>{head}</thead><tbody>{body}</tbody></table>"
+        below = "".join(f"<p>{html.escape(one)}</p>" for one in self.below)
+        return f"{title}<table><thead>{head}</thead><tbody>{body}</tbody></table>{below}"
 
 
 def in_bytes(count: int) -> str:

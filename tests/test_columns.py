@@ -41,3 +41,12 @@ def test_a_title_is_as_wide_as_it_wants() -> None:
     assert shown.startswith("<p>A sentence that is")
     assert shown.index("</p>") < shown.index("<table>")
     assert "<p>" not in Table(("a",), ((1,),))._repr_html_()
+
+
+def test_paragraphs_below_a_table_are_wrapped_in_text_and_escaped_in_a_notebook() -> None:
+    table = Table(("a",), ((1,),), "Title", ("<b> " * 30, "short"))
+    head, _, text = str(table).partition("1\n\n")
+    assert head == "Title\n\na\n-\n"
+    assert text.split() == ["<b>"] * 30 + ["short"]
+    assert [len(line) for line in text.splitlines()] == [99, 2 + 4 * 5 - 1, 5]
+    assert f"</table><p>{'&lt;b&gt; ' * 30}</p><p>short</p>" in table._repr_html_()

@@ -13,8 +13,9 @@ from mergelab.errors import InspectionError, Problem, did_you_mean, raise_all
 from mergelab.inspection.conflict import Conflict, length_kept
 from mergelab.inspection.grid import Grid, Measure
 from mergelab.inspection.magnitudes import DENSITIES
-from mergelab.inspection.places import TWO_SIDED, Layout
-from mergelab.inspection.rows import Alone, Pair, Place, Sums, Together, add_up, shared
+from mergelab.inspection.places import BY_SIGNS, TWO_SIDED, Layout
+from mergelab.inspection.rows import Place, add_up, shared
+from mergelab.inspection.sums import Alone, Pair, Sums, Together
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 CHANGE_SIZE = Measure(
@@ -66,7 +67,6 @@ COSINE = Measure(
         "they were compared with is not the base of either."
     ),
 )
-_DIRECTIONS = "directions drawn at random, 95 %; trained changes have fewer free directions and scatter more"
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,15 +96,15 @@ class Changes:
         Raises:
             InspectionError: no source has this name, or one has to be named.
         """
-        return self._grid(CHANGE_SIZE, source, _size)
+        return self._grid("size", CHANGE_SIZE, source, _size)
 
     def zeros(self, source: str | None = None) -> Grid:
         """Share of weights that are exactly the base's (module x layer); arguments and errors as ``size``."""
-        return self._grid(UNCHANGED, source, _unchanged)
+        return self._grid("zeros", UNCHANGED, source, _unchanged)
 
     def largest(self, source: str | None = None) -> Grid:
         """The largest change of a weight (module x layer); arguments and errors as ``size``."""
-        return self._grid(LARGEST, source, lambda sums: sums.largest)
+        return self._grid("largest", LARGEST, source, lambda sums: sums.largest)
 
     def cosine(self, one: str | None = None, other: str | None = None) -> Grid:
         """Cosine between two changes (module x layer).
@@ -115,32 +115,35 @@ class Changes:
         Raises:
             InspectionError: no source has this name, or two have to be named.
         """
-        one, other = self._pair(one, other)
+        one, other = self._pair("cosine", one, other)
         found = self._together(one, other)
         values = np.array([_cosine(found[place]) if place in found else np.nan for place in self._layout.places])
-        counts = np.array([found[place].one.elements if place in found else np.nan for place in self._layout.places])
-        width = TWO_SIDED / np.sqrt(counts)
-        band = (-width, width, _DIRECTIONS)
+        width = np.array([_scatter(found[place]) if place in found else np.nan for place in self._layout.places])
+        band = (-width, width, BY_SIGNS)
         return self._layout.grid(COSINE, values, f"{one} with {other}", self._notes(one, other), band)
 
     def conflict(self, one: str | None = None, other: str | None = None) -> Conflict:
         """Where two changes pull weights opposite ways, at any density; arguments and errors as ``cosine``."""
-        one, other = self._pair(one, other)
+        one, other = self._pair("conflict", one, other)
         found = self._together(one, other)
         return Conflict(self.base, one, other, self._notes(one, other), self.partial, self._layout, found)
 
     def kept(self) -> Grid:
-        """Share of each change's length that is kept at a density (source x density), every tensor by itself."""
+        """Share of each change's length that is kept at a density (source x density), every tensor by itself.
+
+        Places that are not finite are left out; the note tells them.
+        """
+        nothing = np.zeros(len(DENSITIES))
         energies = {
-            source: np.sum(
-                [sums.kept.energy for sums in self._alone(source).values()] or [np.zeros(len(DENSITIES))], axis=0
-            )
+            source: sum((sums.kept.energy for sums in self._alone(source).values() if sums.finite), nothing)
             for source in self.sources
         }
         return length_kept(energies, f"against {self.base}", self._notes(*self.sources))
 
     def summary(self, layers: Sequence[int] | None = None) -> pd.DataFrame:
         """Figures of every source over some layers together, or over everything that it shares with the base.
+
+        Places that are not finite are left out (see ``notes``).
 
         Returns:
             Rows by source; columns ``size``, ``unchanged``, ``largest``, ``share`` (of the squared length of the whole
@@ -152,7 +155,7 @@ class Changes:
         inside = dict(zip(self._layout.places, self._layout.within(layers).tolist(), strict=True))
         rows = []
         for source in self.sources:
-            found = self._alone(source)
+            found = {place: sums for place, sums in self._alone(source).items() if sums.finite}
             total = _sum([sums for place, sums in found.items() if inside[place]])
             whole = sum(sums.energy for sums in found.values())
             if total is None:
@@ -175,8 +178,8 @@ class Changes:
         names = ["source", "layer", "module", "size", "unchanged", "largest", "weights"]
         return pd.DataFrame(rows, columns=names).astype({"layer": "Int64"})
 
-    def _grid(self, measure: Measure, source: str | None, figure: Callable[[Alone], float]) -> Grid:
-        source = self._one(source)
+    def _grid(self, asked: str, measure: Measure, source: str | None, figure: Callable[[Alone], float]) -> Grid:
+        source = self._one(asked, source)
         found = self._alone(source)
         values = np.array([figure(found[place]) if place in found else np.nan for place in self._layout.places])
         return self._layout.grid(measure, values, f"{source} against {self.base}", self._notes(source))
@@ -192,27 +195,36 @@ class Changes:
             return {place: found[one, other] for place, found in sums if (one, other) in found}
         return {place: found[other, one].turned() for place, found in sums if (other, one) in found}
 
-    def _one(self, source: str | None) -> str:
+    def _one(self, asked: str, source: str | None) -> str:
         if source is None and len(self.sources) == 1:
             return self.sources[0]
-        raise_all(InspectionError, self._problems(source))
-        return str(source)
+        if source is None:
+            what = f"a source is needed, and there are {len(self.sources)}: {', '.join(self.sources)}."
+            raise InspectionError(Problem(asked, what, f"Name one, as in {asked}({self.sources[0]!r})."))
+        raise_all(InspectionError, self._unknown(source))
+        return source
 
-    def _pair(self, one: str | None, other: str | None) -> Pair:
+    def _pair(self, asked: str, one: str | None, other: str | None) -> Pair:
+        if len(self.sources) == 1:
+            what = f"it needs two changes, and there is one: {self.sources[0]}."
+            raise InspectionError(Problem(asked, what, "Give task_vectors another source."))
         if one is None and other is None and len(self.sources) == 2:
             return self.sources[0], self.sources[1]
-        raise_all(InspectionError, [*self._problems(one), *self._problems(other)])
+        problems = self._unknown(*(name for name in (one, other) if name is not None))
+        if one is None or other is None:
+            what = f"a pair is needed, and there are {len(self.sources)}: {', '.join(self.sources)}."
+            problems.append(Problem(asked, what, f"Name two, as in {asked}({self.sources[0]!r}, {self.sources[1]!r})."))
+        raise_all(InspectionError, problems)
         if one == other:
-            raise InspectionError(Problem("sources", f"{one!r} is named twice.", "Name two different ones."))
+            raise InspectionError(Problem(asked, f"{one!r} is named twice.", "Name two different ones."))
         return str(one), str(other)
 
-    def _problems(self, source: str | None) -> list[Problem]:
-        if source is None:
-            return [Problem("sources", f"there are {len(self.sources)}.", f"Name: {', '.join(self.sources)}.")]
-        if source not in self.sources:
-            what = f"no source is called {source!r}."
-            return [Problem("sources", what, did_you_mean(source, self.sources))]
-        return []
+    def _unknown(self, *names: str) -> list[Problem]:
+        return [
+            Problem("sources", f"no source is called {name!r}.", did_you_mean(name, self.sources))
+            for name in dict.fromkeys(names)
+            if name not in self.sources
+        ]
 
     def _notes(self, *sources: str) -> tuple[str, ...]:
         notes = [note for source in sources for note in self.notes[source]]
@@ -226,7 +238,7 @@ def task_vectors(
     stop: Callable[[], bool] = lambda: False,
 ) -> Changes:
     """Measure what sources changed of a base's weights, in one pass: files are read in runs of rows, so that memory
-    does not grow with the model. Differences are float32, sums of them float64.
+    does not grow with the model. Differences are float32, sums of them too over up to 2**18 weights, float64 beyond.
 
     Args:
         base: what they were trained from: a folder, a hub id, a Source or a Checkpoint.
@@ -256,8 +268,9 @@ def task_vectors(
     notes = {source: _told(source, left) for source, left in left_out.items()}
     for place, found in sums.items():
         for source, alone in found.alone.items():
-            if not np.isfinite(alone.energy + alone.base):
-                notes[source] += (f"{source}: {_called(place)} has NaN or infinite weights.",)
+            if not alone.finite:
+                whose = source if np.isfinite(alone.base) else label
+                notes[source] += (f"{whose}: {_called(place)} has NaN or infinite weights.",)
     layout = Layout(tuple(dict.fromkeys(one.place for one in tensors)), start.layers)
     return Changes(label, tuple(opened), notes, partial, layout, sums)
 
@@ -316,3 +329,9 @@ def _unchanged(sums: Alone) -> float:
 def _cosine(sums: Together) -> float:
     length = np.sqrt(sums.one.energy * sums.other.energy)
     return float(sums.dot / length) if length > 0 else np.nan
+
+
+def _scatter(sums: Together) -> float:
+    """How far from 0 the cosine lies in 95 % of cases if the changes' signs are independent."""
+    length = np.sqrt(sums.one.energy * sums.other.energy)
+    return float(np.minimum(TWO_SIDED * np.sqrt(sums.squares) / length, 1.0)) if length > 0 else np.nan

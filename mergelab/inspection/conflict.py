@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mergelab.errors import InspectionError, Problem
 from mergelab.inspection.grid import Grid, Measure
 from mergelab.inspection.magnitudes import DENSITIES, LEVELS, Both, Lone, Reals
-from mergelab.inspection.places import TWO_SIDED, Layout
-from mergelab.inspection.rows import Place, Together
+from mergelab.inspection.places import BY_SIGNS, TWO_SIDED, Layout
+from mergelab.inspection.rows import Place
+from mergelab.inspection.sums import Together
 
 _TIES = "Yadav et al. 2023, arXiv:2306.01708, section 3"
 
@@ -29,7 +30,9 @@ SIGN_CONFLICT = Measure(
     middle=1.0,
     reading=(
         "At 1 the signs know nothing of each other; above it averaging cancels, and a method that elects signs has "
-        "something to choose; below it the two agree. Whether the clashing weights matter is told by conflict by size."
+        "something to choose; below it the two agree. Whether the clashing weights matter is told by conflict by size. "
+        "Two trainings on unlike tasks share what goes into a layer and scatter about 1 more widely than chance does: "
+        "a few per cent off in single cells mean nothing, the same in most of a row does."
     ),
 )
 WEIGHTED_CONFLICT = Measure(
@@ -41,7 +44,10 @@ WEIGHTED_CONFLICT = Measure(
     source=f"{_TIES}, with weights",
     scale="diverging",
     middle=1.0,
-    reading="As sign conflict, but large changes count more: lower than it where the clashes are among small ones.",
+    reading=(
+        "As sign conflict, but large changes count more: lower than it where the clashes are among small ones. "
+        "Trainings scatter more widely than chance here too."
+    ),
 )
 MASS_LOST = Measure(
     name="mass_lost",
@@ -52,7 +58,8 @@ MASS_LOST = Measure(
     source="follows from the triangle inequality",
     reading=(
         "0: nothing cancels, as when the changes lie in different weights; 1: one undoes the other. Independent signs "
-        "lose a part too, more where the two change the same weights by like amounts: compare with chance."
+        "lose a part too, more where the two change the same weights by like amounts: compare with chance, about which "
+        "trainings scatter more widely than signs drawn at random."
     ),
 )
 SUPPORT_OVERLAP = Measure(
@@ -64,7 +71,11 @@ SUPPORT_OVERLAP = Measure(
     source=f"{_TIES}; expectation of a hypergeometric count",
     scale="diverging",
     middle=1.0,
-    reading="Above 1 both change the same weights most; with all weights kept it is 1 by definition.",
+    reading=(
+        "Above 1 both change the same weights most. Where all weights are changed and kept it is 1 by definition; "
+        "tensors that one of them left alone do not count. Changes of a step or two of bfloat16 say little here: the "
+        "steps are largest at the largest weights, so that any two trainings seem to choose these."
+    ),
 )
 LENGTH_KEPT = Measure(
     name="length_kept",
@@ -129,7 +140,7 @@ class Conflict:
         return length_kept(energies, f"against {self.base}", self.notes)
 
     def summary(self, density: float, layers: Sequence[int] | None = None) -> pd.DataFrame:
-        """All figures over some layers together, or over everything that both have.
+        """All figures over some layers together, or over everything that both have and that is finite (see ``notes``).
 
         Returns:
             Rows by the measures' names, columns ``value``, ``low``, ``high`` (what chance gives, 95 %) and ``unit``.
@@ -176,7 +187,7 @@ class _Kept:
     @classmethod
     def nothing(cls, places: int) -> _Kept:
         """NaN everywhere, to be filled."""
-        one, other, both = (np.full((kinds, places, len(DENSITIES)), np.nan) for kinds in (3, 3, 5))
+        one, other, both = (np.full((kinds, places, len(DENSITIES)), np.nan) for kinds in (3, 3, 7))
         return cls(Lone(one), Lone(other), Both(both), np.full(places, np.nan))
 
     def at(self, density: float) -> _Kept:
@@ -193,7 +204,8 @@ class _Kept:
 
     def total(self, places: NDArray[np.bool_]) -> _Kept:
         """Of some places together, as one place; those without figures are left out."""
-        places = places & ~np.isnan(self.elements)
+        for kept in (self.one, self.other, self.both):
+            places = places & np.isfinite(kept.sums).all(axis=0)
         one, other, both = (
             kept.sums[:, places].sum(axis=1, keepdims=True) for kept in (self.one, self.other, self.both)
         )
@@ -209,31 +221,41 @@ class _Found:
     high: Reals
 
 
-def _around(values: Reals, middle: Reals | float, deviation: Reals) -> _Found:
-    return _Found(values, np.maximum(middle - TWO_SIDED * deviation, 0.0), middle + TWO_SIDED * deviation)
+def _around(
+    values: Reals, middle: Reals | float, deviation: Reals, ends: tuple[Reals | float, Reals | float]
+) -> _Found:
+    """With 95 % of a normal distribution, as far as it lies between the least and the most that a value can be."""
+    low, high = middle - TWO_SIDED * deviation, middle + TWO_SIDED * deviation
+    return _Found(np.clip(values, *ends), np.maximum(low, ends[0]), np.minimum(high, ends[1]))
 
 
 def _rate(kept: _Kept) -> _Found:
     both = kept.both
-    return _around(2 * _over(both.apart, both.weights), 1.0, _over(1.0, np.sqrt(both.weights)))
+    return _around(2 * _over(both.apart, both.weights), 1.0, _over(1.0, np.sqrt(both.weights)), (0.0, 2.0))
 
 
 def _weighted(kept: _Kept) -> _Found:
     both = kept.both
-    return _around(2 * _over(both.apart_least, both.least), 1.0, _over(np.sqrt(both.least_squares), both.least))
+    deviation = _over(np.sqrt(both.least_squares), both.least)
+    return _around(2 * _over(both.apart_least, both.least), 1.0, deviation, (0.0, 2.0))
 
 
 def _lost(kept: _Kept) -> _Found:
     both, mass = kept.both, kept.one.mass + kept.other.mass
     chance = _over(both.least, mass)
-    return _around(2 * _over(both.apart_least, mass), chance, _over(np.sqrt(both.least_squares), mass))
+    deviation = _over(np.sqrt(both.least_squares), mass)
+    return _around(2 * _over(both.apart_least, mass), chance, deviation, (0.0, 2 * chance))
 
 
 def _overlap(kept: _Kept) -> _Found:
-    one, other, elements = kept.one.weights, kept.other.weights, kept.elements
-    expected = _over(one * other, elements)
-    free = _over((elements - one) * (elements - other), elements * np.maximum(elements - 1, 1))
-    return _around(_over(kept.both.weights, expected), 1.0, _over(np.sqrt(free), np.sqrt(expected)))
+    one, other, both = kept.one.weights, kept.other.weights, kept.both
+    least, most = np.maximum(one + other - kept.elements, 0), np.minimum(one, other)
+    return _around(
+        _over(both.weights, both.expected),
+        1.0,
+        _over(np.sqrt(both.variance), both.expected),
+        (_over(least, both.expected), _over(most, both.expected)),
+    )
 
 
 @dataclass(frozen=True)
@@ -245,11 +267,10 @@ class _Figure:
     how: str
 
 
-_SIGNS = "95 % of tensors with independent signs (normal approximation to the binomial)"
 _CHOICES = "95 % of independent choices of as many weights (normal approximation to the hypergeometric)"
-_RATE = _Figure(SIGN_CONFLICT, _rate, _SIGNS)
-_WEIGHTED = _Figure(WEIGHTED_CONFLICT, _weighted, _SIGNS)
-_LOST = _Figure(MASS_LOST, _lost, "the same changes with independent signs, 95 % (normal approximation)")
+_RATE = _Figure(SIGN_CONFLICT, _rate, BY_SIGNS)
+_WEIGHTED = _Figure(WEIGHTED_CONFLICT, _weighted, BY_SIGNS)
+_LOST = _Figure(MASS_LOST, _lost, BY_SIGNS)
 _OVERLAP = _Figure(SUPPORT_OVERLAP, _overlap, _CHOICES)
 
 

@@ -19,7 +19,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 SPLITS = 39
-"""A fortieth split falls outside the range of these by chance once in twenty times (2 of 40 ranks)."""
+"""A fortieth split falls outside the range of these by chance once in twenty times (2 of 40 ranks), and above all of
+them once in forty."""
 
 WIDEST = 256
 TOKENS_PER_DIMENSION = 5
@@ -33,8 +34,9 @@ class Distance:
         measure: what it means.
         of: (arriving, home) -> the figure; NaN where it has no meaning.
         worse: on which side of chance something is off: ``"above"``, ``"below"`` or ``"both"``.
-        paired: it compares each token with itself. Then chance is what a state gives that has nothing to do with its
-            token: another token's at home. For the others, chance is what two halves of the home's tokens give.
+        paired: it compares each token with itself. Then chance is what arriving states give in a basis that has
+            nothing to do with home's: ``turned`` about their mean. For the others, chance is what two halves of the
+            home's tokens give.
         narrow: it needs covariances, so it is taken in as many dimensions as the tokens suffice for.
         read: it is taken on what the layer reads: states that have been through the norm in front of it.
     """
@@ -54,7 +56,7 @@ class Figure:
     Attributes:
         distance: which one.
         value: NaN: it has no meaning here.
-        draws: what each of SPLITS splits of the home's tokens gives, shape (SPLITS,).
+        draws: what each of SPLITS splits of the tokens gives, shape (SPLITS,).
     """
 
     distance: Distance
@@ -74,7 +76,7 @@ class Figure:
     @property
     def off(self) -> bool:
         """Whether something is off here: a shift is larger than between halves of the home's own tokens, or tokens are
-        no more like themselves at home than like other tokens.
+        no more like themselves at home than in a basis drawn at random.
         """
         above, below = self.value > self.high, self.value < self.low
         if self.distance.paired:
@@ -83,9 +85,18 @@ class Figure:
 
 
 def average(figures: Sequence[Figure]) -> Figure:
-    """The average of one figure at several borders, taken on the same splits."""
-    value = float(np.mean([one.value for one in figures]))
-    return Figure(figures[0].distance, value, np.mean([one.draws for one in figures], axis=0))
+    """The average of one figure at several borders, taken on the same splits.
+
+    Of a figure that may be off on both sides it is the average size, with the sign of the largest: opposite ends do not
+    cancel.
+    """
+    distance = figures[0].distance
+    told = np.stack([np.append(one.draws, one.value) for one in figures])
+    found = told.mean(axis=0)
+    if distance.worse == "both":
+        largest = np.take_along_axis(told, abs(told).argmax(axis=0)[None], axis=0)[0]
+        found = np.copysign(abs(told).mean(axis=0), largest)
+    return Figure(distance, float(found[-1]), found[:-1])
 
 
 def norm_ratio(arriving: Floats, home: Floats) -> float:
@@ -173,6 +184,20 @@ def splits(tokens: int, seed: int) -> tuple[tuple[Ints, Ints], ...]:
     return tuple((order[: tokens // 2], order[tokens // 2 : tokens // 2 * 2]) for order in orders)
 
 
+def turned(states: Floats, seed: int) -> Floats:
+    """The cloud of states turned about its mean: it keeps middle and spread, and no channel means what it did.
+
+    Channels change places and signs at random. What likeness is left to states with the cross-covariance C is tr(QC),
+    which has mean 0 and variance |C|_F^2 / width, as under any random rotation Q. It does not vanish with many tokens,
+    as likeness between different tokens does.
+    """
+    draw = np.random.default_rng([seed, states.shape[1]])
+    places, signs = draw.permutation(states.shape[1]), draw.choice((-1.0, 1.0), states.shape[1])
+    mean = states.mean(0)
+    found: Floats = (states - mean)[:, places] * signs + mean
+    return found
+
+
 def figures(arriving: Floats, home: Floats, read: tuple[Floats, Floats], *, seed: int = 0) -> dict[str, Figure]:
     """All of DISTANCES between states that arrive and states at home, by name, each with what chance gives.
 
@@ -189,8 +214,11 @@ def figures(arriving: Floats, home: Floats, read: tuple[Floats, Floats], *, seed
     found = {}
     for one in DISTANCES:
         ours, theirs = pairs[one.read, one.narrow]
-        draws = np.array([one.of(theirs[left], theirs[right]) for left, right in rows])
-        found[one.measure.name] = Figure(one, one.of(ours, theirs), draws)
+        draws = [
+            one.of(turned(ours[left], turn), theirs[left]) if one.paired else one.of(theirs[left], theirs[right])
+            for turn, (left, right) in enumerate(rows, seed)
+        ]
+        found[one.measure.name] = Figure(one, one.of(ours, theirs), np.array(draws))
     return found
 
 
@@ -214,7 +242,7 @@ NORM_RATIO = Distance(
         "Differences in the residual stream's growth: arXiv 2502.05795",
         "diverging",
         reading="A ratio alone does little harm where the layer normalises what it reads; with directions that fit, "
-        "scaling mends it.",
+        "scaling mends it. The average of both ends is of sizes, with the sign of the larger.",
     ),
     norm_ratio,
     worse="both",
@@ -227,8 +255,8 @@ COSINE = Distance(
         "Whether each token's state points where it points at home: 1 is the same direction, 0 none in common.",
         "mean_t cos(x_t, h_t)",
         "Direct matching: arXiv 2412.11299",
-        reading="Chance is the cosine between different tokens at home: a state within that band tells the layer "
-        "nothing of its own token.",
+        reading="Chance is the cosine in a basis drawn at random, about the same mean: within that band, the layer "
+        "learns nothing of a token from the directions that it learns it from at home.",
     ),
     cosine,
     worse="below",
@@ -242,8 +270,8 @@ DISTANCE = Distance(
         "How far each token's state is from the one at home, as a share of that one's length.",
         "mean_t |x_t - h_t| / |h_t|",
         "Direct matching: arXiv 2412.11299",
-        reading="Chance is the distance between different tokens at home; 1 or more says that home is no nearer than "
-        "the origin.",
+        reading="Chance is the distance in a basis drawn at random, about the same mean; 1 or more says that home is "
+        "no nearer than the origin.",
     ),
     relative_distance,
     paired=True,
@@ -302,8 +330,14 @@ def _as_read(distance: Distance) -> Distance:
 _EVERYWHERE = (COSINE, DISTANCE, MEAN_SHIFT, COVARIANCE_SHIFT, FRECHET)
 DISTANCES: tuple[Distance, ...] = (NORM_RATIO, *_EVERYWHERE, *map(_as_read, _EVERYWHERE))
 MEASURES: Mapping[str, Measure] = {one.measure.name: one.measure for one in DISTANCES}
-HOW: Mapping[str, str] = {
-    one.measure.name: f"{'different tokens' if one.paired else 'two random halves of the tokens'} at home, the range "
-    f"of {SPLITS} draws (95 %)"
-    for one in DISTANCES
-}
+
+
+def _how(distance: Distance) -> str:
+    """Where the band of a figure comes from, and how often chance stays inside."""
+    if distance.paired:
+        return f"arriving states turned at random about their mean, the range of {SPLITS} draws (95 %)"
+    halves = f"two random halves of the tokens at home, the {{}} of {SPLITS} draws"
+    return halves.format("largest") + " (97.5 %)" if distance.worse == "above" else halves.format("range") + " (95 %)"
+
+
+HOW: Mapping[str, str] = {one.measure.name: _how(one) for one in DISTANCES}

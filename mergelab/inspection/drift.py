@@ -15,11 +15,15 @@ import torch
 
 from mergelab.errors import InspectionError, Problem, did_you_mean, raise_all
 from mergelab.inspection import drift_figures as figures
+from mergelab.inspection.double import double
 from mergelab.inspection.folding import folded_change, readers
 from mergelab.inspection.gains import Gain, probe_norm
 from mergelab.inspection.grid import Chance, Floats, Grid, Measure
-from mergelab.inspection.handles import Handles, Norm, find
+from mergelab.inspection.handles import Handles, Norm, dummy, find
+from mergelab.inspection.passes import run
 from mergelab.inspection.reading import open_models
+
+_FAMILY = "Compare models of one family and one width."
 
 
 class _Place(NamedTuple):
@@ -207,21 +211,25 @@ def drift(
         raise InspectionError(Problem("drift", "has nothing to compare.", "Name sources: drift(base, source)."))
     with open_models([base, *sources], device=device) as opened:
         (name, model), *others = opened.models.items()
+        broken = _broken(model)
         handles = find(model)
         gains, said = _gains(model, handles.norms)
         matrices = readers(model, list(gains)) if fold else {}
         compared: dict[str, Mapping[str, Gain]] = {name: gains}
         folded: dict[str, Mapping[str, float]] = {}
-        notes, problems = {name: said}, []
+        notes, problems = {name: [*broken, *said]}, []
         for other, own in others:
             if stop():
                 break
-            theirs, said = _gains(own, handles.norms if _alike(model, own) else find(own).norms)
-            kept, differing = _comparable(theirs, gains)
-            notes[other] = [*said, *differing]
+            alike = _alike(model, own)
+            unseen = [] if alike else _broken(own)
+            norms = handles.norms if alike else find(own).norms
+            theirs, said = _gains(own, norms)
+            kept, differing = _comparable((theirs, norms), (gains, handles.norms))
+            notes[other] = [*unseen, *said, *differing]
             if not kept:
                 what = f"has no normalisation that can be compared with {name}'s."
-                problems.append(Problem(other, what, "Compare models of one family and one width."))
+                problems.append(Problem(other, what, _why(name, broken) or _why(other, [*unseen, *said]) or _FAMILY))
             compared[other] = kept
             if fold:
                 folded[other] = {
@@ -233,6 +241,20 @@ def drift(
     done = tuple(other for other, _ in others if other in compared)
     told = {one: " ".join(lines) for one, lines in notes.items() if lines}
     return Drift(name, done, told, len(done) < len(others), handles.depth, _places(handles), compared, folded)
+
+
+def _broken(model: Any) -> list[str]:
+    """In words, where numbers are not finite: no norm that reads such ones can be told from other modules."""
+    if not run(model, double(model), dummy(model)).isnan().any():
+        return []
+    small = ((name, one) for name, one in model.named_parameters() if one.ndim < 2)
+    paths = [name for name, one in small if not one.isfinite().all()]
+    which = f", and neither are those of {_listed(paths)}" if paths else ""
+    return [f"Numbers in its passes are not finite{which}: norms behind them cannot be found."]
+
+
+def _why(name: str, said: Sequence[str]) -> str:
+    return f"{name}: {' '.join(said)}" if said else ""
 
 
 def _gains(model: Any, norms: Sequence[Norm]) -> tuple[dict[str, Gain], list[str]]:
@@ -248,10 +270,17 @@ def _gains(model: Any, norms: Sequence[Norm]) -> tuple[dict[str, Gain], list[str
     return found, [f"{_listed(paths)} {what}" for what, paths in opaque.items()]
 
 
-def _comparable(own: Mapping[str, Gain], base: Mapping[str, Gain]) -> tuple[dict[str, Gain], list[str]]:
-    """Those of ``own`` that the base has with as many channels, and in words what is left out."""
-    missing = [path for path in base if path not in own]
-    further = [path for path in own if path not in base]
+def _comparable(
+    source: tuple[Mapping[str, Gain], Sequence[Norm]], start: tuple[Mapping[str, Gain], Sequence[Norm]]
+) -> tuple[dict[str, Gain], list[str]]:
+    """The source's gains that the base has with as many channels, and in words what is left out.
+
+    Args:
+        source, start: gains of the source and of the base, and all their norms, those without a gain among them.
+    """
+    (own, mine), (base, theirs) = source, start
+    missing = [path for path in base if path not in {norm.path for norm in mine}]
+    further = [path for path in own if path not in {norm.path for norm in theirs}]
     unequal = [path for path in base if path in own and own[path].gain.shape != base[path].gain.shape]
     reasons = {"has no counterpart.": missing, "is not in the base.": further, "has another width.": unequal}
     kept = {path: own[path] for path in base if path in own and path not in unequal}

@@ -41,7 +41,8 @@ def readers(model: Any, norms: Sequence[str]) -> dict[str, tuple[Reader, ...]]:
 
     Returns:
         By path of the norm; () where nothing that is known to be a matrix reads it (a norm before a sum, or one before
-        attention scores), or where something else reads it too (experts).
+        attention scores), or where something else reads it too (experts, or a sum, as where the norm's output goes on
+        as the residual stream).
     """
     stand_in = double(model)
     given: list[tuple[str, Tensor]] = []  # outputs of norms; held, so that no address is used twice
@@ -74,7 +75,8 @@ def readers(model: Any, norms: Sequence[str]) -> dict[str, tuple[Reader, ...]]:
         elif any(one is not None and one.ndim > 1 for one in module._parameters.values()):
             module.register_forward_hook(read(path), with_kwargs=True)
     run(model, stand_in, dummy(model))
-    return {norm: () if norm in opaque else tuple(dict.fromkeys(ones)) for norm, ones in found.items()}
+    whole = _whole(model, {norm: tuple(dict.fromkeys(found[norm])) for norm in norms if norm not in opaque})
+    return {norm: whole.get(norm, ()) for norm in norms}
 
 
 def folded_change(source: Any, base: Any, matrices: Sequence[Reader], gains: tuple[Tensor, Tensor]) -> float:
@@ -104,6 +106,38 @@ def folded_change(source: Any, base: Any, matrices: Sequence[Reader], gains: tup
             change += _squares(after - before.to(after.device))
             size += _squares(before)
     return math.sqrt(change / size) if size else math.nan
+
+
+def _whole(model: Any, found: Mapping[str, tuple[Reader, ...]]) -> Mapping[str, tuple[Reader, ...]]:
+    """Those whose matrices are all that reads the norm's output. Most models have no others, and need one pass."""
+    if not _reaches_more(model, found):
+        return found
+    return {norm: ones for norm, ones in found.items() if ones and not _reaches_more(model, {norm: ones})}
+
+
+def _reaches_more(model: Any, matrices: Mapping[str, Sequence[Reader]]) -> bool:
+    """Whether the output of one of these norms reaches anything but its matrices.
+
+    Norms give NaN, and the matrices alone get what was true: where logits are NaN something else has read it.
+    """
+    stand_in = double(model)
+    given: list[tuple[Tensor, Tensor]] = []  # what each norm gave, and what was true
+
+    def spoil(_module: Any, _args: tuple[Any, ...], output: Tensor) -> Tensor:
+        given.append((torch.full_like(output, math.nan), output))
+        return given[-1][0]
+
+    def true(state: Any) -> Any:
+        return next((one.reshape(state.shape) for spoilt, one in given if _same_memory(spoilt, state)), state)
+
+    def mend(_module: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return tuple(map(true, args)), {name: true(state) for name, state in named.items()}
+
+    for norm in (norm for norm, ones in matrices.items() if ones):
+        stand_in.get_submodule(norm).register_forward_hook(spoil)
+    for path in dict.fromkeys(one.path for ones in matrices.values() for one in ones):
+        stand_in.get_submodule(path).register_forward_pre_hook(mend, with_kwargs=True)
+    return bool(run(model, stand_in, dummy(model)).isnan().any())
 
 
 def _squares(values: Tensor) -> float:

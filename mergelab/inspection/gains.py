@@ -50,11 +50,16 @@ def probe_norm(module: Any, where: str = "") -> Gain:
         where: its path, for errors.
 
     Raises:
-        InspectionError: it has no parameters, wants more than a state (gated norms), or does something else to it.
+        InspectionError: it has no parameters, or some that are no finite numbers, wants more than a state (gated
+            norms), or does something else to it.
     """
     parameters = [one for one in module.parameters() if one.is_floating_point()]
     if not parameters:
         raise InspectionError(Problem(where, "has no parameters.", "There is nothing that could drift."))
+    broken = sum(int((~one.isfinite()).sum()) for one in parameters)
+    if broken:
+        what = f"holds {broken} of {sum(map(torch.Tensor.numel, parameters))} numbers that are not finite."
+        raise InspectionError(Problem(where, what, "A merge or a training run broke it: look at the tensor."))
     shape = max(parameters, key=torch.Tensor.numel).shape
     device, dtype = parameters[0].device, parameters[0].dtype
     own = copy.deepcopy(module).float()

@@ -94,6 +94,14 @@ class Grid:
         """The values of one row, float64, shape (columns,)."""
         return self.values[self.rows.index(name)]
 
+    @property
+    def outside(self) -> NDArray[np.bool_]:
+        """Which values lie outside what chance gives, in the shape of the values; none where that is not known."""
+        if self.chance is None:
+            return np.zeros(self.values.shape, dtype=np.bool_)
+        found: NDArray[np.bool_] = (self.values < self.chance.low) | (self.values > self.chance.high)
+        return found
+
     def to_frame(self) -> pd.DataFrame:
         """Rows by columns, with named axes; ``attrs`` has title, unit and note."""
         index = pd.Index(self.rows, name=self.axes[0])
@@ -117,9 +125,20 @@ class Grid:
     def _table(self) -> Table:
         unit = "" if self.measure.unit == "1" else f" ({self.measure.unit})"
         heading = (f"{self.axes[0]} \\ {self.axes[1]}", *self.columns)
-        cells = ((name, *map(_shown, values)) for name, values in zip(self.rows, self.values.tolist(), strict=True))
-        return Table(heading, tuple(cells), f"{self.title}{unit}")
+        outside = self.outside
+        cells = tuple(
+            (name, *map(_shown, values, stars))
+            for name, values, stars in zip(self.rows, self.values.tolist(), outside.tolist(), strict=True)
+        )
+        below = tuple(filter(None, (self._by_chance(bool(outside.any())), self.note)))
+        return Table(heading, cells, f"{self.title}{unit}", below)
+
+    def _by_chance(self, starred: bool) -> str:
+        """What the stars mean, or why there are none."""
+        if self.chance is None:
+            return "What chance gives was not measured."
+        return f"{'* outside' if starred else 'No value is outside'} what chance gives: {self.chance.how}."
 
 
-def _shown(value: float) -> str:
-    return "-" if np.isnan(value) else f"{value:.3g}"
+def _shown(value: float, starred: bool) -> str:
+    return "-" if np.isnan(value) else f"{value:.3g}{'*' if starred else ''}"

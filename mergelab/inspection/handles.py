@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from mergelab.errors import InspectionError, Problem, raise_all
-from mergelab.inspection.double import double, hidden_of
+from mergelab.inspection.double import double, hidden_of, taken
 from mergelab.inspection.normalisers import Norm, Normalisers
 from mergelab.inspection.parts import Writer, decompose
 from mergelab.inspection.passes import Call, hand_through, read_out, run
@@ -82,7 +82,7 @@ def find(model: Any, *, layers: str | None = None, final_norm: str | None = None
     )
     path = layers or layers_path(model)
     ids = dummy(model)
-    calls, writers, norms, logits = _watched(model, path, ids)
+    calls, writers, norms, logits, broken = _watched(model, path, ids)
     found = norms.found(writers, hidden_of(calls[-1].output), final_norm)
     outward = model.get_output_embeddings()
     handles = Handles(
@@ -96,7 +96,7 @@ def find(model: Any, *, layers: str | None = None, final_norm: str | None = None
         stepwise=True,
         lens=True,
     )
-    return _proved(model, handles, ids, calls, logits)
+    return _proved(model, handles, ids, calls, logits, broken)
 
 
 def layers_path(model: Any) -> str:
@@ -134,12 +134,23 @@ def dummy(model: Any) -> torch.Tensor:
 
 def _watched(
     model: Any, path: str, ids: torch.Tensor
-) -> tuple[list[Call], tuple[tuple[Writer, ...], ...], Normalisers, torch.Tensor]:
-    """One pass, on a double: what the layers were called with, what writes in each, the norms, and the logits."""
+) -> tuple[list[Call], tuple[tuple[Writer, ...], ...], Normalisers, torch.Tensor, str]:
+    """One pass, on a double: what the layers were called with, what writes in each, the norms, the logits.
+
+    Last, in words, where numbers stop being finite; "": nowhere.
+    """
     stand_in = double(model)
     norms = Normalisers(stand_in, path)
     calls: list[Call] = []
     writers: list[tuple[Writer, ...]] = []
+    broken: list[str] = []
+
+    def check(states: torch.Tensor, what: str) -> None:
+        if not states.isfinite().all():
+            broken.append(what)
+
+    def enters(_layer: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        check(taken(args, named), "States that are not finite enter its first layer")
 
     def ran(own: torch.nn.Module) -> Any:
         def hook(_layer: Any, args: tuple[Any, ...], named: dict[str, Any], output: Any) -> None:
@@ -147,22 +158,28 @@ def _watched(
             if call.states.ndim != 3 or hidden_of(output).shape != call.states.shape:
                 what = f"its layers hand on states of shape {tuple(call.states.shape)}, not (prompts, length, width)."
                 raise InspectionError(Problem(type(model).__name__, what, "Its stream cannot be looked into."))
+            check(hidden_of(output), f"States that are not finite leave layer {len(calls)}")
             calls.append(call)
             writers.append(decompose(double(own), args, named))
 
         return hook
 
     own_layers = list(model.get_submodule(path))
-    for own, layer in zip(own_layers, stand_in.get_submodule(path), strict=True):
+    layers = list(stand_in.get_submodule(path))
+    layers[0].register_forward_pre_hook(enters, with_kwargs=True)
+    for own, layer in zip(own_layers, layers, strict=True):
         layer.register_forward_hook(ran(own), with_kwargs=True)
     logits = run(model, stand_in, ids)
     if len(calls) != len(own_layers):
         what = f"of the {len(own_layers)} modules at {path!r}, a pass over text runs {len(calls)}."
         raise InspectionError(Problem(type(model).__name__, what, _SAY))
-    return calls, tuple(writers), norms, logits
+    check(logits.masked_fill(logits == -torch.inf, 0), "Its final norm or its head makes logits that are not finite")
+    return calls, tuple(writers), norms, logits, next(iter(broken), "")
 
 
-def _proved(model: Any, handles: Handles, ids: torch.Tensor, calls: Sequence[Call], logits: torch.Tensor) -> Handles:
+def _proved(
+    model: Any, handles: Handles, ids: torch.Tensor, calls: Sequence[Call], logits: torch.Tensor, broken: str
+) -> Handles:
     """The handles, with what does not hold of this model taken back and noted."""
     notes = []
     last = hidden_of(calls[-1].output)
@@ -180,6 +197,9 @@ def _proved(model: Any, handles: Handles, ids: torch.Tensor, calls: Sequence[Cal
         IndexError,
     ):  # it cannot do without its layers
         stepwise = lens = False
+    if broken:  # nothing that is proved by numbers can be, and no module is to blame for it
+        notes = [f"{broken}: no sum of parts can be proved from there on, and no state be read as logits."]
+        return replace(handles, stepwise=stepwise, lens=False, notes=tuple(notes))
     if not stepwise:
         notes.append("Its layers cannot be called one by one: what one is called with depends on others.")
     if not lens:
@@ -189,7 +209,10 @@ def _proved(model: Any, handles: Handles, ids: torch.Tensor, calls: Sequence[Cal
     opaque = [str(number) for number, own in enumerate(handles.writers) if not own]
     if opaque:
         which = "" if len(opaque) == handles.depth else f" in layers {', '.join(opaque)}"
-        notes.append(f"What is added to the stream{which} is no plain sum of what modules give: there are no parts.")
+        notes.append(
+            f"What is added to the stream{which} is no plain sum of what modules give, or "
+            "rounding hides by what factors: there are no parts."
+        )
     return replace(handles, stepwise=stepwise, lens=lens, notes=tuple(notes))
 
 

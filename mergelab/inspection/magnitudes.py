@@ -150,9 +150,10 @@ class Both:
     """What is kept of two task vectors at the same weights, at each of ``DENSITIES``. Sums of it are it.
 
     Attributes:
-        sums: float64, shape (5, ..., densities): how many weights are kept of both, signs alike, and signs that differ;
+        sums: float64, shape (7, ..., densities): how many weights are kept of both, signs alike, and signs that differ;
             the sum of the smaller of the two magnitudes, over the former and over the latter; that of its square, over
-            all of them.
+            all of them; how many of both independent choices of as many weights of each tensor would keep, and the
+            variance of that.
     """
 
     sums: Reals
@@ -185,6 +186,16 @@ class Both:
         """Sum of the square of the smaller of the two magnitudes."""
         return self.sums[4]
 
+    @property
+    def expected(self) -> Reals:
+        """How many weights would be kept of both if each chose as many of every tensor by chance."""
+        return self.sums[5]
+
+    @property
+    def variance(self) -> Reals:
+        """The variance of that: of hypergeometric counts."""
+        return self.sums[6]
+
 
 def lone(counts: Counts, factor: float, size: int) -> Lone:
     """The curves of a task vector of ``size`` elements by the counts of its levels, shape (LEVELS,)."""
@@ -204,7 +215,15 @@ def both(counts: Counts, factors: tuple[float, float], size: int) -> Both:
     layers = np.stack([alike, apart, alike * least, apart * least, held[rows, columns] * least**2])
     sums = np.zeros((len(layers), layers.shape[1] + 1, layers.shape[2] + 1))
     np.cumsum(np.cumsum(layers, axis=1), axis=2, out=sums[:, 1:, 1:])
-    return Both(_between(sums, _places(one, size), _places(other, size)))
+    kept = _between(sums, _places(one, size), _places(other, size))
+    return Both(np.concatenate([kept, _by_chance(one, other, size)]))
+
+
+def _by_chance(one: Counts, other: Counts, size: int) -> Reals:
+    """Mean and variance of how many weights two independent choices have in common, shape (2, densities)."""
+    first, second = (np.minimum(DENSITIES * size, counts[1:].sum()) for counts in (one, other))
+    expected = first * second / size
+    return np.stack([expected, expected * (size - first) * (size - second) / (size * max(size - 1, 1))])
 
 
 def _occupied(counts: Counts) -> slice:

@@ -5,20 +5,18 @@ Nothing adds up over layers here: each is given what the host's own layer is giv
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from mergelab.inspection.double import double, given, hidden_of, taken
 from mergelab.inspection.grid import Chance, Grid, Measure
+from mergelab.inspection.passes import Reached, run_until_reached
 from mergelab.inspection.seen import Batch
-from mergelab.models.untouched import untouched
 from mergelab.recipes.plan import Plan
 
 ONE_STEP = Measure(
@@ -129,8 +127,13 @@ def _states(model: Any, path: str, ids: Tensor) -> list[Tensor]:
     states: list[Tensor] = []
     for layer in layers:
         layer.register_forward_pre_hook(lambda _, args, named: states.append(taken(args, named)), with_kwargs=True)
-    layers[-1].register_forward_hook(lambda _, __, made: states.append(hidden_of(made)))
-    _forward(stand_in, ids)
+
+    def ends(_layer: Any, _args: tuple[Any, ...], output: Any) -> None:
+        states.append(hidden_of(output))
+        raise Reached
+
+    layers[-1].register_forward_hook(ends)
+    run_until_reached(model, stand_in, ids.to(model.device))
     return states
 
 
@@ -138,25 +141,22 @@ def _moved(model: Any, path: str, ids: Tensor, states: Sequence[Tensor]) -> list
     """What each layer makes of a state that it is given in place of its own."""
     stand_in = double(model)
     made: list[Tensor] = []
+
+    def leaves(_layer: Any, _args: tuple[Any, ...], output: Any) -> None:
+        made.append(hidden_of(output))
+        if len(made) == len(states):
+            raise Reached
+
     for layer, state in zip(stand_in.get_submodule(path), states, strict=True):
         layer.register_forward_pre_hook(_handing(state.to(model.device)), with_kwargs=True)
-        layer.register_forward_hook(lambda _, __, output: made.append(hidden_of(output)))
-    _forward(stand_in, ids)
+        layer.register_forward_hook(leaves)
+    run_until_reached(model, stand_in, ids.to(model.device))
     return made
 
 
 def _handing(state: Tensor) -> Callable[..., Any]:
     """A hook that puts a state in the place of the one that a layer is called with."""
     return lambda _, args, named: given(state.to(taken(args, named).dtype), args, named)
-
-
-def _forward(model: Any, ids: Tensor) -> None:
-    there = ids.to(model.device)
-    asked: dict[str, Any] = {"input_ids": there, "attention_mask": torch.ones_like(there), "use_cache": False}
-    if "logits_to_keep" in inspect.signature(type(model).forward).parameters:
-        asked["logits_to_keep"] = 1
-    with torch.no_grad(), untouched(model):
-        model(**asked)
 
 
 def as_grid(values: NDArray[np.float64], planned: Plan, at: Sequence[Place]) -> Grid:

@@ -13,9 +13,10 @@ import torch
 from mergelab.inspection.double import given, hidden_of, taken
 
 MOST = 3  # writers that one layer may have
-SIZES = (0.1, 0.01, 1.0)  # root mean square of the states that a layer is tried with
+SIZES = (0.1, 0.01, 0.001, 1.0)  # root mean square of the states that a layer is tried with
 ENOUGH = 4096  # numbers that are compared to find a sum; it is proved on all
-_SURE = 36.0  # a further writer is seen by a coefficient that is six standard errors off zero
+_SURE = 36.0  # a coefficient is not what it was taken for where it is six standard errors off
+_FINE = 0.01  # standard error of a factor, relative: parts are no better known than that
 
 _NAMES = {
     "attention": re.compile(r"attn|attention"),
@@ -59,19 +60,24 @@ def decompose(layer: Any, args: tuple[Any, ...], named: Mapping[str, Any]) -> tu
         args, named: what the layer was called with.
 
     Returns:
-        In order of execution; () where there is no such sum of up to 3 outputs, or more than one.
+        In order of execution; () where there is no such sum of up to 3 outputs, or more than one, or where rounding
+        leaves a factor uncertain by more than 1 %.
     """
     tried = _Tried(layer)
     states = taken(args, named)
     drawn = torch.randn(states.shape, generator=torch.Generator().manual_seed(0)).to(states.device)
+    most = 0
     for size in SIZES:
         before = (drawn * size).to(states.dtype)
         after = tried.call(before, args, named)
         names = distinct(tried.outputs)
         found = add_up(before, after, [tried.outputs[name] for name in names])
-        if not found:
+        if len(found) < most:  # what was seen before is hidden by the rounding here
             continue
-        writers = tuple(Writer(role_of(tried.origins.get(names[at], names[at])), names[at], by) for at, by in found)
+        most = len(found)
+        if not found or any(error > _FINE * abs(by) for _, by, error in found):
+            continue
+        writers = tuple(Writer(role_of(tried.origins.get(names[at], names[at])), names[at], by) for at, by, _ in found)
         after = tried.call(states, args, named)
         added = sum(tried.outputs[path].double() * factor for _, path, factor in writers)
         sizes = sum(tried.outputs[path].double().abs() * abs(factor) for _, path, factor in writers)
@@ -140,7 +146,9 @@ def distinct(outputs: Mapping[str, torch.Tensor]) -> list[str]:
     return kept
 
 
-def add_up(before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Tensor]) -> list[tuple[int, float]]:
+def add_up(
+    before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Tensor]
+) -> list[tuple[int, float, float]]:
     """Which outputs, times a factor each, add up to after - before: as few as will do, to rounding.
 
     Args:
@@ -148,8 +156,8 @@ def add_up(before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Te
         outputs: of the same shape.
 
     Returns:
-        Index and factor of each; [] where none do, where another choice of as many does as well, where the rest still
-        has something of another output in it, or where something is not finite.
+        Index, factor and the factor's standard error of each; [] where none do, where another choice of as many does
+        as well, where the rest still has something of another output in it, or where something is not finite.
     """
     every = max(1, before.numel() // ENOUGH) | 1  # odd, so that no width is a multiple of it but for chance
     start, end, *columns = (one.flatten()[::every].double() for one in (before, after, *outputs))
@@ -159,24 +167,35 @@ def add_up(before: torch.Tensor, after: torch.Tensor, outputs: Sequence[torch.Te
         fitting = []
         for chosen in itertools.combinations(range(len(columns)), count):
             matrix = torch.stack([columns[at] for at in chosen], 1)
-            factors = _fit(start, end, matrix, after.dtype)
-            if factors is not None and not _more(start, end, matrix, factors, columns, chosen, after.dtype):
-                fitting.append(list(zip(chosen, factors.tolist(), strict=True)))
+            fitted = _fit(start, end, matrix, after.dtype)
+            if fitted is not None and not _more(start, end, matrix, fitted[0], columns, chosen, after.dtype):
+                fitting.append(list(zip(chosen, *(one.tolist() for one in fitted), strict=True)))
         if fitting:
             return fitting[0] if len(fitting) == 1 else []
     return []
 
 
-def _fit(start: torch.Tensor, end: torch.Tensor, matrix: torch.Tensor, dtype: torch.dtype) -> torch.Tensor | None:
-    """Factors, float64, with which columns add up to end - start; None: they do not. Ones, if ones will do."""
-    ones = torch.ones(matrix.shape[1], dtype=torch.float64, device=matrix.device)
-    error = _rounding(start, end, matrix.abs().sum(1), dtype)
-    fitted = torch.linalg.lstsq(matrix / error[:, None], ((end - start) / error)[:, None]).solution[:, 0]
-    for factors in (ones, fitted):
+def _fit(
+    start: torch.Tensor, end: torch.Tensor, matrix: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Factors with which columns add up to end - start, and their standard errors, float64; None: they do not.
+
+    Ones, if ones will do: to rounding, element by element, and within the standard errors of the best factors.
+    """
+
+    def sums(factors: torch.Tensor) -> bool:
         error = _rounding(start, end, (matrix * factors).abs().sum(1), dtype)
-        if bool(((matrix @ factors - (end - start)).abs() <= error).all()):
-            return factors
-    return None
+        return bool(((matrix @ factors - (end - start)).abs() <= error).all())
+
+    error = _rounding(start, end, matrix.abs().sum(1), dtype)
+    weighted, aim = matrix / error[:, None], (end - start) / error
+    fitted = torch.linalg.lstsq(weighted, aim[:, None]).solution[:, 0]
+    if not sums(fitted):
+        return None
+    variances = (aim - weighted @ fitted).square().mean() * torch.linalg.pinv(weighted.T @ weighted).diagonal()
+    ones = torch.ones_like(fitted)
+    near = bool(((fitted - ones) ** 2 <= _SURE * variances + 1e-12).all())
+    return ones if near and sums(ones) else fitted, variances.sqrt()
 
 
 def _more(

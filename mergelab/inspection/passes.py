@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +53,26 @@ def run(model: Any, stand_in: Any, ids: torch.Tensor) -> torch.Tensor:
     return logits
 
 
+class Reached(Exception):  # noqa: N818 - what was looked for is there, the rest of the pass is not needed
+    """A pass has gone as far as it is wanted."""
+
+
+def run_until_reached(model: Any, stand_in: Any, ids: torch.Tensor) -> None:
+    """As ``run``, up to where the double raises ``Reached``. What comes behind, as a head, takes no time or memory."""
+    with suppress(Reached):
+        run(model, stand_in, ids)
+
+
+def calls_of(model: Any, layers: str, forms: Sequence[int], ids: torch.Tensor) -> list[Call]:
+    """What each layer is called with, as ``hand_through`` tells, by a pass that ends at the last one."""
+    calls: list[Call] = []
+    stand_in = double(model)
+    for layer, form in zip(stand_in.get_submodule(layers), forms, strict=True):
+        layer.__dict__.update(forward=_Hand(calls, form, until=len(forms)), _forward_pre_hooks={}, _forward_hooks={})
+    run_until_reached(model, stand_in, ids)
+    return calls
+
+
 def hand_through(
     model: Any, layers: str, forms: Sequence[int], ids: torch.Tensor, last: torch.Tensor | None = None
 ) -> tuple[list[Call], torch.Tensor]:
@@ -95,14 +116,20 @@ def read_out(model: Any, layers: str, forms: Sequence[int], hidden: torch.Tensor
 
 @dataclass(frozen=True, eq=False)
 class _Hand:
-    """In the place of a layer's forward: writes the call down, and returns the state as the layer would."""
+    """In the place of a layer's forward: writes the call down, and returns the state as the layer would.
+
+    With so many calls as ``until`` says, the pass has reached its end.
+    """
 
     calls: list[Call]
     form: int
-    last: torch.Tensor | None
+    last: torch.Tensor | None = None
+    until: int | None = None
 
     def __call__(self, *args: Any, **named: Any) -> Any:
         self.calls.append(Call(args, named))
+        if len(self.calls) == self.until:
+            raise Reached
         state = taken(args, named) if self.last is None else self.last
         return (state, *[None] * (self.form - 1)) if self.form else state
 

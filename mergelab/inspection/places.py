@@ -14,6 +14,11 @@ from mergelab.inspection.rows import Place
 
 TWO_SIDED = 1.96
 """Standard deviations of a normal distribution between which 95 % of it lie on either side of its mean."""
+BY_SIGNS = (
+    "the same changes with independent signs, 95 % (normal approximation); "
+    "trained changes have fewer free directions and scatter more"
+)
+"""Where bands come from that leave every change its size."""
 
 
 @dataclass(frozen=True)

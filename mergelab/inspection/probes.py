@@ -37,13 +37,19 @@ PROBE = Measure(
     "Hewitt & Liang, arXiv:1909.03368, for the control task and selectivity",
     reading=(
         "Compare with the rows below: what the control labels reach was learned by heart, what random weights reach is "
-        "in the tokens themselves. Readable does not mean used."
+        "in the tokens themselves. Selectivity is labels less control labels: large, and the states tell more than "
+        "words learned by heart would; below 0, and the labels are harder to tell than the control's, as of a property "
+        "that does not hang on the word. Readable does not mean used."
     ),
 )
 WIDEST = 256  # channels that a probe reads; wider states are projected at random
 _RESAMPLES = 200
 _ITERATIONS = 300
 RANDOM = "random weights"
+_SELECTIVITY = (
+    "Selectivity below 0 is no error: there these labels are harder to tell than the control's. Whether they can be "
+    "told at all is seen against the band and random weights."
+)
 _COLUMNS = ["layer", "accuracy", "low", "high", "control", "selectivity", RANDOM]
 
 Numbers = NDArray[np.int64]
@@ -70,6 +76,13 @@ class Probed:
     def __repr__(self) -> str:
         return f"<Probed: {self.of}, {len(self.table)} layers>"
 
+    def __str__(self) -> str:
+        return str(self.grid())
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a terminal shows."""
+        printer.text(str(self))
+
     def _repr_html_(self) -> str:
         return self.grid()._repr_html_()
 
@@ -85,7 +98,8 @@ class Probed:
         chance = Chance(low, high, "at best what always saying the commonest label gives, 97.5 % for so many prompts")
         layers = tuple(map(str, self.table["layer"]))
         axes = ("what is read", "layer")
-        return Grid(PROBE, np.stack(rows), axes, (*names.values(), "selectivity"), layers, self.of, chance, self.note)
+        note = f"{self.note} {_SELECTIVITY}" if (rows[-1] < 0).any() else self.note
+        return Grid(PROBE, np.stack(rows), axes, (*names.values(), "selectivity"), layers, self.of, chance, note)
 
 
 def probe(
@@ -203,7 +217,8 @@ def _asked(
     else:
         types = sorted({word for *_, word, _ in found})
         drawn = dict(zip(types, draws.choice(numbers, len(types)), strict=True))
-        control, how = np.array([drawn[word] for *_, word, _ in found]), "a label drawn for each word type"
+        control = np.array([drawn[word] for *_, word, _ in found])
+        how = "a label drawn for each word type, to be learned by heart"
     batch, row, at, *_, group = (list(one) for one in zip(*found, strict=True))
     note = f"{len(found)} tokens of {groups} prompts, {len(kinds)} labels, {folds} folds. Control: {how}."
     return _Asked(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, count
 from types import TracebackType
 from typing import Any, Self, TypeAlias
 
@@ -28,6 +29,9 @@ Live: TypeAlias = "tuple[Any, Any]"
 
 Candidate: TypeAlias = "Model | Recipe | Assembly | Live"
 Sources: TypeAlias = "Mapping[str, Candidate] | Sequence[Candidate] | Model | Recipe | Assembly"
+
+MOST = 4096
+"""Tokens of one batch, unless a single prompt has more: what one layer makes of a batch has to fit into memory."""
 
 _KINDS = "Give a folder, a hub id, a Checkpoint, a Recipe, an Assembly, or a pair of a model and its tokenizer."
 
@@ -162,11 +166,11 @@ def open_models(sources: Sources, device: str | torch.device = "auto") -> Opened
 
 
 def batches(tokenizer: Any, prompts: str | Sequence[str], limit: int | None = None) -> tuple[Batch, ...]:
-    """Prompts as tokens, those of one length together, the shortest first. Nothing is padded.
+    """Prompts as tokens, up to 4096 tokens of one length together, the shortest first. Nothing is padded.
 
     Args:
         tokenizer: of transformers. It adds what it adds to every text, such as a start token.
-        prompts: a text, or several.
+        prompts: a text, or several; nothing that can be read only once.
         limit: most tokens that a prompt may have; None: any number.
 
     Raises:
@@ -184,10 +188,12 @@ def batches(tokenizer: Any, prompts: str | Sequence[str], limit: int | None = No
     raise_all(InspectionError, problems)
     found = []
     for length in sorted({len(ids) for ids in told}):
-        places = tuple(number for number, ids in enumerate(told) if len(ids) == length)
-        rows = [told[number] for number in places]
-        words = tuple(_spelt(tokenizer, row) for row in rows)
-        found.append(Batch(torch.tensor(rows), words, places))
+        alike = tuple(number for number, ids in enumerate(told) if len(ids) == length)
+        most = max(1, MOST // length)
+        for start in range(0, len(alike), most):
+            places = alike[start : start + most]
+            rows = [told[number] for number in places]
+            found.append(Batch(torch.tensor(rows), tuple(_spelt(tokenizer, row) for row in rows), places))
     return tuple(found)
 
 
@@ -201,6 +207,9 @@ def _spelt(tokenizer: Any, ids: Sequence[int]) -> tuple[str, ...]:
 
 
 def _texts(prompts: object) -> tuple[str, ...]:
+    if isinstance(prompts, Iterator):
+        what = f"a {type(prompts).__name__} can be read only once."
+        raise InspectionError(Problem("prompts", what, "Make a list of it: list(prompts)."))
     given = (prompts,) if is_text(prompts) or not isinstance(prompts, Iterable) else tuple(prompts)
     raise_all(
         InspectionError,
@@ -229,8 +238,8 @@ def _named(sources: object) -> dict[str, Any]:
         named = {}
         for one in given:
             label = _label(one)
-            same = sum(name == label or name.startswith(f"{label} ") for name in named)
-            named[f"{label} {same + 1}" if same else label] = one
+            numbered = (f"{label} {number}" for number in count(2))
+            named[next(name for name in chain((label,), numbered) if name not in named)] = one
     raise_all(
         InspectionError,
         (

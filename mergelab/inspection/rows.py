@@ -6,6 +6,7 @@ in one tensor at a time. All that is kept of a tensor are sums, which add up ove
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from mergelab.inspection import magnitudes
 from mergelab.inspection.magnitudes import CELLS, LEVELS, Both, Coder, Counts, Lone, Reals
+from mergelab.inspection.sums import Alone, Sums, Together
 from mergelab.methods.pieces import LENGTH, Pieces
 from mergelab.weights import FLOATS, Checkpoint
 
@@ -29,59 +31,7 @@ _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 Place = tuple[int | None, str]
 """Layer, None outside of them, and module: ``"self_attn.q_proj"``; numbers within, of experts, are ``*``."""
-Pair = tuple[str, str]
 Kept = TypeVar("Kept", Lone, Both)
-
-
-@dataclass(frozen=True)
-class Alone:
-    """Sums over one source's task vector. Those of several tensors add up.
-
-    Attributes:
-        elements: how many weights.
-        base: sum of the squares of the base's weights.
-        energy: sum of the squares of the changes.
-        largest: the largest magnitude of a change.
-        kept: what is left of it at each density.
-    """
-
-    elements: int
-    base: float
-    energy: float
-    largest: float
-    kept: Lone
-
-    def __add__(self, other: Alone) -> Alone:
-        return Alone(
-            self.elements + other.elements,
-            self.base + other.base,
-            self.energy + other.energy,
-            float(np.maximum(self.largest, other.largest)),
-            self.kept + other.kept,
-        )
-
-
-@dataclass(frozen=True)
-class Together:
-    """Sums over two sources' task vectors, where both have the tensor. Those of several tensors add up.
-
-    Attributes:
-        one, other: of each by itself.
-        dot: sum of the products of their changes.
-        kept: what is left of both at each density.
-    """
-
-    one: Alone
-    other: Alone
-    dot: float
-    kept: Both
-
-    def __add__(self, other: Together) -> Together:
-        return Together(self.one + other.one, self.other + other.other, self.dot + other.dot, self.kept + other.kept)
-
-    def turned(self) -> Together:
-        """With the two exchanged."""
-        return Together(self.other, self.one, self.dot, self.kept)
 
 
 @dataclass(frozen=True)
@@ -125,6 +75,9 @@ def shared(base: Checkpoint, sources: Mapping[str, Checkpoint]) -> tuple[list[Sh
                 others[source] = other
         if others:
             found.append(Shared((key[0], _module(key[1])), name, others))
+    ours = dict(_parts(base))
+    for source, names in theirs.items():
+        notes[source] += [f"{name} is not in {base.source.label}" for key, name in names.items() if key not in ours]
     return found, notes
 
 
@@ -140,26 +93,6 @@ def _parts(checkpoint: Checkpoint) -> Iterator[tuple[tuple[int | None, str], str
 
 def _module(stem: str) -> str:
     return _NUMBER.sub("*", stem.removesuffix(".weight").removesuffix(".bias"))
-
-
-@dataclass(frozen=True, eq=False)
-class Sums:
-    """What is kept of the tensors of one place.
-
-    Attributes:
-        alone: by source.
-        together: by pair of sources, in their order.
-    """
-
-    alone: Mapping[str, Alone]
-    together: Mapping[Pair, Together]
-
-    def __add__(self, other: Sums) -> Sums:
-        return Sums(_added(self.alone, other.alone), _added(self.together, other.together))
-
-
-def _added(one: Mapping, other: Mapping) -> dict:  # type: ignore[type-arg]  # of Alone by str, of Together by Pair
-    return {**one, **{key: one[key] + value if key in one else value for key, value in other.items()}}
 
 
 class _StoppedError(Exception):
@@ -189,18 +122,15 @@ def add_up(
     parts = []
     for number, one in enumerate(tensors):
         reading = _Reading(base, sources, one)
-        size = base.specs[one.name].elements
-        spans = [slice(at, min(at + PART, size)) for at in range(0, size, PART)]
-        reading.missing = len(spans)
-        parts += [(number, reading, place, span) for place, span in enumerate(spans)]
+        parts += [(number, reading, place) for place in range(reading.missing)]
 
     def heed() -> None:
         if stop():
             raise _StoppedError
 
-    def read(part: tuple[int, _Reading, int, slice]) -> None:
-        number, reading, place, span = part
-        if reading.read(place, span):
+    def read(part: tuple[int, _Reading, int]) -> None:
+        number, reading, place = part
+        if reading.read(place):
             collected.add(number, reading.sums())
 
     stopped = False
@@ -247,7 +177,9 @@ class _Reading:
     """One tensor, read part by part, by several threads."""
 
     def __init__(self, base: Checkpoint, sources: Mapping[str, Checkpoint], one: Shared) -> None:
-        self.missing = 0
+        size = base.specs[one.name].elements
+        self._spans = [slice(at, min(at + PART, size)) for at in range(0, size, PART)]
+        self.missing = len(self._spans)
         self._base, self._sources, self._one = base, sources, one
         self._names = tuple(one.others)
         self._places = _pairs(len(self._names))
@@ -257,43 +189,64 @@ class _Reading:
         self._cells = torch.empty(0)
         self._lock = threading.Lock()
 
-    def read(self, place: int, span: slice) -> bool:
+    def read(self, place: int) -> bool:
         """Read one part, and say whether it was the last."""
         with self._lock:
             if not self._flat:
                 self._open()
-        part, cells = _read([tensor[span] for tensor in self._flat], self._scales, self._places)
+        self._count(place)
         with self._lock:
-            self._parts[place] = part
-            self._cells += cells
             self.missing -= 1
             return self.missing == 0
 
     def _open(self) -> None:
         tensors = [self._base.tensor(self._one.name)]
         tensors += [self._sources[source].tensor(name) for source, name in self._one.others.items()]
-        base, *others = self._flat = [tensor.reshape(-1) for tensor in tensors]
+        base, *others = flat = [tensor.reshape(-1) for tensor in tensors]
         self._scales = [magnitudes.sampled_scale(other, base) for other in others]
         self._cells = torch.zeros(len(self._places), CELLS, dtype=torch.int64)
+        self._flat = flat  # last: with it the tensor is open
+
+    def _count(self, place: int) -> None:
+        part, cells = _read([tensor[self._spans[place]] for tensor in self._flat], self._scales, self._places)
+        with self._lock:
+            self._parts[place] = part
+            self._cells += cells
+
+    def _largest(self) -> list[float]:
+        found: list[float] = np.max([part.largest for part in self._parts.values()], axis=0).tolist()
+        return found
+
+    def _fit(self) -> None:
+        """Read all of it again if changes that the sample missed are too large for its levels."""
+        pairs = list(zip(self._largest(), self._scales, strict=True))
+        if any(2 <= value * factor < math.inf for value, factor in pairs):
+            self._scales = [min(factor, magnitudes.scale(value)) for value, factor in pairs]
+            self._cells.zero_()
+            for place in range(len(self._spans)):
+                self._count(place)
 
     def sums(self) -> Sums:
         """What there is to know of it, once all parts are read; it is let go of."""
-        size = len(self._flat[0])
+        self._fit()
+        size, largest = len(self._flat[0]), self._largest()
         parts = [self._parts[place] for place in sorted(self._parts)]
-        grams = np.sum([part.gram for part in parts], axis=0)
-        largest = np.max([part.largest for part in parts], axis=0)
+        grams, squares = (
+            np.sum(sums, axis=0) for sums in zip(*((part.gram, part.squares) for part in parts), strict=True)
+        )
         counts = self._cells.numpy().reshape(-1, 2, LEVELS, LEVELS)
         alone, together = {}, {}
         for number, name in enumerate(self._names):
             energy = float(grams[number + 1, number + 1])
             kept = _known(magnitudes.lone(self._levels(counts, number), self._scales[number], size), energy)
-            alone[name] = Alone(size, float(grams[0, 0]), energy, float(largest[number]), kept)
+            alone[name] = Alone(size, float(grams[0, 0]), energy, largest[number], kept)
         for joint, (one, other) in zip(counts, self._places, strict=True):
             if one != other:
                 first, second = self._names[one], self._names[other]
                 dot = float(grams[one + 1, other + 1])
                 kept_both = _known(magnitudes.both(joint, (self._scales[one], self._scales[other]), size), dot)
-                together[first, second] = Together(alone[first], alone[second], dot, kept_both)
+                products = float(squares[one, other])
+                together[first, second] = Together(alone[first], alone[second], dot, products, kept_both)
         self._flat, self._cells = [], torch.empty(0)
         return Sums(alone, together)
 
@@ -318,6 +271,8 @@ def _pairs(count: int) -> list[tuple[int, int]]:
 class _Part:
     gram: Reals
     """Products of the base and all changes with one another."""
+    squares: Reals
+    """Products of the squares of the changes with one another."""
     largest: list[float]
 
 
@@ -331,6 +286,7 @@ def _read(flat: Sequence[Tensor], scales: Sequence[float], pairs: Sequence[tuple
     cells = torch.zeros(len(pairs), CELLS, dtype=torch.int64)
     uncounted, waiting = torch.empty(len(pairs), min(size, _COUNTED), dtype=torch.int16), 0
     gram = torch.zeros(len(flat), len(flat), dtype=torch.float64)
+    squares = torch.zeros(len(scales), len(scales), dtype=torch.float64)
     largest, tops = [0.0] * len(scales), [0] * len(scales)
     for at in range(0, size, length):
         rows = held[:, : min(length, size - at)]
@@ -342,6 +298,8 @@ def _read(flat: Sequence[Tensor], scales: Sequence[float], pairs: Sequence[tuple
             if top >= tops[number]:
                 tops[number] = top
                 largest[number] = float(np.maximum(largest[number], float(rows[number + 1].abs().max())))
+        rows[1:].square_()
+        squares += (rows[1:] @ rows[1:].T).to(torch.float64)
         end = waiting + rows.shape[1]
         for joint, (one, other) in zip(uncounted, pairs, strict=True):
             coder.pair(one, other, joint[waiting:end])
@@ -349,7 +307,9 @@ def _read(flat: Sequence[Tensor], scales: Sequence[float], pairs: Sequence[tuple
         if not waiting or at + length >= size:
             cells += torch.stack([torch.bincount(joint[:end], minlength=CELLS) for joint in uncounted])
     found = [value / scale for value, scale in zip(largest, scales, strict=True)]
-    return _Part((gram / factors.outer(factors)).numpy(), found), cells
+    gram /= factors.outer(factors)
+    squares /= factors[1:].outer(factors[1:]) ** 2
+    return _Part(gram.numpy(), squares.numpy(), found), cells
 
 
 def _changes(rows: Tensor, flat: Sequence[Tensor]) -> None:

@@ -1,15 +1,24 @@
-"""What the figures of a seam allow to say, as a sentence. Nothing is said that no figure is off for."""
+"""What the figures of seams and layers allow to say, as sentences. Nothing is said that no figure is off for."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-from mergelab.inspection.distance import Figure
+import numpy as np
+
+from mergelab.inspection.distance import Figure, Floats
 
 Figures = Mapping[str, Figure]
 
 SAME = 0.98  # cosine from which on a token's direction counts as kept
+SLIGHT = 0.25  # Frechet distance as read, of the spread, up to which a shift is slight
+LENGTH = 1.5  # times as long, or as short, as at home, up to which a shift is slight
+SLIGHTLY = (
+    f"Slightly shifted: told apart from home, but at both ends what is read is at most {SLIGHT:g} of its spread away "
+    f"(Frechet), states are at most {LENGTH:g} times as long or as short, and the cosine of tokens with themselves at "
+    "home is nearer to 1 than to that in a random basis."
+)
 SHIFTS = {
     "frechet_read": "what the layer reads is {0:.2g} of its spread from home (Frechet; chance: up to {1:.2g})",
     "mean_shift_read": "the middle of what the layer reads has moved by {0:.2g} of its spread (chance: up to {1:.2g})",
@@ -25,29 +34,73 @@ def verdict(ends: Sequence[Figures], normed: Sequence[bool]) -> str:
         normed: for each of them, whether the layer normalises what it reads.
 
     Returns:
-        "Another basis": the layer reads something else than at home, and a token is no more like itself at home than
-        like another token. "Scale only": all that is off is the length of states; what is read is within chance, and
-        tokens keep their directions. "Shifted": something else is off. "Within chance": nothing is.
+        The grade, a colon and the figures. "Another basis": the layer reads something else than at home, and a token is
+        no more like itself at home than in a random basis. "Scale only": all that is off is the length of states; what
+        is read is within chance, and tokens keep their directions. "Shifted": something else is off; "Slightly
+        shifted": by no more than ``SLIGHTLY`` says. "Within chance": nothing is. Of two ends that are off alike, the
+        figures are those of the one further from home, as the layer reads.
     """
     named = list(zip(("entry", "exit"), ends, strict=False))
-    shifted = [(place, end) for place, end in named if any(end[name].off for name in SHIFTS)]
-    lost = [(place, end) for place, end in shifted if end["cosine_read"].off]
-    if shifted:
-        place, end = max(lost or shifted, key=lambda pair: pair[1]["frechet_read"].value)
-        return f"{'Another basis' if lost else 'Shifted'}: {_shift(place, end)}; {_alike(end)}."
-    scaled = [number for number, (_, end) in enumerate(named) if end["norm_ratio"].off]
     if not ends:
         return "Not measured: the walk was stopped below this seam."
+    shifted = [(place, end) for place, end in named if any(end[name].off for name in SHIFTS)]
+    lost = [(place, end) for place, end in shifted if end["cosine_read"].off]
+    grade = "Another basis" if lost else "Slightly shifted" if all(map(_slight, ends)) else "Shifted"
+    if shifted:
+        place, end = _furthest(lost or shifted)
+        return f"{grade}: {_shift(place, end)}; {_alike(end)}."
+    scaled = [number for number, (_, end) in enumerate(named) if end["norm_ratio"].off]
     if not scaled:
-        return f"Within chance: {_shift(*named[0])}; {_alike(ends[0])}."
+        place, end = _furthest(named)
+        return f"Within chance: {_shift(place, end)}; {_alike(end)}."
     worst = max(scaled, key=lambda number: abs(ends[number]["norm_ratio"].value))
     said = _length(*named[worst])
     if any(end["cosine_read"].value < SAME for end in ends):
-        return f"Shifted: {said}; {_alike(ends[worst])}."
+        return f"{grade}: {said}; {_alike(ends[worst])}."
     read = (
         "normalises what it reads, and that is within chance" if normed[worst] else "does not normalise what it reads"
     )
     return f"Scale only: {said}. The layer {read}."
+
+
+def blame(moved: Floats, without: Floats) -> str:
+    """Say which layer takes the host's states furthest astray, and whether further than no layer at all would.
+
+    Args:
+        moved: how far each layer takes the host's states from where the host's own layer takes them, of their length;
+            shape (layers,).
+        without: how far leaving the host's layer out does; NaN for a layer that takes no other's place.
+
+    Returns:
+        A sentence or two; "" where not all of ``moved`` was measured.
+    """
+    if np.isnan(moved).any():
+        return ""
+    if not moved.any():
+        return "One step: no layer takes the host's states elsewhere than its own."
+    harmful = [int(layer) for layer in np.flatnonzero(moved > without)]
+    if harmful:
+        worst = max(harmful, key=lambda layer: float(moved[layer]))
+        rest = ", ".join(str(layer) for layer in harmful if layer != worst)
+        return (
+            f"One step: layer {worst} is worse than none: it takes the host's states astray by {moved[worst]:.2g} of "
+            f"their length, leaving the host's layer out by {without[worst]:.2g}.{f' So are {rest}.' if rest else ''}"
+        )
+    worst = int(moved.argmax())
+    said = f"One step: layer {worst} takes the host's states furthest astray, by {moved[worst]:.2g} of their length"
+    if np.isnan(without[worst]):
+        return f"{said}. It is one more layer: there is none of the host's to leave out instead."
+    return f"{said}; leaving the host's layer out does more, {without[worst]:.2g}: alone it need not be to blame."
+
+
+def _furthest(ends: Sequence[tuple[str, Figures]]) -> tuple[str, Figures]:
+    return max(ends, key=lambda pair: pair[1]["frechet_read"].value)
+
+
+def _slight(end: Figures) -> bool:
+    alike, longer = end["cosine_read"], abs(end["norm_ratio"].value)
+    halfway = (1 + alike.high) / 2
+    return end["frechet_read"].value <= SLIGHT and longer <= math.log(LENGTH) and alike.value > halfway
 
 
 def _shift(place: str, end: Figures) -> str:
@@ -64,4 +117,4 @@ def _length(place: str, end: Figures) -> str:
 
 def _alike(end: Figures) -> str:
     figure = end["cosine_read"]
-    return f"a token's cosine with itself at home is {figure.value:.2f} (other tokens: up to {figure.high:.2f})"
+    return f"a token's cosine with itself at home is {figure.value:.2f} (in a random basis: up to {figure.high:.2f})"

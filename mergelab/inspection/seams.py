@@ -39,7 +39,7 @@ from mergelab.inspection.handles import Handles, find
 from mergelab.inspection.onestep import as_grid, one_step, places
 from mergelab.inspection.reading import open_models
 from mergelab.inspection.reservoir import Reservoir
-from mergelab.inspection.seam_verdict import verdict
+from mergelab.inspection.seam_verdict import SLIGHTLY, blame, verdict
 from mergelab.inspection.seen import Batch, Seen
 from mergelab.inspection.sinks import sinks
 from mergelab.inspection.tokens import Bools, Tokens
@@ -47,7 +47,7 @@ from mergelab.inspection.walk import walk
 from mergelab.models.assembly import Assembly
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
-from mergelab.weights import Source
+from mergelab.weights import Checkpoint, Source
 
 FEWEST = 20  # tokens that have to count
 ENDS = ("entry", "exit", "average")
@@ -130,17 +130,10 @@ class Seams:
         return tuple(verdict([one.figures for one in ends], [bool(one.norm) for one in ends]) for ends in reached)
 
     def guilty(self) -> str:
-        """Which layer does most of the harm by itself, in a sentence; "" where nothing was measured."""
-        moved, without = self._moved.values
-        if np.isnan(moved).any():
-            return ""
-        worst = int(moved.argmax())
-        if not moved[worst]:
-            return "One step: no layer takes the host's states elsewhere than its own."
-        said = f"One step: layer {worst} takes the host's states furthest astray, by {moved[worst]:.2g} of their length"
-        return (
-            f"{said}; leaving the host's layer out does by {without[worst]:.2g}." if without[worst] > 0 else f"{said}."
-        )
+        """Which layer takes the host's states furthest astray, and whether further than no layer would; "" where that
+        was not measured.
+        """
+        return blame(*self._moved.values)
 
     def to_frame(self) -> pd.DataFrame:
         """Everything: a row for each seam, end and measure.
@@ -189,17 +182,24 @@ class Seams:
         return self._table()._repr_html_()
 
     def _table(self) -> Table:
-        heading = ("seam", "from", "to", "length", "direction", "Frechet as read", "")
-        rows = []
-        for seam, said in zip(self.seams, self.verdicts(), strict=True):
+        heading = ("seam", "from", "to", "length, x home", "cosine", "Frechet, x spread", "verdict")
+        rows, said, verdicts = [], [], self.verdicts()
+        for seam, sentence in zip(self.seams, verdicts, strict=True):
             told = self.figures(seam).get("average", {})
-            cells = [_cell(told.get(name)) for name in ("norm_ratio", "cosine", "frechet_read")]
-            rows.append((seam.name, seam.below or "embeddings", seam.above or "final norm", *cells, said))
+            cells = (
+                _cell(told.get("norm_ratio"), np.exp),
+                *(_cell(told.get(name)) for name in ("cosine", "frechet_read")),
+            )
+            rows.append((seam.name, seam.below or "embeddings", seam.above or "final norm", *cells, _grade(sentence)))
+            said.append(f"{seam.name}  {sentence}")
         if not rows:
-            rows.append(("none", "", "", "", "", "", "Every layer follows the one below it at home."))
-        if self.guilty():
-            rows.append(("", "", "", "", "", "", self.guilty()))
-        return Table(heading, tuple(rows), f"Seams, average of entry and exit against home, {self.tokens} tokens")
+            rows.append(("none", *[""] * (len(heading) - 1)))
+            said.append("Every layer follows the one below it at home.")
+        below = [*said, self.guilty(), *(_LEGEND.splitlines() if self.seams else ())]
+        if "Slightly shifted" in map(_grade, verdicts):
+            below.append(SLIGHTLY)
+        title = f"Seams, average of entry and exit against home, {self.tokens} tokens"
+        return Table(heading, tuple(rows), title, tuple(filter(None, (*below, self.note))))
 
 
 def seams(
@@ -227,12 +227,13 @@ def seams(
         stop: asked again and again; once it says True, what was measured by then is returned.
 
     Raises:
-        InspectionError: fewer than 20 tokens count or are asked for; prompts are refused, or the models read them as
-            other tokens.
+        InspectionError: it is a model that was given, not a recipe; fewer than 20 tokens count or are asked for;
+            prompts are refused, or the models read them as other tokens.
         MergelabError: as ``assemble``.
     """
     if most < FEWEST:
         raise InspectionError(Problem("most", f"{most} tokens are too few.", f"Give {FEWEST} or more."))
+    _check_recipe(recipe)
     planned = recipe.plan if isinstance(recipe, Assembly) else recipe if isinstance(recipe, Plan) else plan(recipe)
     target = recipe if isinstance(recipe, Assembly) else planned.recipe
     found = borders(planned)
@@ -266,6 +267,20 @@ def seams(
         moved = one_step(opened.models[host], opened.models[merged], layers, at, read, _count, stop)
     partial = len(crossings) < len(homes) or bool(np.isnan(moved[0]).all())
     return Seams(found, crossings, int(counted.sum()), partial, _note(counted, planned), as_grid(moved, planned, at))
+
+
+def _check_recipe(given: object) -> None:
+    given = given.source if isinstance(given, Checkpoint) else given
+    if isinstance(given, Source):
+        what = f"{str(given)!r} is a model."
+    elif isinstance(given, str | os.PathLike) and os.path.isdir(given):
+        what = f"{os.fspath(given)!r} is a folder, as models are."
+    elif not isinstance(given, Recipe | Plan | Assembly | str | os.PathLike):
+        what = f"this is of type {type(given).__name__}."
+    else:
+        return
+    hint = "Give one, as graft(model, other, layers=(3, 6)) makes it; what prompts do in models alone is told by trace."
+    raise InspectionError(Problem("recipe", f"a recipe is wanted, and {what}", hint))
 
 
 def _candidate(planned: Plan, source: Source) -> Any:
@@ -340,7 +355,8 @@ def _note(counted: Bools, planned: Plan) -> str:
     width, tokens = planned.donor.width, int(counted.sum())
     narrow = dimensions(tokens, width)
     told = [f"{tokens} tokens, without the first of each prompt"]
-    told[0] += f" and {len(counted) - tokens} sinks." if tokens < len(counted) else "."
+    lost = len(counted) - tokens
+    told[0] += f" and {lost} sink{'s' * (lost != 1)}." if lost else "."
     if narrow < width:
         told.append(f"Covariances in {narrow} directions of {width}, drawn at random: the tokens do not tell more.")
     if any(layer.base or len(layer.parts) > 1 for layer in planned.layers):
@@ -348,10 +364,20 @@ def _note(counted: Bools, planned: Plan) -> str:
     return " ".join(told)
 
 
-def _cell(figure: Figure | None) -> str:
-    return "-" if figure is None else f"{figure.value:.3g}{' *' if figure.off else ''}"
+def _cell(figure: Figure | None, shown: Callable[[float], float] = float) -> str:
+    return "-" if figure is None else f"{shown(figure.value):.3g}{'*' if figure.off else ''}"
 
 
+def _grade(sentence: str) -> str:
+    """The word or two that a verdict begins with."""
+    return sentence.partition(":")[0]
+
+
+_LEGEND = (
+    "Length: the median of states; cosine: of a token's two states; Frechet: of what the layer reads, with its spread "
+    "at home for a unit. Verdicts quote one end.\n"
+    "* off: more than between two random halves of home's tokens; cosine: no more than in a random basis."
+)
 _KINDS = {
     "seam": "str", "below": "str", "above": "str", "end": "str", "border": "Int64", "home": "str", "norm": "str",
     "measure": "str", "value": "float64", "unit": "str", "low": "float64", "high": "float64", "off": "bool",

@@ -132,16 +132,17 @@ def table(
 
     Args:
         tokens: what was read.
-        norms: for each source, shape (borders, tokens).
+        norms: for each source, shape (borders, tokens); NaN at borders that were not read.
         marked: which are sinks where, the same shapes.
         births: for each source, by the token's number.
 
     Returns:
         A table with the columns ``source``; ``prompt`` and ``position``, from 0; ``token``; ``layer`` that made it a
-        sink, missing where the embeddings did; ``gone``, the layer that ended it, missing where none did; ``times``,
-        its norm over the median where that is largest, inf where the median is 0; ``channels``, its three largest where
-        it was born; ``value`` of the first of them; ``massive``, whether that is a massive activation by the rule of
-        Sun et al., arXiv 2402.17762: above 100 and 1000 times the median magnitude, here of its own vector.
+        sink, missing where the embeddings did; ``gone``, the layer that ended it, missing where none did
+        as far as was read; ``times``, its norm over the median where that is largest, inf where the median is 0;
+        ``channels``, its three largest where it was born; ``value`` of the first of them; ``massive``, whether that is
+        a massive activation by the rule of Sun et al., arXiv 2402.17762: above 100 and 1000 times the median magnitude,
+        here of its own vector.
     """
     rows = []
     for name, born in births.items():
@@ -159,7 +160,7 @@ def table(
                     "position": int(tokens.position[token]),
                     "token": tokens.words[token],
                     "layer": birth.border - 1 if birth.border else None,
-                    "gone": last if last < len(middle) - 1 else None,
+                    "gone": last if np.isfinite(norms[name][last + 1 : last + 2, token]).any() else None,
                     "times": times,
                     "channels": birth.channels,
                     "value": birth.value,

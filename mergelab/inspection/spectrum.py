@@ -3,8 +3,9 @@
 A sketch is ``Y = tau Omega`` with a few random columns (Halko, Martinsson and Tropp 2011, algorithm 4.4): its range
 holds the main directions, which are split off. What is left is counted by quadrature: a few random vectors, and some
 steps of Golub and Kahan's bidiagonalisation from each, estimate the sum of any function of the singular values (Ubaru,
-Chen and Saad 2017; to split the main ones off first is Hutch++, Meyer et al. 2021). How far those vectors disagree is
-the error. On matrices whose singular values are known, effective rank and participation ratio come out within 2 %.
+Chen and Saad 2017; to split the main ones off first is Hutch++, Meyer et al. 2021). Of sums of s the rule of Gauss is
+at least the true value and that of Gauss and Radau with a node at 0 at most (Golub and Meurant 2010, chapter 6): the
+mean of both is taken, and steps are added until they agree. How far random vectors and rules disagree is the error.
 """
 
 from __future__ import annotations
@@ -23,9 +24,12 @@ HELD = 1 << 26
 """Elements of a change that is kept in memory, float32; a larger one is made anew, row by row, each time."""
 NEGLIGIBLE = 1e-5
 """Of the largest singular value: what is smaller counts as zero, as in the methods that merge singular vectors."""
-_SPARE = 16  # columns of a sketch beyond the directions asked for
+_SPARE = 48  # columns of a sketch beyond the directions asked for
 _TURNS = 2  # of power iteration
-_PROBES, _STEPS = 8, 16  # of the quadrature
+_PROBES = 8  # of the quadrature
+_STEPS = (16, 32, 64)  # after which its two rules are compared
+_ASTRAY = 0.1  # how far tau may turn a direction away, of its singular value, that counts as found
+_AGREE = 0.01  # relative difference of the effective ranks at which they agree
 
 Apply = Callable[[Tensor], Tensor]
 
@@ -39,7 +43,8 @@ class Spectrum:
         largest: s_1.
         effective: effective rank, exp of the entropy of s / sum s (Roy and Vetterli 2007).
         participation: participation ratio, (sum s^2)^2 / sum s^4.
-        error: standard error of ``effective`` by the jackknife over the random vectors, relative to it; 0: no sketch.
+        error: of ``effective``, relative to it: the standard error by the jackknife over the random vectors, and half
+            the difference of the two rules, as the root of the sum of squares; 0: no sketch.
         left: main directions of the output, float32, shape (rows, k), orthonormal, largest singular value first.
         right: those of the input, shape (columns, k).
 
@@ -72,10 +77,10 @@ class Change:
     def blocks(self) -> Iterator[tuple[slice, Tensor]]:
         """The rows, some at a time."""
         rows, columns = self.shape
-        step = rows if self._held is not None else max(1, HELD // 8 // columns)
+        step = max(1, HELD // 8 // columns)
         for start in range(0, rows, step):
             end = min(start + step, rows)
-            yield slice(start, end), self._made(start, end) if self._held is None else self._held
+            yield slice(start, end), self._made(start, end) if self._held is None else self._held[start:end]
 
     def times(self, right: Tensor) -> Tensor:
         """The product tau R, float32, for R of shape (columns, k)."""
@@ -149,8 +154,12 @@ def _sketched(change: Change, squares: float, directions: int, generator: torch.
     inside = change.back(basis)  # (columns, k): what of tau lies in the basis, transposed
     right, values, turned = torch.linalg.svd(inside, full_matrices=False)
     count = int((values > NEGLIGIBLE * values[0]).sum())
+    left = basis @ turned.T
+    # Only directions that were found are split off: halves of one would count as two.
+    astray = (change.times(right) - left * values).norm(dim=0)
+    sure = (values > NEGLIGIBLE * values[0]) & (astray < _ASTRAY * values)
+    basis, inside = left[:, sure], right[:, sure] * values[sure]
     kept = min(directions, count)
-    left = (basis @ turned.T)[:, :kept]
 
     def forward(vectors: Tensor) -> Tensor:
         return change.times(vectors) - basis @ (inside.T @ vectors)
@@ -160,21 +169,44 @@ def _sketched(change: Change, squares: float, directions: int, generator: torch.
 
     length = min(rows, columns)
     starts = torch.nn.functional.normalize(torch.randn(length, _PROBES, generator=generator), dim=0)
-    nodes, weights = _quadrature(*((forward, backward) if columns <= rows else (backward, forward)), starts)
-    found = values[:count].double()
     # Where values lie close the sketch finds the largest too small; a few steps from its direction find it.
-    unit = _quadrature(change.times, change.back, right[:, :1])[0].max()
-    nodes = torch.where(nodes > NEGLIGIBLE * unit, nodes, 0) / unit
-    found = found / unit
+    unit = torch.linalg.svdvals(next(_bidiagonals(change.times, change.back, right[:, :1]))).max()
+    found = values[sure].double() / unit
     functions: tuple[Apply, ...] = (lambda s: s, lambda s: torch.special.xlogy(s, s), lambda s: s**4)
-    sums = torch.stack([f(found).sum() + length * (weights * f(nodes)).sum(1) for f in functions], 1)  # (probes, 3)
-    others = (sums.sum(0) - sums) / (_PROBES - 1)  # all probes but one
+
+    # What the sketch leaves is subtracted before it is squared: a small difference of squares is rounding.
+    norms = [
+        torch.linalg.vector_norm(block - basis[rows] @ inside.T, dtype=torch.float64) for rows, block in change.blocks()
+    ]
+    rest = math.fsum(float(norm) ** 2 for norm in norms) / float(unit) ** 2
+
+    def sums(small: Tensor) -> Tensor:
+        """Of the functions over all singular values, by each random vector: shape (probes, 3)."""
+        nodes, weights = _rule(small)
+        nodes = torch.where(nodes > NEGLIGIBLE * unit, nodes, 0) / unit
+        missed = length * (weights * nodes**2).sum(1) - rest
+        return torch.stack([
+            f(found).sum() + length * (weights * f(nodes)).sum(1) - _slope(f(nodes), nodes**2, weights) * missed
+            for f in functions
+        ], 1)  # fmt: skip
+
     scaled = squares / float(unit) ** 2
-    effective, participation = _ranks(sums.mean(0), scaled)
+    told = torch.zeros(2, _PROBES, len(functions))  # by rule
+    apart = math.inf
+    for small in _bidiagonals(*((forward, backward) if columns <= rows else (backward, forward)), starts):
+        told = torch.stack([sums(small), sums(_radau(small))])
+        above, below = _ranks(told.mean(1), scaled)[0].tolist()
+        apart = abs(above - below) / (above + below)
+        if 2 * apart <= _AGREE:
+            break
+    told = told.mean(0)
+    effective, participation = _ranks(told.mean(0), scaled)
+    others = (told.sum(0) - told) / (_PROBES - 1)  # all probes but one
     spread = _ranks(others, scaled)[0]
-    error = max(NEGLIGIBLE, math.sqrt((_PROBES - 1) * float(spread.var(correction=0))) / float(effective))
+    error = math.sqrt((_PROBES - 1) * float(spread.var(correction=0))) / float(effective)
+    error = max(NEGLIGIBLE, math.hypot(error, apart))
     return Spectrum(
-        math.sqrt(squares), float(unit), float(effective), float(participation), error, left, right[:, :kept]
+        math.sqrt(squares), float(unit), float(effective), float(participation), error, left[:, :kept], right[:, :kept]
     )
 
 
@@ -184,34 +216,60 @@ def _ranks(sums: Tensor, squares: float) -> tuple[Tensor, Tensor]:
     return (total.log() - entropy / total).exp(), squares**2 / fourth
 
 
-def _quadrature(forward: Apply, backward: Apply, starts: Tensor) -> tuple[Tensor, Tensor]:
-    """Nodes and weights: sum_j weights_j f(nodes_j) is about v^T f((A^T A)^(1/2)) v for each column v of ``starts``.
-
-    Golub and Kahan's bidiagonalisation with full re-orthogonalisation, from all columns at once; nodes are the singular
-    values of the small bidiagonal matrix, weights the squares of the first components of its right vectors.
+def _bidiagonals(forward: Apply, backward: Apply, starts: Tensor) -> Iterator[Tensor]:
+    """Golub and Kahan's bidiagonalisation with full re-orthogonalisation, from all columns of ``starts`` at once.
 
     Args:
         forward, backward: multiply with A and with A^T.
         starts: unit vectors, shape (length, probes).
 
-    Returns:
-        Nodes and weights, float64, shape (probes, steps); steps after a space is exhausted have the node 0.
+    Yields:
+        Upper bidiagonal matrices, float64, shape (probes, steps, steps), after each number of ``_STEPS`` or, at last,
+        after ``length``; rows of steps after a space is exhausted are zero.
     """
     length, probes = starts.shape
-    steps = min(_STEPS, length)
-    small = torch.zeros(probes, steps, steps, dtype=torch.float64)
+    most = min(_STEPS[-1], length)
+    small = torch.zeros(probes, most, most, dtype=torch.float64)
     rights, lefts = starts[None], starts.new_zeros(0)
-    for step in range(steps):
+    for step in range(most):
         fresh, size = _orthogonal(forward(rights[-1]), lefts)
         small[:, step, step] = size
         lefts = fresh[None] if step == 0 else torch.cat([lefts, fresh[None]])
-        if step + 1 == steps:
-            break
+        if step + 1 in _STEPS or step + 1 == most:
+            yield small[:, : step + 1, : step + 1]
+        if step + 1 == most:
+            return
         fresh, size = _orthogonal(backward(lefts[-1]), rights)
         small[:, step, step + 1] = size
         rights = torch.cat([rights, fresh[None]])
+
+
+def _rule(small: Tensor) -> tuple[Tensor, Tensor]:
+    """Nodes and weights: sum_j weights_j f(nodes_j) is about v^T f((A^T A)^(1/2)) v for each starting vector v.
+
+    Nodes are the singular values of the bidiagonal matrix, weights the squares of the first components of its right
+    vectors; float64, shape (probes, steps). This is the rule of Gauss.
+    """
     _, nodes, vectors = torch.linalg.svd(small)
     return nodes, vectors[:, :, 0] ** 2
+
+
+def _slope(values: Tensor, known: Tensor, weights: Tensor) -> Tensor:
+    """Of the regression of values on known ones: by it an error in the sum of the known ones is one in the other's.
+
+    To take that out is what a control variate does; 0 where all known ones are equal. All of shape (probes, steps).
+    """
+    weights = weights / weights.sum()
+    away = known - (weights * known).sum()
+    variance = (weights * away**2).sum()
+    return torch.where(variance > 0, (weights * away * values).sum() / variance.clamp(min=1e-300), 0)
+
+
+def _radau(small: Tensor) -> Tensor:
+    """The bidiagonal matrix whose rule has a node at 0: that of Gauss and Radau."""
+    ends_in_zero = small.clone()
+    ends_in_zero[:, -1, -1] = 0
+    return ends_in_zero
 
 
 def _orthogonal(vectors: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:

@@ -144,7 +144,11 @@ class Subspaces:
             if found is not None:
                 values[row, column] = getattr(found, figure)
                 worst = max(worst, found.error)
-        exact = "Worked out exactly." if worst == 0 else f"Large matrices by sketch, standard error up to {worst:.1%}."
+        exact = (
+            "Worked out exactly."
+            if worst == 0
+            else f"Large matrices by sketch, effective rank with an error up to {worst:.1%}."
+        )
         said = f"{exact} Weights are exact numbers: there is no chance in this figure."
         return self._grid(measure, (source,), values, f"{source} against {self.base}", None, said)
 
@@ -239,10 +243,15 @@ def subspaces(
 def overlap(one: torch.Tensor, other: torch.Tensor) -> float:
     """||Ua^T Ub||_F^2 / min(ka, kb): the mean squared cosine of the angles between two subspaces; 0 to 1.
 
+    It is 1 where one of the two is the whole space, whatever the other is.
+
     Args:
         one, other: orthonormal columns, shape (d, ka) and (d, kb).
     """
-    return float((one.T.double() @ other.double()).square().sum()) / min(one.shape[1], other.shape[1])
+    few, many = sorted((one.shape[1], other.shape[1]))
+    if many == len(one):
+        return 1.0
+    return min(1.0, float((one.T.double() @ other.double()).square().sum()) / few)
 
 
 @lru_cache
@@ -251,7 +260,8 @@ def random_overlap(dimensions: int, one: int, other: int) -> tuple[float, float]
 
     ||Ua^T Ub||^2 has the mean k_a k_b / d and the variance 2 k_a k_b (d - k_a)(d - k_b) / (d^2 (d - 1)(d + 2)), by the
     moments of Haar measure (Collins and Sniady 2006). The band is that of the beta distribution of this mean and
-    variance, which is the exact one where one of the two has one dimension; 100,000 seeded draws.
+    variance, exact where one of the two has one dimension; 100,000 seeded draws. Where one is the whole
+    space nothing is left to chance: both ends are 1, as ``overlap`` is.
     """
     few, many = sorted((one, other))
     mean = many / dimensions

@@ -16,7 +16,7 @@ from mergelab.inspection.seen import Batch
 Bools = NDArray[np.bool_]
 
 DRAWS = 200
-_ENOUGH = 8  # prompts or tokens: there are 70 ways to halve them
+_ENOUGH = 8  # prompts: there are 70 ways to halve them
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,26 +56,22 @@ class Tokens:
         return np.ones((1, len(self.words)), dtype=np.bool_)
 
     def halves(self) -> Halves | None:
-        """Random halves of the prompts, or of the tokens where the prompts are fewer than 8; the same every time.
+        """Random halves of the prompts; the same every time.
 
-        None: fewer than 8 tokens count, and they say nothing about themselves.
+        None: fewer than 8 prompts have tokens that count. Halves of their tokens would not do: tokens of one prompt are
+        alike, and a band of them is far too narrow for what other prompts would have given.
         """
-        if np.count_nonzero(self.counts) < _ENOUGH:
+        prompts = np.unique(self.prompt[self.counts])
+        if len(prompts) < _ENOUGH:
             return None
-        draw = np.random.default_rng(0)
-        units = np.unique(self.prompt[self.counts])
-        by_prompt = len(units) >= _ENOUGH
-        if not by_prompt:
-            units = np.flatnonzero(self.counts)
-        of = self.prompt if by_prompt else np.arange(len(self.prompt))
-        subsets = np.stack([np.isin(of, draw.permutation(units)[: len(units) // 2]) for _ in range(DRAWS)])
-        what = "prompts" if by_prompt else "tokens, which are of too few prompts to halve those"
-        return Halves(subsets, f"random halves of the {len(units)} {what}: the middle 95 % of {DRAWS} draws")
+        draw, half = np.random.default_rng(0), len(prompts) // 2
+        subsets = np.stack([np.isin(self.prompt, draw.permutation(prompts)[:half]) for _ in range(DRAWS)])
+        return Halves(subsets, f"random halves of the {len(prompts)} prompts: the middle 95 % of {DRAWS} draws")
 
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """Random halves of what was read.
+    """Random halves of the prompts that were read.
 
     A half taken without replacement strays from the whole as the whole does from all such prompts (delete-half
     jackknife; Shao and Wu, Ann. Statist. 17, 1989, 1176).

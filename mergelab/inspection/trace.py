@@ -21,6 +21,8 @@ from mergelab.inspection.reading import Sources, open_models
 from mergelab.inspection.tokens import Bools, Tokens, mean, quantile
 from mergelab.inspection.trajectories import Trajectories
 from mergelab.inspection.walk import logits, walk
+from mergelab.recipes.presets import Model
+from mergelab.weights import Checkpoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +33,8 @@ class Trace:
     before the final norm. A source with fewer layers has NaN behind its own. Where a grid has a chance band it is the
     first source's, on random halves of the prompts: a row inside it differs no more than the choice of prompts would
     make the first source differ from itself.
+
+    A source is named, or given by the address it was read from.
 
     Attributes:
         sources: their names; the first is what the others are held against.
@@ -48,6 +52,7 @@ class Trace:
     read: Tokens
     lens: Trajectories
     _counted: Counted
+    _addresses: Mapping[str, str]
 
     def __repr__(self) -> str:
         return f"<Trace of {', '.join(self.sources)}: {len(self.prompts)} prompts, {self.walked} layers>"
@@ -115,17 +120,17 @@ class Trace:
 
         return self._grid(influence.BLOCK_INFLUENCE, figure, self._counted.kept)
 
-    def angular(self, source: str, *, last: bool = False) -> Grid:
+    def angular(self, source: Model, *, last: bool = False) -> Grid:
         """Angular distance over blocks of layers, in one source: lengths of blocks by the first layer of each.
 
         Args:
-            source: its name.
+            source: its name, or what it was read from.
             last: over the last token of each prompt only, as in the paper.
 
         Raises:
             InspectionError: there is no such source.
         """
-        _known("source", source, self.sources)
+        source = self._named(source)
         angles, held = self._counted.passed[source].angles, self._counted.held
         some = self.read.last()[held] if last else np.ones(len(held), dtype=np.bool_)
         kept = self._counted.at[: len(angles), held] & some
@@ -141,17 +146,17 @@ class Trace:
         note = f"Mean over {np.count_nonzero(some)} {which}. {self._note()}"
         return Grid(influence.ANGULAR, values, ("block", "layer"), rows, _numbers(len(values)), source, chance, note)
 
-    def tokens(self, source: str, prompt: int = 0) -> Grid:
+    def tokens(self, source: Model, prompt: int = 0) -> Grid:
         """Norm of each token of a prompt, sinks too: tokens by layers, and what leaves the last.
 
         Args:
-            source: its name.
+            source: its name, or what it was read from.
             prompt: its number, from 0.
 
         Raises:
             InspectionError: there is no such source or prompt.
         """
-        _known("source", source, self.sources)
+        source = self._named(source)
         if not 0 <= prompt < len(self.prompts):
             what = f"there is no prompt {prompt}."
             raise InspectionError(Problem("prompt", what, f"Give a number from 0 to {len(self.prompts) - 1}."))
@@ -165,29 +170,36 @@ class Trace:
         """Sinks and their largest channels, a row for each source and token; see ``sinks.table``. A copy."""
         return self._counted.sinks.copy()
 
-    def cosine(self, first: str, second: str) -> Grid:
+    def cosine(self, first: Model, second: Model) -> Grid:
         """Cosine of two sources' states of the same token; see ``Paired.cosine``.
 
         Raises:
             InspectionError: there is no such source, both are the same, or they differ in width.
         """
-        return self._counted.paired.cosine(first, second)
+        return self._counted.paired.cosine(self._named(first), self._named(second))
 
-    def distance(self, first: str, second: str) -> Grid:
+    def distance(self, first: Model, second: Model) -> Grid:
         """Distance of two sources' states of the same token; see ``Paired.distance``.
 
         Raises:
             InspectionError: as ``cosine``.
         """
-        return self._counted.paired.distance(first, second)
+        return self._counted.paired.distance(self._named(first), self._named(second))
 
-    def cka(self, first: str, second: str) -> Grid:
+    def cka(self, first: Model, second: Model) -> Grid:
         """Similarity of arrangement of every layer with every layer; see ``Similarity.cka``.
 
         Raises:
             InspectionError: there is no such source.
         """
-        return self._counted.similarity.cka(first, second)
+        return self._counted.similarity.cka(self._named(first), self._named(second))
+
+    def _named(self, source: Model) -> str:
+        """The name of a source that is given by name or address."""
+        address = str(source.source if isinstance(source, Checkpoint) else source)
+        name = address if address in self.sources else self._addresses.get(address, address)
+        _known("source", name, self.sources)
+        return name
 
     def _grid(
         self,
@@ -280,7 +292,9 @@ def trace(
         lens = counter.lens.read(heads, depths, stop=stop, progress=told_of_lens)
         partial = counter.walked < max(depths.values())
         texts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
-        return Trace(tuple(handles), texts, partial, counter.walked, tokens, lens, counter.counted(handles))
+        addresses = {str(one.source): name for name, one in opened.checkpoints.items()}
+        counted = counter.counted(handles)
+        return Trace(tuple(handles), texts, partial, counter.walked, tokens, lens, counted, addresses)
 
 
 def _head(model: Any, handles: Handles) -> Head:

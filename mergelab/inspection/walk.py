@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -11,7 +10,7 @@ import torch
 from mergelab.errors import InspectionError, Problem, raise_all
 from mergelab.inspection.double import double, exchange, given, hidden_of, taken
 from mergelab.inspection.handles import Handles
-from mergelab.inspection.passes import Call, hand_through, read_out, run
+from mergelab.inspection.passes import Call, Reached, calls_of, read_out, run_until_reached
 from mergelab.inspection.seen import Batch, Seen
 from mergelab.models.untouched import untouched
 
@@ -95,7 +94,7 @@ class _Way:
         self._states: list[torch.Tensor] = []
         if handles.stepwise:
             for ids in self._ids:
-                calls, _ = hand_through(model, handles.layers, handles.forms, ids)
+                calls = calls_of(model, handles.layers, handles.forms, ids)
                 self._states.append(calls[0].states)
                 self._calls.append([call.without() for call in calls])
 
@@ -129,15 +128,14 @@ class _Way:
 
         def leaves(_layer: Any, _args: tuple[Any, ...], output: Any) -> None:
             found.append(hidden_of(output))
-            raise _Seen
+            raise Reached
 
         layer = double(self._layer)
         layer.register_forward_pre_hook(enters, with_kwargs=True)
         layer.register_forward_hook(leaves)
         stand_in = double(self._model)
         exchange(stand_in, f"{self._handles.layers}.{number}", layer)
-        with suppress(_Seen):
-            run(self._model, stand_in, self._ids[batch])
+        run_until_reached(self._model, stand_in, self._ids[batch])
         before, after = found
         return before, after
 
@@ -154,10 +152,6 @@ class _Way:
         for _, path, _ in self._writers[number]:
             layer.get_submodule(path).register_forward_hook(record(path))
         return layer
-
-
-class _Seen(Exception):  # noqa: N818 - what was looked for was seen, the rest of the pass is not needed
-    """A pass has gone as far as it is wanted."""
 
 
 def _check_tokens(models: Mapping[str, Any], batches: Sequence[Batch]) -> None:

@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 85582ca84fce172f */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources afc4643b976b630c */
 
 // src/lib/dom.js
 var SVG = "http://www.w3.org/2000/svg";

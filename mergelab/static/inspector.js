@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 85582ca84fce172f */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources afc4643b976b630c */
 
 // src/lib/dom.js
 var SVG = "http://www.w3.org/2000/svg";
@@ -279,6 +279,14 @@ function alike(one, other) {
 function boundOf(bound2) {
   return typeof bound2 === "number" ? () => bound2 : unpack(bound2).at;
 }
+function againstChance({ chanceband }, values) {
+  if (!chanceband) return () => null;
+  const [lows, highs] = [boundOf(chanceband.low), boundOf(chanceband.high)];
+  return (row, column) => {
+    const [value, low, high] = [values.at(row, column), lows(row, column), highs(row, column)];
+    return [value, low, high].some(Number.isNaN) ? null : { low, high, outside: value < low || value > high };
+  };
+}
 function layerOf(column) {
   return /^\d+$/.test(column) ? Number(column) : null;
 }
@@ -316,7 +324,7 @@ function placeOf(value, [low, high], scale) {
 }
 
 // src/lib/quantity.js
-var THIN = " ";
+var THIN = " ";
 function figures(value) {
   const size = Math.abs(value);
   if (size === 0) return "0";
@@ -346,6 +354,11 @@ function quantity(value, panel) {
 function bound(value, panel) {
   const signed = panel.scale === "diverging" && panel.middle === 0 && value > 0;
   return withUnit(`${signed ? "+" : ""}${bare(value)}`, panel.unit);
+}
+function withChance(value, panel, against) {
+  const words = quantity(value, panel);
+  if (!against) return words;
+  return `${words}, ${against.outside ? "outside" : "within"} chance ${bare(against.low)} to ${bound(against.high, panel)}`;
 }
 
 // src/lib/ramp.js
@@ -422,17 +435,25 @@ function rampsOf(root) {
 
 // src/lib/heat_view.js
 var ROW = 17;
+var LINES = 28;
+var STRETCHED = 56;
 var TALLEST = 420;
 var GAP = 5;
 var FOOT = 20;
 var DIVIDED = 7;
-function rowsOf(names, grouped) {
-  const tall = Math.max(2, Math.min(ROW, TALLEST / Math.max(1, names.length)));
+var PALE = 0.18;
+function rowsOf(names, grouped, twofold = false, room = 0) {
+  const count = Math.max(1, names.length);
+  const usual = twofold ? LINES : ROW;
   const group = (name) => name.slice(0, Math.max(0, name.lastIndexOf(".")));
+  const parted = (row) => row > 0 && grouped && count * usual <= TALLEST && group(names[row]) !== group(names[row - 1]);
+  const gaps = GAP * names.filter((_, row) => parted(row)).length;
+  const least = Math.max(2, Math.min(usual, TALLEST / count));
+  const tall = Math.max(least, Math.min(STRETCHED, (room - gaps) / count));
   const tops = [];
   let y = 0;
-  names.forEach((name, row) => {
-    if (row && grouped && tall === ROW && group(name) !== group(names[row - 1])) y += GAP;
+  names.forEach((_, row) => {
+    if (parted(row)) y += GAP;
     tops.push(y);
     y += tall;
   });
@@ -444,6 +465,12 @@ function rowsOf(names, grouped) {
     at: (py) => Math.max(0, tops.filter((top) => py >= top).length - 1)
   };
 }
+function linesOf(name, fits) {
+  if (fits(name)) return [name];
+  const breaks = [...name.matchAll(/[._]/g)].map(({ index }) => index + 1).filter((at) => at < name.length);
+  const good = breaks.filter((at) => fits(name.slice(0, at)) && fits(name.slice(at))).at(-1);
+  return good === void 0 ? [name] : [name.slice(0, good), name.slice(good)];
+}
 function heatPicture() {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const svg = s("svg", { "aria-hidden": "true" });
@@ -451,11 +478,23 @@ function heatPicture() {
   const cells = document.createElement("canvas");
   const sheet = sheetsOf(svg, 4);
   let drawn = 0;
-  function layout(panel, width, ruler) {
+  function namesOf(panel, width, ruler) {
     const mono = panel.kind === "tokens";
-    const rows = rowsOf(panel.rows, !mono);
-    const widest = Math.max(...panel.rows.map((each) => ruler.width(each, { mono, bold: true })), 0);
+    const face = { mono, bold: true };
+    const widest = Math.max(...panel.rows.map((each) => ruler.width(each, face)), 0);
     const gutter = Math.min(Math.max(50, widest + 12), 0.36 * width);
+    const room = gutter - 10;
+    const roomy = !mono && panel.rows.length * LINES <= TALLEST;
+    const names = panel.rows.map((each) => (roomy ? linesOf(each, (words) => ruler.width(words, face) <= room) : [each]).map((words) => ruler.fit(words, room, face, !mono)));
+    return { mono, gutter, names, twofold: names.some((each) => each.length > 1) };
+  }
+  function natural(panel, width, ruler) {
+    const { mono, twofold } = namesOf(panel, width, ruler);
+    return rowsOf(panel.rows, !mono, twofold).height;
+  }
+  function layout(panel, width, ruler, room = 0) {
+    const { mono, gutter, names, twofold } = namesOf(panel, width, ruler);
+    const rows = rowsOf(panel.rows, !mono, twofold, room);
     const axis = axisOf(gutter, width, panel.columns.length);
     const values = unpack(panel.values);
     drawn += 1;
@@ -463,11 +502,13 @@ function heatPicture() {
       axis,
       rows,
       values,
+      against: againstChance(panel, values),
+      dotted: Math.min(axis.column, rows.tall) >= DIVIDED,
       range: rangeOf(panel, values),
       height: rows.height,
       full: rows.height + FOOT,
       width,
-      names: panel.rows.map((each) => ruler.fit(each, gutter - 10, { mono, bold: true }, !mono)),
+      names,
       /** @param {number} _column @param {number} py */
       rowAt: (_column, py) => rows.at(py)
     };
@@ -488,13 +529,19 @@ function heatPicture() {
     const image = small.createImageData(cells.width, cells.height);
     const ramp = panel.scale === "diverging" ? ramps.diverging : ramps.sequential;
     const missing = [];
+    const outside = [];
     for (let row = 0, to = 0; row < cells.height; row += 1) {
       for (let column = 0; column < count; column += 1, to += 4) {
         const place = placeOf(values.at(row, column), range, panel.scale);
         if (Number.isNaN(place)) {
           image.data.set([...ramps.blank, 255], to);
           missing.push([row, column]);
-        } else image.data.set(ramp.subarray(4 * stepOf(place), 4 * stepOf(place) + 4), to);
+        } else {
+          const chance = at.against(row, column);
+          const full = [...ramp.subarray(4 * stepOf(place), 4 * stepOf(place) + 3)];
+          image.data.set([...full.map((each, i) => chance && !chance.outside ? PALE * each + (1 - PALE) * ramps.surface[i] : each), 255], to);
+          if (chance?.outside) outside.push([row, column, 0.3 * full[0] + 0.59 * full[1] + 0.11 * full[2] < 128]);
+        }
       }
     }
     small.putImageData(image, 0, 0);
@@ -526,6 +573,13 @@ function heatPicture() {
     }
     if (axis.column >= DIVIDED) for (let column = 1; column < count; column += 1) context.clearRect(column * axis.column - 0.5, 0, 1, rows.height);
     if (rows.tall >= DIVIDED) for (const top of rows.tops.slice(1)) context.clearRect(0, top - 0.5, wide, 1);
+    if (!at.dotted) return;
+    for (const [row, column, dark] of outside) {
+      context.fillStyle = dark ? "#fffd" : "#000b";
+      context.beginPath();
+      context.arc((column + 0.5) * axis.column, rows.tops[row] + rows.tall / 2, 1.5, 0, 2 * Math.PI);
+      context.fill();
+    }
   }
   function over(panel, at, { runs, row, column, grips, ruler }) {
     const { axis, rows } = at;
@@ -538,7 +592,8 @@ function heatPicture() {
       () => at.names.flatMap((name, i) => {
         if (i !== row && (i % every || row !== null && Math.abs(i - row) < every)) return [];
         const kind = `${panel.kind === "tokens" ? "ml-mono " : ""}${i === row ? "ml-ink ml-b" : "ml-ink2"}`;
-        return [label(axis.gutter - 8, rows.tops[i] + rows.tall / 2 + 4, name, { "text-anchor": "end", class: kind })];
+        const middle = rows.tops[i] + rows.tall / 2 + 4;
+        return name.map((words, line) => label(axis.gutter - 8, middle + 12 * (line - (name.length - 1) / 2), words, { "text-anchor": "end", class: kind }));
       })
     );
     sheet(1, [drawn, runs, grips], () => [selected(axis, runs, rows.height, { grips, veil: true })]);
@@ -547,7 +602,7 @@ function heatPicture() {
       if (column === null) return [];
       if (row === null) return [s("rect", { x: axis.x(column), y: 0, width: axis.column, height: rows.height, class: "ml-pointed-column" })];
       const box = { x: axis.x(column), y: rows.tops[row], width: axis.column, height: rows.tall, rx: 2 };
-      const words = quantity(at.values.at(row, column), panel);
+      const words = withChance(at.values.at(row, column), panel, at.against(row, column));
       return [
         s("rect", { ...box, class: "ml-ring-halo" }),
         s("rect", { ...box, class: "ml-ring" }),
@@ -555,7 +610,7 @@ function heatPicture() {
       ];
     });
   }
-  return { root, layout, paint, over };
+  return { root, natural, layout, paint, over };
 }
 
 // src/lib/swatches.js
@@ -577,10 +632,12 @@ function patterns(id) {
       pattern(2, 5, s("circle", { cx: 2.5, cy: 2.5, r: 0.95, style: `fill:var(${hue(2)});fill-opacity:.6` })),
       pattern(3, 6, s("path", { d: "M0 0L6 6M6 0L0 6", style: stroke2(3) })),
       pattern(4, 4, s("line", { x1: 2, y1: 0, x2: 2, y2: 4, style: stroke2(4) })),
-      pattern(5, 6, s("line", { x1: 0, y1: 0, x2: 0, y2: 6, style: "stroke:var(--ml-line);stroke-width:1" }), "rotate(45)")
+      pattern(5, 6, s("line", { x1: 0, y1: 0, x2: 0, y2: 6, style: "stroke:var(--ml-line);stroke-width:1" }), "rotate(45)"),
+      pattern(6, 4, s("line", { x1: 0, y1: 0, x2: 0, y2: 4, style: "stroke:var(--ml-ink-3);stroke-width:1.2" }), "rotate(-45)")
     )
   );
 }
+var chanceHatch = (id) => `url(#${id}-p6)`;
 function block(id, source, x, y, width, height, radius = 2) {
   const box = { x, y, width: Math.max(0, width), height: Math.max(0, height), rx: radius };
   const group = s("g", {}, s("rect", { ...box, style: `fill:var(${hue(source)}-fill)` }));
@@ -653,7 +710,7 @@ function reachOf(panel) {
   const air = 0.06 * (high - low || 1);
   return [low === 0 ? 0 : low - air, high + air];
 }
-function linesPicture() {
+function linesPicture(id) {
   const under = s("svg", { "aria-hidden": "true" });
   const svg = s("svg", { "aria-hidden": "true" });
   const root = h("div", { class: "ml-picture" }, under, svg);
@@ -667,6 +724,7 @@ function linesPicture() {
     const right = Math.min(0.3 * width, 16 + Math.max(20, ...panel.rows.map((each) => ruler.width(each, { bold: true }))));
     const axis = axisOf(gutter, width, panel.columns.length, right);
     const values = unpack(panel.values);
+    const [least, most] = [unpack(panel.band?.low), unpack(panel.band?.high)];
     drawn += 1;
     const part = (value) => log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low);
     const y = (value) => TALL - part(value) * TALL;
@@ -677,9 +735,12 @@ function linesPicture() {
     return {
       axis,
       values,
+      against: againstChance(panel, values),
       ticks,
       y,
       line,
+      /** The area between 5 and 95 % of a source's tokens. @param {number} row */
+      spread: (row) => bands(axis.middle, panel.columns.map((_, i) => y(least.at(row, i))), panel.columns.map((_, i) => y(most.at(row, i)))),
       height: TALL,
       full: TALL + FOOT2,
       width,
@@ -703,19 +764,14 @@ function linesPicture() {
     }
     for (const tick of ticks.minor) parts.push(s("line", { x1: axis.gutter - 4, x2: axis.gutter, y1: y(tick), y2: y(tick), class: "ml-tick" }));
     if (panel.scale === "diverging") parts.push(s("line", { x1: axis.gutter, x2: axis.end, y1: y(panel.middle), y2: y(panel.middle), class: "ml-tick" }));
+    panel.rows.forEach((_, row) => {
+      for (const d of at.spread(row)) parts.push(s("path", { d, class: "ml-spread", style: `stroke:var(${hue(colour(row))})` }));
+    });
     if (panel.chanceband) {
       const [low, high] = [boundOf(panel.chanceband.low), boundOf(panel.chanceband.high)];
       for (const d of bands(axis.middle, panel.columns.map((_, i) => y(low(0, i))), panel.columns.map((_, i) => y(high(0, i))))) {
-        parts.push(s("path", { d, class: "ml-by-chance" }));
+        parts.push(s("path", { d, class: "ml-by-chance", style: `fill:${chanceHatch(id)}` }));
       }
-    }
-    if (panel.band) {
-      const [low, high] = [unpack(panel.band.low), unpack(panel.band.high)];
-      panel.rows.forEach((_, row) => {
-        for (const d of bands(axis.middle, panel.columns.map((_2, i) => y(low.at(row, i))), panel.columns.map((_2, i) => y(high.at(row, i))))) {
-          parts.push(s("path", { d, style: `fill:var(${hue(colour(row))});fill-opacity:.11` }));
-        }
-      });
     }
     panel.rows.forEach((_, row) => {
       for (const run of unbroken(at.line(row))) {
@@ -749,12 +805,13 @@ function linesPicture() {
       if (column === null) return [];
       const x = axis.middle(column);
       const parts = [s("line", { x1: x, x2: x, y1: 0, y2: TALL, class: "ml-pointed-line" })];
+      if (row !== null) for (const d of at.spread(row)) parts.push(s("path", { d, style: `fill:var(${hue(colour(row))});fill-opacity:.13` }));
       panel.rows.forEach((_, each) => {
         const cy2 = y(values.at(each, column));
         if (Number.isFinite(cy2)) parts.push(s("circle", { cx: x, cy: cy2, r: each === row ? 5 : 3.6, class: "ml-on-line", style: `fill:var(${hue(colour(each))})` }));
       });
       const cy = row === null ? Number.NaN : y(values.at(row, column));
-      if (row !== null && Number.isFinite(cy)) parts.push(chip(x, cy - 6, cy + 6, `${panel.rows[row]} ${quantity(values.at(row, column), panel)}`, [axis.gutter, at.width], ruler));
+      if (row !== null && Number.isFinite(cy)) parts.push(chip(x, cy - 6, cy + 6, `${panel.rows[row]} ${withChance(values.at(row, column), panel, at.against(row, column))}`, [axis.gutter, at.width], ruler));
       return parts;
     });
   }
@@ -764,7 +821,7 @@ function linesPicture() {
 // src/lib/key_view.js
 var WIDE = 82;
 var TALL2 = 10;
-function linesKey(panel, values, colour, column) {
+function linesKey(panel, values, colour, column, id) {
   const parts = panel.rows.map((name, row) => {
     const value = column === null ? Number.NaN : values.at(row, column);
     return h(
@@ -772,7 +829,7 @@ function linesKey(panel, values, colour, column) {
       {},
       s("svg", { width: 24, height: 10, "aria-hidden": "true" }, stroke(colour(row), "M0 5H24")),
       h("span", { class: "ml-key-name" }, name),
-      ...Number.isNaN(value) ? [] : [h("b", {}, quantity(value, panel))]
+      h("b", {}, Number.isNaN(value) ? "" : quantity(value, panel))
     );
   });
   const rows = [...new Set((panel.points ?? []).map(([, , row]) => row))].sort((a, b) => a - b);
@@ -780,13 +837,17 @@ function linesKey(panel, values, colour, column) {
     const dots = rows.slice(0, 5).map((row, i) => dot(colour(row), 5 + 11 * i, 5));
     parts.push(h("span", {}, s("svg", { width: 11 * dots.length, height: 10, "aria-hidden": "true" }, ...dots), "sink tokens"));
   }
+  if (panel.band) {
+    const edges = s("svg", { width: 16, height: 10, "aria-hidden": "true" }, s("path", { d: "M0 1.5H16M0 8.5H16", class: "ml-spread", style: "stroke:var(--ml-ink-2)" }));
+    parts.push(h("span", {}, edges, "5–95 % of tokens"));
+  }
   if (panel.chanceband) {
-    const band = s("svg", { width: 16, height: 10, "aria-hidden": "true" }, s("rect", { x: 0, y: 1, width: 16, height: 8, class: "ml-by-chance" }));
+    const band = s("svg", { width: 16, height: 10, "aria-hidden": "true" }, s("rect", { x: 0.5, y: 1.5, width: 15, height: 7, class: "ml-by-chance", style: `fill:${chanceHatch(id)}` }));
     parts.push(h("span", {}, band, "by chance"));
   }
   return parts;
 }
-function coloursKey(panel, values, ramps) {
+function coloursKey(panel, values, ramps, dotted) {
   const range = rangeOf(panel, values);
   const ramp = panel.scale === "diverging" ? ramps.diverging : ramps.sequential;
   const bar = h("canvas", { width: 256, height: 1, "aria-hidden": "true" });
@@ -811,8 +872,9 @@ function coloursKey(panel, values, ramps) {
   }
   const missing = panel.values && panel.state !== "waiting" && panel.state !== "measuring" && panel.rows.some((_, row) => panel.columns.some((_2, column) => Number.isNaN(values.at(row, column))));
   if (missing) words.unshift(h("span", { class: "ml-key-middle" }, h("i", { class: "ml-hatched", "aria-hidden": "true" }), "no value"));
+  if (panel.chanceband) words.unshift(h("span", { class: "ml-key-middle" }, ...dotted ? [h("i", { class: "ml-dotted", "aria-hidden": "true" }), "outside chance"] : ["pale: within chance"]));
   if (panel.scale === "log") words.push(h("span", { class: "ml-key-middle" }, "log scale"));
-  return [...words, h("span", {}, bound(range[0], panel)), h("span", { class: "ml-key-bar" }, bar, marks), h("span", {}, bound(range[1], panel))];
+  return [...words, h("span", { class: "ml-key-range" }, bound(range[0], panel), h("span", { class: "ml-key-bar" }, bar, marks), bound(range[1], panel))];
 }
 
 // src/lib/keys.js
@@ -881,11 +943,38 @@ function grown(runs, at, by, count) {
 }
 
 // src/lib/sinks_view.js
-function tableOf(panel) {
+var MEANT = (
+  /** @type {Record<string, string>} */
+  {
+    source: "the model",
+    prompt: "number of the text, from 0",
+    position: "place of the token in its text, from 0",
+    token: "the token as text",
+    layer: "the layer that made it a sink; a dash: the embeddings did",
+    gone: "the layer that ended it; a dash: none did",
+    times: "its norm over the median token's, at the layer where that is largest",
+    channels: "its three largest channels where it was born, the largest first",
+    value: "of the largest channel, with its sign",
+    massive: "whether that is a massive activation: above 100 and above 1000 times the median channel (Sun et al., 2024)"
+  }
+);
+var OF = "source";
+function foundIn(panel, chosen) {
   const cells = panel.cells ?? [];
+  const place = panel.columns.indexOf(OF);
+  const counts = /* @__PURE__ */ new Map();
+  for (const row of cells) counts.set(`${row[place]}`, (counts.get(`${row[place]}`) ?? 0) + 1);
+  const each = [...counts.values()];
+  const alike2 = each.every((count) => count === each[0]);
+  const shared = counts.size < 2 ? "" : alike2 ? `: ${each[0]} in each` : `: ${[...counts].map(([name, count]) => `${count} in ${name}`).join(", ")}`;
+  return { words: cells.length && place >= 0 ? `${cells.length} found${shared}` : "", some: counts.size > 1 && counts.has(chosen) };
+}
+function tableOf(panel, only) {
+  const place = panel.columns.indexOf(OF);
+  const cells = (panel.cells ?? []).filter((row) => !only || row[place] === only);
   const numeric = panel.columns.map((_, column) => cells.every((row) => typeof row[column] !== "string"));
   const table = h("table", { class: "ml-table", "aria-label": panel.title });
-  table.append(h("thead", {}, h("tr", {}, ...panel.columns.map((name, i) => h("th", { scope: "col", class: numeric[i] ? "" : "ml-left" }, name)))));
+  table.append(h("thead", {}, h("tr", {}, ...panel.columns.map((name, i) => h("th", { scope: "col", class: numeric[i] ? "" : "ml-left", title: MEANT[name] ?? null }, name)))));
   const said = (value) => value === null ? "–" : typeof value === "number" ? Number.isInteger(value) ? `${value}`.replace("-", "−") : quantity(value, { unit: "1", scale: "linear", middle: 0 }) : value;
   table.append(h("tbody", {}, ...cells.map((row) => h("tr", {}, ...row.map((value, i) => h("td", { class: numeric[i] ? "" : "ml-left" }, said(value)))))));
   return table;
@@ -910,7 +999,7 @@ function panelView(given, scene, act, signal) {
   let panel = given;
   const id = `${scene.id}-${panel.id}`;
   const table = panel.kind === "sinks";
-  const lines = panel.kind === "lines" ? linesPicture() : null;
+  const lines = panel.kind === "lines" ? linesPicture(scene.id) : null;
   const heat = panel.kind === "heat" || panel.kind === "tokens" ? heatPicture() : null;
   const progress = h("div", { class: "ml-progress", "aria-hidden": "true" });
   const name = h("span", {});
@@ -926,20 +1015,27 @@ function panelView(given, scene, act, signal) {
     ...lines ? [lines.root] : heat ? [heat.root] : [],
     h("span", { class: "ml-hidden" }, line)
   );
-  const rows = h("div", { class: "ml-table-scroll" });
+  const rows = h("div", { class: "ml-table-scroll", tabindex: 0, role: "region", "aria-labelledby": `${id}-title ${id}-of` });
+  const every = h("button", { class: "ml-button ml-small", type: "button" });
+  let all = false;
+  every.addEventListener("click", () => {
+    all = !all;
+    tabulate();
+  }, { signal });
   const blank = h("div", { class: "ml-blank" });
   const words = { shows: h("span", {}), chance: h("span", {}), so: h("span", {}) };
   const byChance = h("b", {}, "By chance");
   const so = h("span", {}, " ", h("b", {}, "So"), " ", words.so);
   const caption = h("p", { class: "ml-caption" }, h("b", {}, "Shows"), " ", words.shows, " ", byChance, " ", words.chance, so);
   const formula = h("div", { class: "ml-formula" });
+  const reading = h("p", { class: "ml-note" });
   const note = h("p", { class: "ml-note" });
-  const more = h("details", { class: "ml-more" }, h("summary", {}, "How it is measured"), formula, note);
+  const more = h("details", { class: "ml-more" }, h("summary", {}, "How it is measured"), formula, reading, note);
   const root = h(
     "section",
     { class: "ml-panel", "aria-labelledby": `${id}-title`, "data-panel": panel.id, "data-kind": panel.kind },
     progress,
-    h("div", { class: "ml-heading" }, h("div", {}, heading, state), h("div", {}, what, key)),
+    h("div", { class: "ml-heading" }, h("div", {}, heading, state), h("div", {}, what, table ? every : key)),
     h("div", {}, table ? rows : plot, blank),
     caption,
     more
@@ -951,6 +1047,7 @@ function panelView(given, scene, act, signal) {
     const known = scene.sources.indexOf(panel.rows[row]);
     return known < 0 ? row : known;
   };
+  const widthOf = (of) => plot.clientWidth || (of.wide ? 880 : 420);
   const columnsOf = (chosen) => layers.flatMap((layer, column) => layer !== null && chosen.includes(layer) ? [column] : []);
   const runs = () => runsOf(columnsOf(scene.layers));
   const layersOf = (chosen) => ascending(chosen.flatMap(([from, to]) => between(from, to)).flatMap((column) => layers[column] ?? []));
@@ -1049,9 +1146,11 @@ function panelView(given, scene, act, signal) {
     say(words.chance, known ? after(panel.chance) : "Chance not measured.");
     so.hidden = !known || !panel.so;
     say(words.so, panel.so);
-    more.hidden = !panel.formula && !panel.note;
+    more.hidden = !panel.formula && !panel.note && !panel.reading;
     say(formula, panel.formula);
     formula.hidden = !panel.formula;
+    reading.hidden = !panel.reading;
+    reading.replaceChildren(h("b", {}, "Reading"), ` ${panel.reading ?? ""}`);
     say(note, panel.note);
     note.hidden = !panel.note;
     const empty = !panel.columns.length || !panel.rows.length;
@@ -1059,6 +1158,13 @@ function panelView(given, scene, act, signal) {
     say(state, empty ? "" : standing(panel));
     plot.hidden = rows.hidden = empty;
     say(blank, panel.state === "done" ? "none found" : panel.note || standing(panel));
+  }
+  function tabulate() {
+    const found = foundIn(panel, scene.chosen);
+    every.hidden = !found.some;
+    say(every, all ? `Only ${scene.chosen}` : "Show all");
+    say(what, found.words);
+    rows.replaceChildren(tableOf(panel, found.some && !all ? scene.chosen : ""));
   }
   function rowOf(spot) {
     if (!spot) return null;
@@ -1080,18 +1186,23 @@ function panelView(given, scene, act, signal) {
       if (!at || row === null || spot.panel !== panel.id && (spot.layer === null || column < 0)) return null;
       return quantity(at.values.at(row, spot.panel === panel.id ? spot.column : column), panel);
     },
-    /** Everything anew: other numbers, another width, another theme. @param {Panel} next @param {Ramps} ramps @param {Ruler} ruler */
-    draw(next, ramps, ruler) {
+    /** Height of its picture without being stretched, px; 0 where it has none that stretches. @param {Panel} next @param {Ruler} ruler */
+    natural: (next, ruler) => heat && next.rows.length && next.columns.length ? heat.natural(next, widthOf(next), ruler) : 0,
+    /**
+     * Everything anew: other numbers, another width, another theme.
+     * @param {Panel} next @param {Ramps} ramps @param {Ruler} ruler @param {number} room px: the height of its neighbour
+     */
+    draw(next, ramps, ruler, room) {
       panel = next;
       layers = panel.columns.map(layerOf);
       heads();
       if (table) {
-        rows.replaceChildren(tableOf(panel));
+        tabulate();
         return;
       }
       cursor.row = Math.min(cursor.row, Math.max(0, panel.rows.length - 1));
       cursor.column = Math.min(cursor.column, Math.max(0, panel.columns.length - 1));
-      const width = plot.clientWidth || (panel.wide ? 880 : 420);
+      const width = widthOf(panel);
       plot.setAttribute("aria-rowcount", `${panel.rows.length}`);
       plot.setAttribute("aria-colcount", `${panel.columns.length}`);
       if (lines) {
@@ -1099,10 +1210,10 @@ function panelView(given, scene, act, signal) {
         at = laid;
         lines.paint(panel, laid, colour, ruler);
       } else if (heat) {
-        const laid = heat.layout(panel, width, ruler);
+        const laid = heat.layout(panel, width, ruler, room);
         at = laid;
         heat.paint(panel, laid, ramps);
-        key.replaceChildren(...panel.values ? coloursKey(panel, laid.values, ramps) : []);
+        key.replaceChildren(...panel.values ? coloursKey(panel, laid.values, ramps, laid.dotted) : []);
       }
       plot.style.height = `${at?.full ?? 0}px`;
     },
@@ -1120,7 +1231,7 @@ function panelView(given, scene, act, signal) {
           at
         );
         lines.over(panel, laid, colour, shown);
-        key.replaceChildren(...linesKey(panel, laid.values, colour, shown.column));
+        key.replaceChildren(...linesKey(panel, laid.values, colour, shown.column, scene.id));
       } else if (heat) heat.over(
         panel,
         /** @type {ReturnType<typeof heat.layout>} */
@@ -1130,7 +1241,7 @@ function panelView(given, scene, act, signal) {
       line.setAttribute("aria-rowindex", `${cursor.row + 1}`);
       cell.setAttribute("aria-colindex", `${cursor.column + 1}`);
       cell.setAttribute("aria-selected", `${columnsOf(scene.layers).includes(cursor.column)}`);
-      const value = quantity(at.values.at(cursor.row, cursor.column), panel);
+      const value = withChance(at.values.at(cursor.row, cursor.column), panel, at.against(cursor.row, cursor.column));
       say(cell, panel.rows.length ? `${panel.rows[cursor.row]}, layer ${panel.columns[cursor.column]}: ${value}` : "nothing measured yet");
       plot.setAttribute("aria-activedescendant", cell.id);
     }
@@ -1207,12 +1318,12 @@ function listView(title, id, choose, signal) {
     }
   };
 }
-function menuView(title, choose, signal) {
+function menuView(title, choose, signal, long = false) {
   const select = h("select", { class: "ml-select", "aria-label": title });
   select.addEventListener("change", () => choose(select.value), { signal });
   let layout = "";
   return {
-    root: h("label", { class: "ml-menu" }, h("span", {}, title), select),
+    root: h("label", { class: `ml-menu${long ? " ml-long" : ""}` }, h("span", {}, title), select),
     /** @param {readonly Choice[]} choices @param {string | null} turned */
     draw(choices, turned) {
       const now = JSON.stringify(choices.map(({ id, label: label2 }) => [id, label2]));
@@ -1222,6 +1333,7 @@ function menuView(title, choose, signal) {
       }
       const chosen = turned ?? choices.find((each) => each.chosen)?.id;
       if (chosen !== void 0) select.value = chosen;
+      select.title = choices.find(({ id }) => id === chosen)?.label ?? "";
     }
   };
 }
@@ -1258,8 +1370,6 @@ function densityView(turn, release, signal) {
         s("line", { x1: x(share), x2: x(share), y1: y(here), y2: TALL3 + 2, class: "ml-kept-at" }),
         s("circle", { cx: x(share), cy: y(here), r: 3, class: "ml-kept-dot" })
       );
-      const late = share > 0.6;
-      parts.push(label(x(share) + (late ? -7 : 7), y(here) + (here > 0.35 ? 14 : -6), `${Math.round(100 * here)} %`, { "text-anchor": late ? "end" : "start", class: "ml-halo" }));
     }
     picture.replaceChildren(...parts);
     range.style.setProperty("--ml-part", `${100 * share}%`);
@@ -1300,6 +1410,45 @@ function seconds(value) {
   return `${ms > 0 && ms < 1e-3 ? "<0.001" : ms}${THIN2}ms`;
 }
 
+// src/lib/stick.js
+function sight(element) {
+  let [top, bottom] = [0, globalThis.innerHeight];
+  for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) {
+    if (each.scrollHeight <= each.clientHeight + 1 || !/auto|scroll/.test(getComputedStyle(each).overflowY)) continue;
+    const box = each.getBoundingClientRect();
+    [top, bottom] = [Math.max(top, box.top), Math.min(bottom, box.bottom)];
+  }
+  return [top, bottom];
+}
+var LEAST = 240;
+function stick(part, track, signal) {
+  let frame = 0;
+  const place = () => {
+    frame = 0;
+    if (getComputedStyle(track).display === "contents") {
+      part.style.maxHeight = part.style.transform = "";
+      return;
+    }
+    const [top, bottom] = sight(track);
+    const limit = `${Math.max(LEAST, Math.floor(bottom - top))}px`;
+    if (part.style.maxHeight !== limit) part.style.maxHeight = limit;
+    const box = track.getBoundingClientRect();
+    const shift = Math.max(0, Math.min(box.height - part.offsetHeight, top - box.top));
+    part.style.transform = shift ? `translateY(${Math.round(shift)}px)` : "";
+  };
+  const soon = () => {
+    frame ||= requestAnimationFrame(place);
+  };
+  const size = new ResizeObserver(soon);
+  size.observe(track);
+  document.addEventListener("scroll", soon, { capture: true, passive: true, signal });
+  globalThis.addEventListener?.("resize", soon, { signal });
+  signal.addEventListener("abort", () => {
+    size.disconnect();
+    cancelAnimationFrame(frame);
+  });
+}
+
 // src/lib/side_view.js
 var MENUS = (
   /** @type {const} */
@@ -1313,7 +1462,7 @@ function figures2(rows, heads = []) {
 }
 function sideView(scene, act, signal) {
   const pairs = listView("Pair", scene.id, (pair) => act.turn({ pair }), signal);
-  const menus = MENUS.map(([name, many, title]) => ({ name, many, ...menuView(title, (choice) => act.turn({ [name]: choice }), signal) }));
+  const menus = MENUS.map(([name, many, title]) => ({ name, many, ...menuView(title, (choice) => act.turn({ [name]: choice }), signal, name === "prompt") }));
   const chosen = h("section", { class: "ml-side-part ml-menus", "aria-label": "What is shown" }, ...menus.map(({ root: root2 }) => root2));
   const density = densityView((value) => act.turn({ density: value }), act.release, signal);
   const clear = h("button", { class: "ml-button ml-small", type: "button" }, "Clear");
@@ -1325,18 +1474,23 @@ function sideView(scene, act, signal) {
   const here = h("div", {});
   const measured = h("h3", {});
   const times = h("div", {});
-  const root = h(
-    "aside",
-    { class: "ml-side", "aria-label": "Read-outs" },
-    pairs.root,
-    chosen,
-    density.root,
+  const turning = h("fieldset", { class: "ml-side-group ml-turning", "aria-label": "Dials" }, pairs.root, chosen, density.root);
+  const read = h(
+    "fieldset",
+    { class: "ml-side-group", "aria-label": "Read-outs" },
     h("section", { class: "ml-side-part", "aria-label": "Selected layers" }, h("div", { class: "ml-head" }, selection, clear), readout, readoutNote),
     h("section", { class: "ml-side-part ml-under", "aria-label": "Under the pointer" }, h("h3", {}, "Under the pointer"), spot, here),
     h("section", { class: "ml-side-part", "aria-label": "What was measured" }, measured, times)
   );
+  const stuck = h("div", { class: "ml-stuck" }, turning, read);
+  const root = h("aside", { class: "ml-side", "aria-label": "Dials and read-outs" }, stuck);
+  stick(stuck, root, signal);
   return {
     root,
+    /** Nothing answers any more. */
+    shut() {
+      turning.disabled = read.disabled = true;
+    },
     /** @param {{ dials: State["dials"], words: State["words"], panels: State["panels"], readout: State["readout"] }} state */
     draw({ dials, words, panels, readout: rows }) {
       const turned = act.turned();
@@ -1350,6 +1504,7 @@ function sideView(scene, act, signal) {
       chosen.hidden = menus.every((menu) => menu.root.hidden);
       density.root.hidden = !dials.density;
       density.draw(dials.density, turned.density !== void 0);
+      turning.hidden = pairs.root.hidden && chosen.hidden && density.root.hidden;
       const { layers } = scene;
       say(selection, layersInWords(layers));
       clear.hidden = !layers.length;
@@ -1392,6 +1547,11 @@ function stripView(id, stop, measure, signal) {
   stopping.addEventListener("click", stop, { signal });
   measuring.addEventListener("click", measure, { signal });
   return {
+    /** Nothing answers any more. */
+    shut() {
+      stopping.disabled = measuring.disabled = true;
+      busy.hidden = stopping.hidden = measuring.hidden = true;
+    },
     root: h("header", { class: "ml-strip" }, sources, facts, h("div", { class: "ml-strip-state" }, busy, stopping, measuring)),
     /** @param {State["strip"]} strip @param {State["words"]} words @param {State["busy"]} now @param {boolean} halted */
     draw(strip, words, now, halted) {
@@ -1442,21 +1602,27 @@ function followTheme(root, signal) {
 
 // src/inspector.js
 var PAUSE = 60;
+var CLOSED = "This view is closed and shows what it last showed. Run the cell again to go on.";
 var HELD = (
   /** @type {const} */
   ["panels", "strip", "dials", "readout", "words", "busy", "error"]
 );
+function chosenIn({ sources = [] }) {
+  return sources.length > 1 ? sources.find(({ chosen }) => chosen)?.label ?? "" : "";
+}
 var views = 0;
 function render({ model, el, signal: outer }) {
   const over = new AbortController();
   const { signal } = over;
   outer?.addEventListener("abort", () => over.abort(), { once: true });
   const id = `ml-${views += 1}-${Math.random().toString(36).slice(2, 8)}`;
-  const scene = { id, sources: [], layers: model.get("selection").layers, spot: null };
+  const scene = { id, sources: [], chosen: chosenIn(model.get("dials")), layers: model.get("selection").layers, spot: null };
   const spoken = h("div", { class: "ml-hidden", role: "status", "aria-live": "polite" });
   let turned = {};
   let holding = false;
+  let closed = false;
   const box = outbox((edits) => {
+    if (closed) return;
     const { layers, ...turns } = edits;
     if (layers) model.set("selection", { layers: (
       /** @type {number[]} */
@@ -1484,6 +1650,7 @@ function render({ model, el, signal: outer }) {
     });
   }
   function select(layers, settled) {
+    if (closed) return;
     holding = !settled;
     const changed = !same(layers, scene.layers);
     scene.layers = layers;
@@ -1510,6 +1677,7 @@ function render({ model, el, signal: outer }) {
     clear: () => select([], true),
     turned: () => turned
   }, signal);
+  const closing = h("div", { class: "ml-closed", role: "status" });
   const grid = h("div", { class: "ml-panels" });
   const errorText = h("div", { class: "ml-error-text" });
   const error = h("div", { class: "ml-error", role: "alert" }, icon("cross"), errorText);
@@ -1518,6 +1686,7 @@ function render({ model, el, signal: outer }) {
     "div",
     { class: "ml-root", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
     patterns(id),
+    closing,
     strip.root,
     h("div", { class: "ml-inspect" }, h("div", { class: "ml-looks" }, error, grid), side.root),
     keys,
@@ -1526,8 +1695,21 @@ function render({ model, el, signal: outer }) {
   root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
   const wrap = h("div", { class: "ml-wrap" }, root);
   const panels = /* @__PURE__ */ new Map();
+  let rooms = /* @__PURE__ */ new Map();
   let ruler = rulerOf(root);
   let ramps = null;
+  function roomsOf(given) {
+    const found = /* @__PURE__ */ new Map();
+    if (getComputedStyle(grid).gridTemplateColumns.split(" ").length < 2) return found;
+    for (let i = 0; i + 1 < given.length; i += 1) {
+      const pair = [given[i], given[i + 1]];
+      if (pair.some(({ wide }) => wide)) continue;
+      const room = Math.max(...pair.map((panel) => panels.get(panel.id)?.view.natural(panel, ruler) ?? 0));
+      for (const { id: name } of pair) found.set(name, room);
+      i += 1;
+    }
+    return found;
+  }
   function drawPanels(everything) {
     const given = model.get("panels");
     scene.sources = model.get("strip").map(({ name }) => name);
@@ -1551,7 +1733,12 @@ function render({ model, el, signal: outer }) {
       if (grid.children[i] !== kept.view.root) grid.insertBefore(kept.view.root, grid.children[i] ?? null);
     });
     ramps ??= rampsOf(root);
-    for (const panel of given) if (changed.has(panel.id)) panels.get(panel.id)?.view.draw(panel, ramps, ruler);
+    const before = rooms;
+    rooms = roomsOf(given);
+    for (const panel of given) {
+      const room = rooms.get(panel.id) ?? 0;
+      if (changed.has(panel.id) || room !== (before.get(panel.id) ?? 0)) panels.get(panel.id)?.view.draw(panel, ramps, ruler, room);
+    }
   }
   function draw() {
     const { panels: numbers, look, marks, side: beside } = stale;
@@ -1566,7 +1753,7 @@ function render({ model, el, signal: outer }) {
     if (numbers || beside) {
       const states = model.get("panels");
       const busy = model.get("busy");
-      strip.draw(model.get("strip"), model.get("words"), busy, states.some(({ state }) => state === "stopped" || state === "failed"));
+      if (!closed) strip.draw(model.get("strip"), model.get("words"), busy, states.some(({ state }) => state === "stopped" || state === "failed"));
       side.draw({ dials: model.get("dials"), words: model.get("words"), panels: states, readout: model.get("readout") });
       const wrong = model.get("error");
       error.hidden = !wrong;
@@ -1581,9 +1768,21 @@ function render({ model, el, signal: outer }) {
     heard(`change:${name}`, () => {
       if (name === "dials") turned = unanswered(turned, model.get("dials"));
       if (name === "error" && model.get("error")) turned = {};
-      redraw({ panels: name === "panels" || name === "strip", look: name === "strip", side: true });
+      const chosen = chosenIn(model.get("dials"));
+      const look = name === "strip" || chosen !== scene.chosen;
+      scene.chosen = chosen;
+      redraw({ panels: name === "panels" || look, look, side: true });
     });
   }
+  heard("comm:close", () => {
+    if (closed) return;
+    closed = true;
+    root.classList.add("ml-shut");
+    say(closing, CLOSED);
+    strip.shut();
+    side.shut();
+    redraw({ side: true });
+  });
   heard("change:selection", () => {
     if (holding || box.waiting) return;
     scene.layers = ascending(model.get("selection").layers);

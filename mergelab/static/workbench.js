@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 85582ca84fce172f */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources afc4643b976b630c */
 
 // src/lib/blocks.js
 function layersOf(blocks) {
@@ -192,7 +192,8 @@ function patterns(id) {
       pattern(2, 5, s("circle", { cx: 2.5, cy: 2.5, r: 0.95, style: `fill:var(${hue(2)});fill-opacity:.6` })),
       pattern(3, 6, s("path", { d: "M0 0L6 6M6 0L0 6", style: stroke(3) })),
       pattern(4, 4, s("line", { x1: 2, y1: 0, x2: 2, y2: 4, style: stroke(4) })),
-      pattern(5, 6, s("line", { x1: 0, y1: 0, x2: 0, y2: 6, style: "stroke:var(--ml-line);stroke-width:1" }), "rotate(45)")
+      pattern(5, 6, s("line", { x1: 0, y1: 0, x2: 0, y2: 6, style: "stroke:var(--ml-line);stroke-width:1" }), "rotate(45)"),
+      pattern(6, 4, s("line", { x1: 0, y1: 0, x2: 0, y2: 4, style: "stroke:var(--ml-ink-3);stroke-width:1.2" }), "rotate(-45)")
     )
   );
 }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mergelab.inspection.grid import Chance, Grid
 
 NO_CHANCE = "Chance not measured."
+CLEARLY = "Clearly: beyond the band by more than half of its width."
 _SHOWN = 4  # runs of layers that are named; the others are counted
 
 Floats = NDArray[np.floating]
@@ -41,14 +42,17 @@ def caption(grid: Grid, *, against_first: bool = False) -> Caption:
 
 
 def number(value: float, unit: str = "1") -> str:
-    """Three significant digits, a true minus, and the unit: ``"1.36×"`` for one that begins with x, ``"2.1 nats"``."""
+    """Three significant digits, a true minus, and the unit: ``"1.36×"`` for one that begins with x, ``"2.1 nats"``.
+
+    The space before a unit does not break.
+    """
     if not np.isfinite(value):
         return "not measured" if np.isnan(value) else ("∞" if value > 0 else "−∞")
     rounded = float(f"{value:.3g}")
     text = f"{rounded:.0f}" if 100 <= abs(rounded) < 1e6 else f"{rounded:g}"
     if unit == "x" or unit.startswith("x "):
         return f"{text}×".replace("-", "−")
-    return text.replace("-", "−") + ("" if unit in ("", "1") else f" {unit}")
+    return text.replace("-", "−") + ("" if unit in ("", "1") else f"\u00a0{unit}")
 
 
 def runs(names: Sequence[str], chosen: Bools) -> str:
@@ -89,13 +93,29 @@ def clear(values: Floats, low: float | Floats, high: float | Floats) -> tuple[Bo
 
 
 def _chance(grid: Grid, chance: Chance) -> str:
-    low, high = np.asarray(chance.low), np.asarray(chance.high)
-    unit = grid.measure.unit
-    if not (np.isfinite(low).any() and np.isfinite(high).any()):
+    low, high = bands(grid, chance)
+    known = np.isfinite(low) & np.isfinite(high)
+    if not known.any():
         return NO_CHANCE
-    within = _range(float(np.nanmin(low)), float(np.nanmax(high)), unit)
-    each = "" if low.size == high.size == 1 else ", a band for each value"
-    return f"{within}{each}: {chance.how.rstrip('.')}."
+    low, high = low[known], high[known]
+    # Of bands around one middle, that of middle width is told. Others have nothing in common but where they come from.
+    usual = np.argsort(high - low)[len(low) // 2]
+    within = _range(float(low[usual]), float(high[usual]), grid.measure.unit)
+    if _each(low, high):
+        around = grid.measure.scale == "diverging"
+        within = f"about {within}, a band for each value" if around else "each value has a band of its own"
+    return f"{within}: {chance.how.rstrip('.')}."
+
+
+def bands(grid: Grid, chance: Chance) -> tuple[Floats, Floats]:
+    """Lower and upper ends of chance for each value of a grid, float64, shaped like its values."""
+    low, high = (np.broadcast_to(np.asarray(end, np.float64), grid.values.shape) for end in (chance.low, chance.high))
+    return low, high
+
+
+def _each(low: Floats, high: Floats) -> bool:
+    """Whether bands differ from one another."""
+    return len(np.unique(low[np.isfinite(low)])) > 1 or len(np.unique(high[np.isfinite(high)])) > 1
 
 
 def _range(low: float, high: float, unit: str) -> str:
@@ -109,7 +129,9 @@ def _so_cells(grid: Grid, chance: Chance) -> str:
     if not total:
         return "nothing was measured."
     found = [
-        _standing(grid, out, known, side) for out, side in ((above, "above"), (below, "below")) if (out & known).any()
+        _standing(grid, chance, out & known, side)
+        for out, side in ((above, "above"), (below, "below"))
+        if (out & known).any()
     ]
     if found:
         return f"{'; '.join(found)}."
@@ -123,13 +145,20 @@ def _lies(count: int) -> str:
     return "lies" if count == 1 else "lie"
 
 
-def _standing(grid: Grid, out: Bools, known: Bools, side: str) -> str:
-    """``"12 of 70 values lie clearly above the band, mostly in layers 4–7, most of all up at 6 (1.36)"``."""
-    out = out & known
+def _standing(grid: Grid, chance: Chance, out: Bools, side: str) -> str:
+    """``"12 of 70 values lie clearly above the band, mostly in layers 4–7, most of all up at 6 (1.36)"``.
+
+    Where bands differ, the one of the value that is named is told with it.
+    """
+    known = np.isfinite(grid.values)
     count, total = int(out.sum()), int(known.sum())
     furthest = np.where(out, grid.values, -np.inf if side == "above" else np.inf)
     row, column = np.unravel_index(np.argmax(furthest) if side == "above" else np.argmin(furthest), out.shape)
-    most = f"{grid.rows[row]} at {grid.columns[column]} ({number(float(grid.values[row, column]), grid.measure.unit)})"
+    told = number(float(grid.values[row, column]), grid.measure.unit)
+    low, high = bands(grid, chance)
+    if _each(low, high):
+        told += f", chance there {_range(float(low[row, column]), float(high[row, column]), grid.measure.unit)}"
+    most = f"{grid.rows[row]} at {grid.columns[column]} ({told})"
     share = "every value lies" if count == total else f"{count} of {total} values {_lies(count)}"
     where = _where(grid, out, known) if count < total else ""
     return ", ".join(filter(None, (f"{share} clearly {side} the band", where, f"most of all {most}")))
@@ -155,7 +184,7 @@ def _where(grid: Grid, out: Bools, known: Bools) -> str:
 def _so_rows(grid: Grid, chance: Chance) -> str:
     if len(grid.rows) < 2:
         return ""
-    low, high = (np.broadcast_to(np.asarray(end), grid.values.shape)[0] for end in (chance.low, chance.high))
+    low, high = (end[0] for end in bands(grid, chance))
     first = grid.values[0]
     found = []
     for name, values in zip(grid.rows[1:], grid.values[1:], strict=True):
@@ -167,7 +196,8 @@ def _so_rows(grid: Grid, chance: Chance) -> str:
             place = int(np.argmax(np.where(out & np.isfinite(ratio), ratio, -1.0)))
             theirs, ours = number(float(values[place])), number(float(first[place]), grid.measure.unit)
             where = f"{runs(grid.columns, out)}, furthest at {grid.columns[place]}"
-            found.append(f"{name} leaves it at {where} ({theirs} against {ours})")
+            there = f"chance there {_range(float(low[place]), float(high[place]), grid.measure.unit)}"
+            found.append(f"{name} clearly leaves it at {where} ({theirs} against {ours}, {there})")
     if not found:
         return f"nothing stands out: no source clearly leaves the band of {grid.rows[0]}."
     return f"{'; '.join(found)}."

@@ -128,10 +128,12 @@ def changed(models: Sequence[Subject]) -> list[int]:
 
 
 def first_choice(models: Sequence[Subject]) -> Choice:
-    """The first pair, the first source beside the base."""
+    """The first pair, the first source beside the base; norms by channel where widths differ, else the median norm."""
     places = changed(models)
+    alike = all(one.width == models[0].width for one in models)
     pair = (places[0], places[1]) if len(places) > 1 else (0, 0)
-    return Choice(pair=pair, source=places[0] if places else min(1, len(models) - 1))
+    source = places[0] if places else min(1, len(models) - 1)
+    return Choice(pair=pair, source=source, statistic="median" if alike else "rms")
 
 
 def task_of(name: str, choice: Choice, models: Sequence[Subject]) -> Task:
@@ -142,7 +144,9 @@ def task_of(name: str, choice: Choice, models: Sequence[Subject]) -> Task:
 
 
 def check_turn(turn: object, choice: Choice, models: Sequence[Subject], prompts: int) -> Choice:
-    """``choice`` after a turn: a mapping of some of `TURNS` to where they are turned to. Places may be written as text.
+    """``choice`` after a turn: a mapping of some of `TURNS` to where they are turned to.
+
+    Places may be written as text; a source may be named instead.
 
     Raises:
         ValueError: everything that cannot be meant, in words.
@@ -155,10 +159,10 @@ def check_turn(turn: object, choice: Choice, models: Sequence[Subject], prompts:
     values: dict[str, Any] = {}
     checks: Mapping[str, Callable[[object], Any]] = {
         "density": _density,
-        "pair": lambda value: _pair(value, changed(models)),
-        "source": lambda value: _place(value, shown_alone(models), "source"),
+        "pair": lambda value: _pair(value, {place: models[place].name for place in changed(models)}),
+        "source": lambda value: _source(value, {place: models[place].name for place in shown_alone(models)}),
         "statistic": _statistic,
-        "prompt": lambda value: _place(value, range(prompts), "prompt"),
+        "prompt": lambda value: _prompt(value, prompts),
     }
     for key, value in turn.items():
         if key in checks and value is not None:
@@ -189,21 +193,39 @@ def _statistic(value: object) -> str:
     return value
 
 
-def _place(value: object, known: Sequence[int], what: str) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not text.isdigit() or int(text) not in known:
-        raise ValueError(f"{what}: there is no {what} {value!r}. Known: {', '.join(map(str, known)) or 'none'}.")
-    return int(text)
+def _number(value: object) -> int | None:
+    """A place, also one written as text; None: it is none."""
+    return int(str(value)) if not isinstance(value, bool) and str(value).isdecimal() else None
 
 
-def _pair(value: object, known: Sequence[int]) -> tuple[int, int]:
+def _named(value: object, known: Mapping[int, str]) -> int | None:
+    """The place of a source, given as a place or by its name; None: there is no such source."""
+    at = _number(value)
+    return at if at in known else next((place for place, name in known.items() if name == value), None)
+
+
+def _prompt(value: object, count: int) -> int:
+    at = _number(value)
+    if at is None or at >= count:
+        raise ValueError(f"prompt: there is no prompt {value!r}. Known: 0 to {count - 1}.")
+    return at
+
+
+def _source(value: object, known: Mapping[int, str]) -> int:
+    at = _named(value, known)
+    if at is None:
+        listed = ", ".join(f"{place} ({name})" for place, name in known.items())
+        raise ValueError(f"source: there is no source {value!r}. Known: {listed}.")
+    return at
+
+
+def _pair(value: object, known: Mapping[int, str]) -> tuple[int, int]:
     parts = value.split("-") if isinstance(value, str) else list(value) if isinstance(value, Sequence) else []
-    pairs = list(combinations(known, 2))
-    found = tuple(sorted(int(str(one)) for one in parts if str(one).isdigit()))
-    if len(parts) != 2 or found not in pairs:
-        listed = ", ".join(f"{a}-{b}" for a, b in pairs)
+    found = [at for one in parts if (at := _named(one, known)) is not None]
+    if len(parts) != 2 or len(found) != 2 or found[0] == found[1]:
+        listed = ", ".join(f"{a}-{b} ({known[a]} with {known[b]})" for a, b in combinations(known, 2))
         raise ValueError(f"pair: {value!r} are not two different sources. Known: {listed or 'none'}.")
-    return found[0], found[1]
+    return min(found), max(found)
 
 
 # What the dials look like ------------------------------------------------------------------------------------
@@ -227,7 +249,7 @@ def dials(
         for place in shown_alone(models)
     ]
     texts = [
-        {"id": str(place), "label": _short(text), "chosen": place == choice.prompt}
+        {"id": str(place), "label": short(text), "chosen": place == choice.prompt, "text": text}
         for place, text in enumerate(prompts)
     ]
     statistics = [{"id": key, "label": label, "chosen": key == choice.statistic} for key, label in STATISTICS.items()]
@@ -240,6 +262,7 @@ def dials(
     }
 
 
-def _short(text: str, most: int = 40) -> str:
+def short(text: str, most: int = 40) -> str:
+    """The beginning of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

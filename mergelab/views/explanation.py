@@ -57,7 +57,7 @@ def _entries(panel: Panel) -> tuple[tuple[str, str], ...]:
             ("so", words.so),
             ("reading", measure.reading),
         ]
-    entries.append(("note", panel.drawn.note if grid is None else grid.note))
+    entries.append(("note", panel.remarks))
     if panel.state != "done":
         entries.append(("state", f"{panel.state}. {panel.note}".strip()))
     return tuple((word, text) for word, text in entries if text)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import plotly.graph_objects as go
 
+from mergelab.errors import InspectionError, Problem
 from mergelab.inspection.grid import Grid
 from mergelab.views.captions import caption
 from mergelab.views.panels import Drawn, span
@@ -20,16 +23,28 @@ DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 MARKS = ("circle", "diamond", "circle-open", "x", "square")
 
 
-def figure(grid: Grid, selection: Sequence[int] | None = None, drawn: Drawn | None = None) -> go.Figure:
+class Gridded(Protocol):
+    """What has one grid that stands for it: seams, a probe."""
+
+    def grid(self) -> Grid:
+        """That grid."""
+
+
+def figure(grid: Grid | Gridded, selection: Sequence[int] | None = None, drawn: Drawn | None = None) -> go.Figure:
     """A picture of a grid: lines on a log axis where its rows are sources, else a heatmap.
 
     Args:
+        grid: a grid, or what has one that stands for it.
         selection: layers to mark.
         drawn: band and points of the lines, and the range of the colours, as the inspector has them.
 
     Returns:
         A figure of its own, with the caption below as its subtitle's text; every text is escaped.
+
+    Raises:
+        InspectionError: it is no grid and has none.
     """
+    grid = _grid_of(grid)
     shown = Drawn(grid) if drawn is None else drawn
     lines = grid.axes[0] == "source"
     made = go.Figure(_lines(grid, shown) if lines else _heat(grid, shown))
@@ -65,6 +80,16 @@ def figure(grid: Grid, selection: Sequence[int] | None = None, drawn: Drawn | No
             fillcolor="rgba(27,34,44,0.06)",
         )
     return made
+
+
+def _grid_of(given: Grid | Gridded) -> Grid:
+    if isinstance(given, Grid):
+        return given
+    take = getattr(given, "grid", None)
+    if take is None or any(one.default is one.empty for one in inspect.signature(take).parameters.values()):
+        hint = "Take one of its grids, as trace(...).norms(), or what ml.seams and ml.probe give."
+        raise InspectionError(Problem("figure", f"a {type(given).__name__} is no grid.", hint))
+    return given.grid()
 
 
 def _plain(text: str) -> str:

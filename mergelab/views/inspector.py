@@ -63,11 +63,13 @@ class Inspector(LabWidget):
     Attributes:
         selection: ``{"layers": [4, 5, 6]}``: the layers selected, ascending. A list of numbers may be set.
         turned: the dials that were turned last, ``{"density": 0.2}``: density (share of a change that is kept), pair
-            (``"1-2"``: places of two sources), source (a place), statistic, prompt (a place).
+            (``("pirate", "sort")``: names, or places as ``"1-2"``), source (a name or a place), statistic, prompt (a
+            place).
         panels: the figures, as plain data and float32 buffers.
         readout: the figures over the selected layers and over the others, in words.
         busy: what is being measured: ``{"text", "done", "total"}``, or empty.
-        error: what is wrong, in words, or empty.
+        error: what is wrong with what was turned or selected, in words, or empty. What could not be measured is told
+            by its figure.
     """
 
     _esm = bundle("inspector.js")
@@ -84,7 +86,6 @@ class Inspector(LabWidget):
     asked: Any = AnyTrait(help="how often stop and measure were pressed").tag(sync=True, echo_update=False)
 
     _survey: Survey | None = None
-    _failed: tuple[str, ...] = ()  # what went wrong in measuring, as it was told last
 
     def __init__(
         self,
@@ -203,10 +204,6 @@ class Inspector(LabWidget):
         shown = tuple(one.panel for one in kept)
         with self._lock:
             self._shown = shown
-            failed = tuple(dict.fromkeys(panel.note for panel in shown if panel.note))
-            if failed != self._failed:
-                self._failed = failed
-                self.write(error="\n".join(failed))
             self.write(
                 panels=[one.sent for one in kept],
                 dials=told,
@@ -244,10 +241,16 @@ class Inspector(LabWidget):
             done=standing.done,
             total=standing.total,
             seconds=standing.seconds,
-            note=standing.error,
+            note=standing.error and self._wrong(figure, choice, standing.error),
         )
         self._kept[figure.name] = _Kept(standing, turned, panel, payload(panel))
         return self._kept[figure.name]
+
+    def _wrong(self, figure: Figure, choice: Choice, error: str) -> str:
+        """What went wrong, told by the first of the figures that are drawn from one measurement."""
+        task = task_of(figure.name, choice, self._models)
+        first = next(one for one in self._figures if task_of(one.name, choice, self._models) == task)
+        return error if first.name == figure.name else f"See “{first.title}”."
 
     def _read(self) -> list[dict[str, str]]:
         layers = self.selection["layers"]
@@ -257,7 +260,8 @@ class Inspector(LabWidget):
         return {
             "facts": [["base", self._models[0].name], ["prompts", self._whence]],
             "pairs": f"Changes are taken from {self._models[0].name}.",
-            "readout": "Means over the rows and layers; medians of what is drawn on a log scale.",
+            "readout": "Conflict and size are of all weights of these layers; a cosine weighs the more the less chance "
+            "moves it; norms and drift are medians.",
         }
 
     # -- for people ----------------------------------------------------------------------------------------------

@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 
 from mergelab.inspection.grid import Chance, Grid
-from mergelab.views.captions import NO_CHANCE, Bools, Caption, Floats, caption, number
+from mergelab.views.captions import CLEARLY, NO_CHANCE, Bools, Caption, Floats, bands, caption, number
 
+Over: TypeAlias = tuple[float, float, float]
 Kind = Literal["lines", "heat", "tokens", "sinks"]
 
+_WIDE = 4.0  # times as wide as the band of the first quarter of values: of those that 16 times fewer weights make
 _ROUND = (1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0, 10.0)
 
 
@@ -26,7 +28,10 @@ class Drawn:
         band: the ends of the spread of each value, for lines.
         points: values apart from their lines, ``(column, value, row)``: sinks.
         table: for a panel of rows in words.
+        shows: one sentence, where what is shown hangs on what was found.
         note: what else one has to know of it.
+        over: the figure over some layers together, and what chance gives (low, high; NaN: not known), where it is no
+            mean or median of the values.
         reach: half of a diverging range, or the end of a linear one; 0: of these values.
     """
 
@@ -34,7 +39,9 @@ class Drawn:
     band: tuple[Grid, Grid] | None = None
     points: tuple[tuple[int, float, int], ...] = ()
     table: pd.DataFrame | None = None
+    shows: str = ""
     note: str = ""
+    over: Callable[[Sequence[int]], Over] | None = None
     reach: float = 0.0
 
 
@@ -46,6 +53,7 @@ class Panel:
         name: as `Inspector.grid` and `to_frame` know it: ``"conflict"``.
         title: before anything is measured; then the measure has its own.
         shows: one sentence, likewise.
+        state: "failed" may come right when it is measured again, "refused" will not.
         note: what went wrong.
     """
 
@@ -55,7 +63,7 @@ class Panel:
     shows: str
     wide: bool = False
     drawn: Drawn = Drawn()
-    state: Literal["waiting", "measuring", "done", "stopped", "failed"] = "waiting"
+    state: Literal["waiting", "measuring", "done", "stopped", "failed", "refused"] = "waiting"
     done: int = 0
     total: int = 0
     seconds: float = 0.0
@@ -66,14 +74,22 @@ class Panel:
         """What it shows, what chance gives, what to make of it."""
         grid = self.drawn.grid
         if grid is None:
-            return Caption(self.shows, NO_CHANCE, "")
+            return Caption(self.drawn.shows or self.shows, NO_CHANCE, "")
         return caption(grid, against_first=self.kind == "lines")
 
     @property
     def notes(self) -> str:
-        """What went wrong, what was left out and why."""
+        """What went wrong, and the remarks."""
+        return " ".join(filter(None, (self.note, self.remarks)))
+
+    @property
+    def remarks(self) -> str:
+        """What was left out and why, what the words and colours of it mean."""
         grid = self.drawn.grid
-        return " ".join(filter(None, (self.note, self.drawn.note, grid.note if grid is not None else "")))
+        if grid is None:
+            return self.drawn.note
+        rule = CLEARLY if self.caption.so else ""
+        return " ".join(filter(None, (self.drawn.note, grid.note, rule, _beyond(self.drawn))))
 
     @property
     def measured(self) -> bool:
@@ -111,8 +127,8 @@ def payload(panel: Panel) -> dict[str, Any]:
 
 
 _EMPTY: Mapping[str, Any] = {
-    "unit": "1", "scale": "linear", "middle": 0.0, "rows": [], "columns": [], "of": "", "formula": "", "low": None,
-    "high": None, "values": None, "band": None, "points": None, "chanceband": None, "cells": None,
+    "unit": "1", "scale": "linear", "middle": 0.0, "rows": [], "columns": [], "of": "", "formula": "", "reading": "",
+    "low": None, "high": None, "values": None, "band": None, "points": None, "chanceband": None, "cells": None,
 }  # fmt: skip
 
 
@@ -128,6 +144,7 @@ def _of_grid(panel: Panel, grid: Grid) -> dict[str, Any]:
         "columns": list(grid.columns),
         "of": grid.of,
         "formula": measure.formula,
+        "reading": measure.reading,
         "low": low,
         "high": high,
         "values": _packed(grid.values),
@@ -146,8 +163,8 @@ def _chanceband(grid: Grid, chance: Chance) -> dict[str, Any]:
     ends = [np.asarray(end, dtype=np.float64) for end in (chance.low, chance.high)]
     if all(end.size == 1 and np.isfinite(end).all() for end in ends):
         return {"low": float(ends[0].ravel()[0]), "high": float(ends[1].ravel()[0])}
-    low, high = (_packed(np.broadcast_to(end, grid.values.shape)) for end in ends)
-    return {"low": low, "high": high}
+    low, high = bands(grid, chance)
+    return {"low": _packed(low), "high": _packed(high)}
 
 
 def cell_of(value: object) -> str | float | None:
@@ -161,14 +178,19 @@ def cell_of(value: object) -> str | float | None:
 
 
 def span(drawn: Drawn) -> tuple[float | None, float | None]:
-    """The ends of a panel's colours or of its axis: what is finite in it. A diverging range is as wide on both sides.
+    """The ends of a panel's colours or of its axis: what is finite in it. A diverging range is as wide on both sides,
+    and values that chance moves far, because few weights make them, do not widen it.
 
     None, None where nothing is finite.
     """
     grid = drawn.grid
     if grid is None:
         return None, None
-    parts = [grid.values, *(one.values for one in drawn.band or ()), np.array([value for _, value, _ in drawn.points])]
+    parts = [
+        _steady(grid),
+        *(one.values for one in drawn.band or ()),
+        np.array([value for _, value, _ in drawn.points]),
+    ]
     finite = np.concatenate([part[np.isfinite(part)] for part in parts])
     measure = grid.measure
     if measure.scale == "log":
@@ -183,6 +205,27 @@ def span(drawn: Drawn) -> tuple[float | None, float | None]:
         return least, most
     most = max(_rounded(most), drawn.reach)
     return (0.0 if least >= 0 else -_rounded(-least)), most or 1.0
+
+
+def _steady(grid: Grid) -> Floats:
+    """The values that set the range: on a diverging scale those whose band is not far wider than that of others."""
+    if grid.measure.scale != "diverging" or grid.chance is None:
+        return grid.values
+    low, high = bands(grid, grid.chance)
+    width = high - low
+    known = np.isfinite(grid.values) & np.isfinite(width)
+    return grid.values[known & (width <= _WIDE * np.quantile(width[known], 0.25))] if known.any() else grid.values
+
+
+def _beyond(drawn: Drawn) -> str:
+    """That there are values beyond the ends of the colours, in words; "" where there are none."""
+    low, high = span(drawn)
+    if drawn.grid is None or low is None or high is None:
+        return ""
+    values = drawn.grid.values[np.isfinite(drawn.grid.values)]
+    beyond = int(((values < low) | (values > high)).sum()) if drawn.grid.measure.scale == "diverging" else 0
+    lie = "1 value with a wide band lies" if beyond == 1 else f"{beyond} values with wide bands lie"
+    return f"{lie} beyond the ends of the colours." if beyond else ""
 
 
 def _rounded(size: float) -> float:
@@ -210,9 +253,10 @@ def reaching(drawn: Drawn, before: float) -> Drawn:
 
 
 def readout(panels: Iterable[Panel], layers: Sequence[int]) -> list[dict[str, str]]:
-    """A row for each figure: its mean over the selected layers, and over the others; its median on a log scale.
+    """A row for each figure, over the selected layers together, and over the others.
 
-    Lines of several sources give a row for each: how many times the first one's.
+    With what chance gives where that is known. What was not summed up over weights is the mean, or the median on a log
+    scale. Lines of several sources give a row for each: how many times the first one's.
     """
     rows: list[dict[str, str]] = []
     for panel in panels:
@@ -225,20 +269,44 @@ def readout(panels: Iterable[Panel], layers: Sequence[int]) -> list[dict[str, st
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = grid.values / grid.values[0]
             for name, values in zip(grid.rows[1:], ratio[1:], strict=True):
-                label = f"{grid.measure.title.lower()}, {name} against {grid.rows[0]}"
-                rows.append(_row(label, "x", values[None], chosen, others, np.median))
+                label = f"{grid.measure.title}, {name} against {grid.rows[0]}"
+                here, elsewhere = (_middle(values[columns], np.median) for columns in (chosen, others))
+                rows.append(_row(label, "x", here, elsewhere))
         else:
-            middle = np.median if grid.measure.scale == "log" else np.mean
-            rows.append(_row(grid.title, grid.measure.unit, grid.values, chosen, others, middle))
+            (here, low, high), (elsewhere, _, _) = (_together(panel.drawn, grid, part) for part in (chosen, others))
+            unit = grid.measure.unit
+            known = math.isfinite(low) and math.isfinite(high)
+            chance = f"; by chance here {number(low)} to {number(high, unit)}" if known else ""
+            rows.append(_row(grid.title + chance, unit, here, elsewhere))
     return rows
 
 
-def _row(
-    label: str, unit: str, values: Floats, here: Bools, elsewhere: Bools, middle: Callable[[Floats], Any]
-) -> dict[str, str]:
-    def over(columns: Bools) -> str:
-        part = values[:, columns]
-        part = part[np.isfinite(part)]
-        return number(float(middle(part)), unit) if part.size else "–"
+def _together(drawn: Drawn, grid: Grid, columns: Bools) -> Over:
+    """A figure over some columns together.
 
-    return {"label": label, "here": over(here), "elsewhere": over(elsewhere)}
+    Values that have a band around one middle each are weighed by one over its square: those count that chance moves
+    little, and the band of their mean is known.
+    """
+    if drawn.over is not None:
+        layers = [int(name) for name, chosen in zip(grid.columns, columns, strict=True) if chosen]
+        return drawn.over(layers) if layers else (np.nan, np.nan, np.nan)
+    values, middle = grid.values[:, columns], grid.measure.middle
+    if grid.measure.scale != "diverging" or grid.chance is None or np.size(grid.chance.high) == 1:
+        return _middle(values, np.median if grid.measure.scale == "log" else np.mean), np.nan, np.nan
+    half = bands(grid, grid.chance)[1][:, columns] - middle
+    known = np.isfinite(values) & np.isfinite(half) & (half > 0)
+    if not known.any():
+        return np.nan, np.nan, np.nan
+    weights = half[known] ** -2.0
+    width = float(weights.sum() ** -0.5)
+    return float(np.average(values[known], weights=weights)), middle - width, middle + width
+
+
+def _middle(values: Floats, middle: Callable[[Floats], Any]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(middle(finite)) if finite.size else np.nan
+
+
+def _row(label: str, unit: str, here: float, elsewhere: float) -> dict[str, str]:
+    said = ("–" if np.isnan(value) else number(value, unit) for value in (here, elsewhere))
+    return {"label": label, **dict(zip(("here", "elsewhere"), said, strict=True))}

@@ -181,6 +181,8 @@ def _heat(grid: Grid, drawn: Drawn, layers: Sequence[int]) -> str:
     if low is not None and high is not None:
         middle = f", middle {number(grid.measure.middle)}" if grid.measure.scale == "diverging" else ""
         key = f"Colours: {number(low)} to {number(high, grid.measure.unit)}{middle}."
+    if np.isnan(values).any():
+        key = f"{key} Thin grey: no value.".strip()
     left = f" The first {count} of {len(grid.rows)} rows." if count < len(grid.rows) else ""
     label = f"{grid.title}. {count} rows, {len(grid.columns)} columns. {key}"
     inside = f"{cells}{_selected(grid, layers, height)}{names}{_axis(grid, height + 14)}"
@@ -250,7 +252,10 @@ def _lines(grid: Grid, drawn: Drawn, layers: Sequence[int]) -> str:
         if fits(value):
             parts.append(f'<circle class="f{row % len(LIGHT)}" cx="{x(column):.1f}" cy="{y(value):.1f}" r="2.5"/>')
     label = f"{grid.title}: {', '.join(grid.rows)}, over {len(grid.columns)} columns, {number(low)} to {number(high)}."
-    return _svg(label, _TALL + 20, f"{''.join(parts)}{_axis(grid, _TALL + 14)}")
+    shaded = "Shaded: 5 to 95\u00a0% of each model's tokens. " if drawn.band is not None else ""
+    dots = "Dots: sinks." if drawn.points else ""
+    picture = _svg(label, _TALL + 20, f"{''.join(parts)}{_axis(grid, _TALL + 14)}")
+    return f"{picture}<p style='margin:0;opacity:.7'>{shaded}{dots}</p>" if shaded or dots else picture
 
 
 def _table(table: pd.DataFrame) -> str:

@@ -16,8 +16,8 @@ from mergelab.inspection.grid import Floats, Grid
 from mergelab.inspection.sinks import RULE
 from mergelab.inspection.trace import Trace, trace
 from mergelab.views.captions import number
-from mergelab.views.choices import DENSITIES, Choice
-from mergelab.views.panels import Drawn
+from mergelab.views.choices import DENSITIES, STATISTICS, Choice, short
+from mergelab.views.panels import Drawn, Over
 from mergelab.views.subjects import Subject
 from mergelab.views.survey import Task
 from mergelab.weights import Checkpoint
@@ -40,6 +40,10 @@ class Weighed:
     def size(self, source: str) -> Grid:
         """Size of the change."""
         return self.changes.size(self._own(source))
+
+    def together(self, source: str, layers: Sequence[int] | None = None) -> float:
+        """Size of the change over some layers together, or over everything that is shared with the base."""
+        return float(self.changes.summary(layers).loc[self._own(source), "size"])
 
     def cosine(self, one: str, other: str) -> Grid:
         """Cosine of two changes."""
@@ -88,27 +92,66 @@ def draw(name: str, result: Any, choice: Choice, models: Sequence[Subject]) -> D
     """
     if result is None:
         return Drawn()
-    if name == "norms":
-        return _norms(result, choice.statistic)
-    if name == "sinks":
-        return Drawn(table=_sinks(result.sinks()), note=RULE)
-    return Drawn(_heat(name, result, choice, [one.name for one in models]))
+    names = [one.name for one in models]
+    match name:
+        case "norms":
+            return _norms(result, choice.statistic)
+        case "sinks":
+            return _sinks(result)
+        case "tokens":
+            source = names[choice.source]
+            grid = _ends(result.tokens(source, choice.prompt))
+            return Drawn(replace(grid, of=f"{source}, “{short(result.prompts[choice.prompt])}”"))
+        case _:
+            return _compared(name, result, choice, names)
 
 
-def _heat(name: str, result: Any, choice: Choice, names: Sequence[str]) -> Grid | None:
-    source = names[choice.source]
+def _compared(name: str, result: Any, choice: Choice, names: Sequence[str]) -> Drawn:
+    source, base = names[choice.source], names[0]
     one, other = (names[place] for place in choice.pair)
     match name:
-        case "tokens":
-            return _ends(result.tokens(source, choice.prompt))
         case "conflict":
-            return replace(result.conflict(one, other).at(choice.density), of=f"{one} with {other}")
+            conflict = result.conflict(one, other)
+            grid = replace(conflict.at(choice.density), of=f"{one} with {other}")
+
+            def over(layers: Sequence[int]) -> Over:
+                found = conflict.summary(choice.density, layers).loc["sign_conflict"]
+                return float(found["value"]), float(found["low"]), float(found["high"])
+
+            return Drawn(grid, note=_trimmed_away(grid, conflict), over=over)
         case "cosine":
-            return replace(result.cosine(one, other), of=f"{one} with {other}")
+            return Drawn(replace(result.cosine(one, other), of=f"{one} with {other}"))
+        case "size":
+            return _size(replace(result.size(source), of=f"{source} against {base}"), result, source, base)
         case _:
             # A drift that was stopped before there was anything has no source.
-            grid = result.size(source) if name == "size" else result.size(*result.sources) if result.sources else None
-            return grid and replace(grid, of=f"{source} against {names[0]}")
+            return (
+                _drift(replace(result.size(*result.sources), of=f"{source} against {base}"))
+                if result.sources
+                else Drawn()
+            )
+
+
+def _trimmed_away(grid: Grid, conflict: Conflict) -> str:
+    """Why there is no value where there would be one if nothing were trimmed; "" where that is nowhere."""
+    gone = np.isnan(grid.values) & np.isfinite(conflict.at(1.0).values)
+    return "Hatched: no weight is kept in both." if gone.any() else ""
+
+
+def _drift(grid: Grid) -> Drawn:
+    """Drift without its band: that tells what rounding does, not what a training without effect would."""
+    if grid.chance is None:
+        return Drawn(grid)
+    most = float(np.nanmax(grid.chance.high, initial=0.0))
+    note = f"Rounding alone gives up to {number(most)}: {grid.chance.how.rstrip('.')}." if most > 0 else ""
+    return Drawn(replace(grid, chance=None), note=note)
+
+
+def _size(grid: Grid, result: Weighed, source: str, base: str) -> Drawn:
+    """Sizes of a change, and a plain word where it is as large as the weights themselves."""
+    strange = f"{source} is no relative of {base}: the change is as large as the weights themselves."
+    note = strange if result.together(source) >= 1 else ""
+    return Drawn(grid, note=note, over=lambda layers: (result.together(source, layers), np.nan, np.nan))
 
 
 def _ends(grid: Grid) -> Grid:
@@ -120,6 +163,8 @@ def _norms(result: Trace, statistic: str) -> Drawn:
     grid = result.norms(statistic)  # type: ignore[arg-type]
     scale = grid.values / result.norms().values if statistic == "rms" else np.ones_like(grid.values)
     low, high = (replace(one, values=one.values * scale) for one in (result.norms("q05"), result.norms("q95")))
+    if statistic not in ("median", "rms"):
+        grid = replace(grid, of=f"{STATISTICS[statistic]} of tokens lie below")
     return Drawn(_ends(grid), (_ends(low), _ends(high)), _points(result, scale))
 
 
@@ -137,9 +182,13 @@ def _points(result: Trace, scale: Floats) -> tuple[tuple[int, float, int], ...]:
     return tuple((column, float(np.median(found)), row) for (column, row), found in sorted(norms.items()))
 
 
-def _sinks(table: pd.DataFrame) -> pd.DataFrame:
-    """The table of sinks as it is read: channels in words."""
-    return table.assign(channels=[", ".join(map(str, one)) for one in table["channels"]])
+def _sinks(result: Trace) -> Drawn:
+    """The table of sinks as it is read, channels in words, and how many there are."""
+    table = result.sinks()
+    table = table.assign(channels=[", ".join(map(str, one)) for one in table["channels"]])
+    prompts = "this prompt" if len(result.prompts) == 1 else f"these {len(result.prompts)} prompts"
+    shows = f"Tokens whose vectors are far longer than the others': {len(table) or 'none'} in {prompts}."
+    return Drawn(table=table, shows=shows, note=RULE)
 
 
 def dial(choice: Choice, result: Any, models: Sequence[Subject]) -> dict[str, Any]:
@@ -160,8 +209,10 @@ def dial(choice: Choice, result: Any, models: Sequence[Subject]) -> dict[str, An
     if not np.isfinite(shares).all():
         return stands
     curve = np.interp(np.linspace(low, high, _STEPS), densities, kept.values.mean(0))
-    lengths = " and ".join(f"{_percent(share)} of {name}'s" for name, share in zip(names, shares, strict=True))
-    text = f"The largest {_percent(choice.density)} of each change hold {lengths} length. Signs differ"
+    share = _percent(float(np.mean(shares)))
+    average = "" if all(_percent(one) == share for one in shares) else " on average"
+    text = f"The largest {_percent(choice.density)} of each change keep {share} of its norm{average}."
+    text += " Signs differ"
     rates = [float(conflict.summary(one).loc["sign_conflict", "value"]) for one in (choice.density, high)]
     if choice.density < high:
         text += f" {number(rates[0], 'x')} as often as by chance among them, {number(rates[1], 'x')} among all."
@@ -171,4 +222,4 @@ def dial(choice: Choice, result: Any, models: Sequence[Subject]) -> dict[str, An
 
 
 def _percent(share: float) -> str:
-    return f"{number(100 * share)} %"
+    return f"{100 * share:.0f}\u00a0%"

@@ -42,12 +42,14 @@ class Subject:
         name: what it is called.
         code: two letters, different for each.
         layers: how many it has.
+        width: of its residual stream, in channels.
         model: what is looked at: an opened checkpoint, a recipe, a live assembly, or a model with its tokenizer.
     """
 
     name: str
     code: str
     layers: int
+    width: int
     model: Model
 
     @property
@@ -93,7 +95,7 @@ def subjects(models: Sequence[object], names: Sequence[str] | None) -> tuple[Sub
         what = f"{list(names or ())!r} does not name {len(opened)} models."
         raise InspectionError(Problem("names", what, "Give one name for each, all different, none of them empty."))
     return tuple(
-        Subject(name, code, _depth(one), one) for name, code, one in zip(called, codes(called), opened, strict=True)
+        Subject(name, code, *_size(one), one) for name, code, one in zip(called, codes(called), opened, strict=True)
     )
 
 
@@ -118,12 +120,15 @@ def _label(model: Model) -> str:
     return (model if isinstance(model, Recipe) else model.recipe).name or "merged"
 
 
-def _depth(model: Model) -> int:
+def _size(model: Model) -> tuple[int, int]:
+    """Number of layers and width."""
     if isinstance(model, Checkpoint):
-        return model.layers
+        return model.layers, model.width
     if isinstance(model, tuple):
-        return int(model[0].config.get_text_config().num_hidden_layers)
-    return len((plan(model) if isinstance(model, Recipe) else model.plan).layers)
+        config = model[0].config.get_text_config()
+        return int(config.num_hidden_layers), int(config.hidden_size)
+    planned = plan(model) if isinstance(model, Recipe) else model.plan
+    return len(planned.layers), planned.donor.width
 
 
 def prompts_of(prompts: str | Sequence[str] | None, models: Sequence[Subject]) -> tuple[tuple[str, ...], str]:

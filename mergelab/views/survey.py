@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from mergelab.errors import MergelabError
+from mergelab.errors import InspectionError, MergelabError
 from mergelab.models.speak import Stopped
 
 PAUSE = 1 / 20  # seconds between two pictures: a dial is followed, a fast measurement does not flood the wire
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 Task = tuple[str, ...]
 """What is measured, and of what: ``("drift", "pirate")``."""
 
-State = Literal["waiting", "measuring", "done", "stopped", "failed"]
+State = Literal["waiting", "measuring", "done", "stopped", "failed", "refused"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +26,7 @@ class Standing:
     """How far one measurement is.
 
     Attributes:
+        state: "failed" may come right another time; "refused": these models cannot be measured so.
         result: what was measured; where it was stopped, the part that was, or None.
         done: steps done of ``total``.
         seconds: how long it took.
@@ -95,10 +96,11 @@ class Survey:
             self._touch()
 
     def go_on(self) -> None:
-        """Measure again what was stopped or failed."""
+        """Measure again what was stopped, failed or refused."""
         with self._changed:
             self._held = False
-            for task in [task for task, standing in self._standing.items() if standing.state in ("stopped", "failed")]:
+            halted = ("stopped", "failed", "refused")
+            for task in [task for task, standing in self._standing.items() if standing.state in halted]:
                 # What is there stays on the picture until it is measured anew.
                 self._standing[task] = replace(self._standing[task], state="waiting", error="")
             self._touch()
@@ -195,7 +197,8 @@ class Survey:
             pass
         except MergelabError as problem:
             if not broken:  # else it says that it was stopped before there was anything
-                state, error = "failed", str(problem)
+                state = "refused" if isinstance(problem, InspectionError) else "failed"
+                error = str(problem)
         except Exception as problem:  # noqa: BLE001 - the thread must live on, and the user must see it
             _log.exception("measuring %s failed", " ".join(task))
             state, error = "failed", f"Something unexpected went wrong: {type(problem).__name__}: {problem}"

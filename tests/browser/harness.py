@@ -45,6 +45,10 @@ class Model {
   }
   send(content) { this.post({ method: "custom", content }); }
   hear(state) {
+    if (state === null) {
+      for (const each of [...(this.heard["comm:close"] ?? [])]) each();
+      return;
+    }
     for (const [key, value] of Object.entries(state)) if (!(key in this.dirty)) this.state[key] = value;
     for (const key of Object.keys(state)) this.tell(key);
   }
@@ -103,11 +107,15 @@ class _Wire(BaseComm):
         super().__init__(*args, **kwargs)
 
     def publish_msg(self, msg_type: str, data: Any = None, buffers: Any = None, **_rest: Any) -> None:
-        if msg_type == "comm_msg" and data and data.get("method") == "update":
+        if msg_type == "comm_close":
+            self._tell("null")
+        elif msg_type == "comm_msg" and data and data.get("method") == "update":
             _put_buffers(data["state"], data["buffer_paths"], buffers or [])
-            text = _json(data["state"])
-            for listener in list(self.listeners):
-                listener.put(text)
+            self._tell(_json(data["state"]))
+
+    def _tell(self, text: str) -> None:
+        for listener in list(self.listeners):
+            listener.put(text)
 
 
 class Host:

@@ -108,7 +108,7 @@ def test_the_keyboard_selects_too(shown: tuple[Page, Inspector]) -> None:
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     cell = page.locator(f"#{plot(page, 'cosine').get_attribute('aria-activedescendant')}")
-    expect(cell).to_have_text("mlp.up_proj, layer 5: +0.10")
+    expect(cell).to_have_text("mlp.up_proj, layer 5: +0.10, within chance −1 to +1")
     page.keyboard.press("Escape")
     until(page, lambda: widget.selection == {"layers": []})
 
@@ -157,7 +157,7 @@ def test_pair_source_statistic_and_prompt(watched: Watched) -> None:
         page.get_by_label("Statistic", exact=True).select_option("per channel")
         until(page, lambda: widget.grid("norms").values[0, 0] == pytest.approx(0.125))
         page.get_by_label("Prompt", exact=True).select_option(index=1)
-        expect(page.locator('[data-panel="tokens"]')).to_contain_text("sort, prompt 1")
+        expect(page.locator('[data-panel="tokens"]')).to_contain_text(f"sort, “{taken.prompts[1]}”")
         assert widget.error == ""
 
 
@@ -206,3 +206,51 @@ def test_the_saved_picture_is_drawn_in_the_colours_of_the_page(shown: tuple[Page
     expect(page.get_by_role("img", name="Sign conflict, pirate with sort")).to_be_visible()
     ink = page.locator("svg.mli text").first.evaluate("(text) => getComputedStyle(text).fill")
     assert ink == {"light": "rgb(61, 70, 81)", "dark": "rgb(198, 204, 214)"}[scheme]
+
+
+def test_the_dials_stay_in_sight_while_the_figures_are_scrolled(shown: tuple[Page, Inspector]) -> None:
+    page, _ = shown
+    page.set_viewport_size({"width": 1200, "height": 500})
+    # As notebooks do: boxes that could scroll and never do, inside one that does.
+    page.evaluate("""() => {
+      const inner = document.createElement("div");
+      inner.style.overflow = "auto";
+      const outer = document.createElement("div");
+      outer.style.cssText = "position: fixed; inset: 40px 0 0; overflow: auto";
+      inner.append(document.querySelector(".view"));
+      outer.append(inner);
+      outer.id = "outer";
+      document.body.append(outer);
+    }""")
+    density = page.get_by_label("Density kept")
+    for far in (0, 700, 300):
+        page.evaluate(f"outer.scrollTop = {far}")
+        page.wait_for_timeout(150)
+        box = density.bounding_box()
+        assert box is not None
+        assert 40 <= box["y"] < 500 - box["height"], far
+    page.set_viewport_size({"width": 800, "height": 900})
+    page.wait_for_timeout(150)
+    parts = (".ml-turning", ".ml-looks", ".ml-under")
+    tops = [page.locator(one).evaluate("(part) => part.getBoundingClientRect().top") for one in parts]
+    assert tops == sorted(tops), "narrow: dials, figures, read-outs"
+
+
+def test_an_inspector_that_is_closed_looks_closed(shown: tuple[Page, Inspector]) -> None:
+    page, widget = shown
+    widget.close()
+    expect(page.get_by_text("Run the cell again")).to_be_visible()
+    expect(page.get_by_label("Density kept")).to_be_disabled()
+    expect(page.get_by_label("Statistic")).to_be_disabled()
+    page.mouse.click(*middle_of(page, "conflict", 4))
+    assert plot(page, "conflict").locator("rect.ml-chosen").count() == 0
+
+
+def test_names_are_whole_and_panels_side_by_side_are_as_tall(shown: tuple[Page, Inspector]) -> None:
+    page, _ = shown
+    heights = [plot(page, panel).evaluate("(plot) => plot.clientHeight") for panel in ("conflict", "drift")]
+    assert abs(heights[0] - heights[1]) <= 1, "two rows beside three"
+    shown_whole = page.locator('[data-panel="conflict"] .ml-heading > div:last-child > .ml-mute')
+    page.set_viewport_size({"width": 700, "height": 900})
+    expect(shown_whole).to_have_text("pirate with sort")
+    assert shown_whole.evaluate("(words) => words.scrollWidth <= words.clientWidth")

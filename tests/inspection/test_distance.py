@@ -184,6 +184,45 @@ def test_states_of_other_tokens_are_off_where_tokens_are_paired() -> None:
             assert figure.off
 
 
+@pytest.mark.parametrize("read", ["", "_read"])
+def test_a_moved_mean_is_no_other_basis_and_a_shared_mean_does_not_hide_one(read: str) -> None:
+    draw = np.random.default_rng(0)
+    home, mean = draw.standard_normal((400, 32)), draw.standard_normal(32)
+    apart = 1.5 * draw.standard_normal(32)
+    moved = told(home + apart + 2 * draw.standard_normal(32), home + apart)
+    lost = told(0.1 * draw.standard_normal((400, 32)) + mean, 2 * home + mean)
+    for name in ("cosine", "distance"):
+        assert not moved[name + read].off
+        assert lost[name + read].off
+    assert moved["mean_shift" + read].off
+
+
+@pytest.mark.parametrize(("tokens", "width"), [(400, 12), (200, 64)])
+def test_a_basis_turned_by_chance_is_no_more_alike_than_chance_lets_it(tokens: int, width: int) -> None:
+    """A random rotation leaves some likeness, tr(QC), that does not grow less with more tokens."""
+    kept = 0
+    for seed in range(20):
+        draw = np.random.default_rng(seed)
+        home = draw.standard_normal((tokens, width)) * np.linspace(0.5, 2, width) + 0.5
+        basis, triangle = np.linalg.qr(draw.standard_normal((width, width)))
+        kept += not told(home @ (basis * np.sign(np.diag(triangle))), home)["cosine_read"].off
+    assert kept <= 3
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_opposite_ends_do_not_cancel(turn: int) -> None:
+    home = cloud(1, 200, 5)
+    ends = [told(home * size**turn, home)["norm_ratio"] for size in (2.0, 1 / 3)]
+    both = distance.average(ends)
+    assert both.value == pytest.approx(-turn * (math.log(2) + math.log(3)) / 2)
+    assert both.off
+    np.testing.assert_allclose(abs(both.draws), (abs(ends[0].draws) + abs(ends[1].draws)) / 2)
+    assert both.low < 0 < both.high
+    again = distance.average([ends[0], told(home * 3.0**turn, home)["norm_ratio"]])
+    assert again.value == pytest.approx(turn * math.log(6) / 2)
+    assert not distance.average([told(home, home)["norm_ratio"]] * 2).off
+
+
 def test_averages_are_taken_split_by_split() -> None:
     ends = [told(cloud(1, 100, 4), cloud(2, 100, 4)), told(cloud(3, 100, 4), cloud(4, 100, 4))]
     one, other = (end["cosine"] for end in ends)
@@ -198,4 +237,6 @@ def test_every_measure_says_what_it_is() -> None:
     for name, measure in MEASURES.items():
         assert all((measure.title, measure.unit, measure.shows, measure.formula, measure.source, measure.reading)), name
         assert measure.shows.endswith(".")
-        assert ("different tokens" in distance.HOW[name]) == name.startswith(("cosine", "distance"))
+        assert ("turned at random" in distance.HOW[name]) == name.startswith(("cosine", "distance"))
+        one_sided = name != "norm_ratio" and "turned at random" not in distance.HOW[name]
+        assert distance.HOW[name].endswith("(97.5 %)" if one_sided else "(95 %)")

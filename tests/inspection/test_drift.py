@@ -160,6 +160,10 @@ def test_biases_drift_by_themselves() -> None:
     assert not others(bias, row, 1).any()
     assert not others(found.size(name), row, 1).any()
     assert found.size(name).values[row, 1] == 0
+    with torch.no_grad():  # the yardstick is the base's gain, not the source's
+        source.transformer.h[1].ln_2.weight *= 3
+    found, name = alone(base, source)
+    assert found.bias(name).values[row, 1] == pytest.approx(0.5 / float(gain), rel=1e-4)
     llama, name = alone(made("llama"), made("llama", seed=4))
     assert np.isnan(llama.bias(name).values).all()
 
@@ -221,6 +225,39 @@ def test_folding_is_told_where_only_matrices_read() -> None:
         alone(made("llama"), made("llama"))[0].folded("LlamaForCausalLM 2")
 
 
+def opt(before: bool) -> Any:
+    torch.manual_seed(1)
+    sizes = {"hidden_size": 24, "word_embed_proj_dim": 24, "ffn_dim": 40, "num_attention_heads": 4}
+    settings = {"vocab_size": 50, "num_hidden_layers": 2, "max_position_embeddings": 32, "do_layer_norm_before": before}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model("opt", **sizes, **settings)).eval()
+
+
+def test_folding_is_not_told_where_the_norm_goes_on_as_the_stream() -> None:
+    """There a matrix cannot take back what the gain does: the sum behind it reads the gain too."""
+    for before in (True, False):
+        base = opt(before)
+        layer = "model.decoder.layers.1"
+        norm = f"{layer}.{'final_layer_norm' if before else 'self_attn_layer_norm'}"
+        source = copy.deepcopy(base)
+        with torch.no_grad():
+            for one in source.get_submodule(norm).parameters():
+                one.mul_(2)
+            source.get_submodule(f"{layer}.fc1").weight.div_(2)
+            ids = torch.arange(6)[None]
+            same = torch.allclose(source(ids).logits, base(ids).logits, atol=1e-5)
+        assert same == before
+        found, name = alone(base, source, fold=True)
+        row, column = np.argwhere(found.size(name).values > 0)[0]
+        folded = found.folded(name).values[row, column]
+        assert folded < 1e-6 if before else np.isnan(folded)
+    kind = {"hidden_size": 24, "n_layer": 2, "n_head": 4, "vocab_size": 50}
+    settings = AutoConfig.for_model("bloom", **kind, apply_residual_connection_post_layernorm=True)
+    bloom = AutoModelForCausalLM.from_config(settings).eval()
+    found, name = alone(bloom, copy.deepcopy(bloom), fold=True)
+    assert np.isnan(found.folded(name).row("before attention")).all()
+    assert np.isnan(found.folded(name).row("before feed-forward")).all()
+
+
 def test_norms_without_parameters_are_said_to_have_none() -> None:
     changes = {"num_key_value_heads": 2, "num_hidden_layers": 2}
     model = AutoModelForCausalLM.from_config(AutoConfig.for_model("olmo", **(FAMILIES["llama"] | changes))).eval()
@@ -237,6 +274,40 @@ def test_one_norm_without_parameters_is_left_out() -> None:
     assert (others(found.size(name), 0, 1) == 0).all()
     assert others(found.size(name), 0, 1).size == 6
     assert "model.layers.1.input_layernorm has no parameters" in found.size(name).note
+
+
+def broken(model: Any, path: str) -> Any:
+    """A copy with one gain that is no number."""
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        twin.get_submodule(path).weight[3] = math.nan
+    return twin
+
+
+def test_gains_that_are_no_numbers_are_named() -> None:
+    """In a source alone that norm is left out; in a base those behind it as well, which no pass can find."""
+    base, path = made("llama"), "model.layers.1.input_layernorm"
+    found, name = alone(base, broken(base, path))
+    size = found.size(name)
+    assert np.isnan(size.values[0, 1])
+    assert (others(size, 0, 1) == 0).all()
+    assert others(size, 0, 1).size == 6
+    assert f"{path} holds 1 of 24 numbers that are not finite." in size.note
+    assert "counterpart" not in size.note
+    found, name = alone(broken(base, path), base, fold=True)
+    size = found.size(name)
+    assert (size.values[:, 0] == 0).all()
+    assert np.isnan(size.values[:, 1:]).all()
+    assert "not finite" in size.note
+    assert f"{path}.weight" in size.note
+    first = broken(base, "model.layers.0.input_layernorm")
+    with pytest.raises(
+        InspectionError, match=r"not finite, and neither are those of model\.layers\.0\.input_layernorm"
+    ):
+        alone(first, base)
+    deeper = broken(made("llama", num_hidden_layers=4), path)
+    found, name = alone(base, deeper)
+    assert "not finite" in found.size(name).note
 
 
 def test_sources_that_differ_in_depth_or_width_are_compared_where_they_can_be() -> None:

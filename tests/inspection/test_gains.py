@@ -86,6 +86,7 @@ def test_rounding_is_what_storing_may_move(plus: float, dtype: torch.dtype) -> N
     ("module", "said"),
     [
         (nn.LayerNorm(6, elementwise_affine=False), "has no parameters"),
+        (Rms(torch.tensor([1.0, torch.nan, torch.inf]), 0.0), "holds 2 of 3 numbers that are not finite"),
         (Gated(drawn(1, 6), 0.0), "cannot be probed with a state alone"),
         (Squashed(drawn(2, 6), 0.0), "no gain and bias on a normalised state"),
     ],

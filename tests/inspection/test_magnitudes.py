@@ -151,7 +151,7 @@ def test_equal_magnitudes_are_shared_out() -> None:
 
 def test_what_is_kept_grows_with_the_density() -> None:
     found = curves(draw("heavy", 5000, 3), draw("sparse", 5000, 4))
-    for sums in (kept.sums for kept in found):
+    for sums in (kept.sums[:6] for kept in found):
         assert (sums[..., 0] == 0).all()
         assert (np.diff(sums, axis=-1) >= -1e-9).all()
     assert found[1].weights.max() == (draw("sparse", 5000, 4) != 0).sum()
@@ -162,6 +162,7 @@ def test_a_sample_gives_the_scale_of_a_long_tensor() -> None:
     values = torch.from_numpy(draw("normal", 300_000, 5)).float()
     found = magnitudes.sampled_scale(values, torch.zeros_like(values))
     assert 0.125 <= float(values.abs().max()) * found < 2
+    assert magnitudes.sampled_scale(torch.ones(300_000), torch.zeros(300_000)) == magnitudes.scale(4.0)
     values[1234] = 1000.0
     assert magnitudes.sampled_scale(values, torch.zeros_like(values)) == found
     coder = Coder(1, len(values))

@@ -12,9 +12,12 @@ from mergelab import sample
 from mergelab.inspection.handles import find
 from mergelab.inspection.onestep import Place, as_grid, one_step, places
 from mergelab.inspection.reading import batches
+from mergelab.inspection.seams import seams
 from mergelab.inspection.seen import Batch
 from mergelab.models import assemble
 from mergelab.recipes import Recipe, graft, plan, repeat, stack
+from tests.inspection.changed_base import Tensors, noisy, plant
+from tests.inspection.kinds import ODD, made
 from tests.models.families import save
 
 HOST, DONOR = sample.path("arithmetic"), sample.path("pirate")
@@ -97,6 +100,27 @@ def test_decoders_of_other_kinds(kind: str, tmp_path: Path) -> None:
     assert not hooks
 
 
+@pytest.mark.parametrize("kind", ODD)
+def test_every_kind_of_decoder_is_moved_by_the_layer_that_was_changed_and_by_no_other(kind: str) -> None:
+    """Also where later layers share keys and values (Gemma 4), and without a head being run."""
+    host, merged = made(kind), made(kind)
+    found = find(host)
+    layer = merged.get_submodule(f"{found.layers}.2")
+    with torch.no_grad():
+        for parameter in layer.get_submodule(found.writers[2][-1].path).parameters():
+            parameter.add_(torch.randn_like(parameter))
+    heard: list[int] = []
+    for model in (host, merged):
+        model.get_output_embeddings().register_forward_hook(lambda *_: heard.append(1))
+    read = (Batch(torch.tensor([[5, 9, 33, 7, 20, 41]]), ()), Batch(torch.tensor([[8, 3], [60, 11]]), ()))
+    at = [Place(number) for number in range(6)]
+    moved, without = one_step(host, merged, (found.layers,) * 2, at, read, everything)
+    assert moved[[0, 1, 3, 4, 5]].tolist() == [0] * 5
+    assert moved[2] > 0.01
+    assert (without > 0).all()
+    assert heard == []
+
+
 def test_tokens_that_do_not_count_change_nothing_and_a_stopped_pass_tells_nothing() -> None:
     with assemble(graft(HOST, DONOR, (2, 4))) as merged, assemble(stack([(HOST, 0, 10)], base=HOST)) as host:
         read = batches(host.tokenizer, PROMPTS)
@@ -117,6 +141,42 @@ def test_tokens_that_do_not_count_change_nothing_and_a_stopped_pass_tells_nothin
     assert not np.allclose(every[:, 2:4], some[:, 2:4], rtol=1e-3)
     assert np.isnan(none).all()
     assert np.isnan(late).all()
+
+
+def test_first_tokens_and_sinks_are_left_out_of_what_seams_tells(tmp_path: Path) -> None:
+    """One word's state is a hundred times as long as others': slowly, the mean over all tokens but it and the first."""
+    long = [" ".join(PROMPTS[start:] + PROMPTS[:start]) for start in range(3)]
+    with assemble(stack([(HOST, 0, 10)], base=HOST)) as own:
+        ids = [own.tokenizer(prompt)["input_ids"] for prompt in long]
+    word = ids[0][3]
+
+    def sink(tensors: Tensors) -> None:
+        tensors["model.embed_tokens.weight"][word] *= 100
+
+    def spoilt(tensors: Tensors) -> None:
+        sink(tensors)
+        noisy(range(2, 4), 0.3, seed=1)(tensors)
+
+    host, donor = plant(tmp_path / "host", sink), plant(tmp_path / "donor", spoilt)
+    read = tuple(Batch(torch.tensor([one]), ()) for one in ids)
+    counts = [torch.tensor(one) != word for one in ids]
+    for one in counts:
+        one[0] = False
+    found = seams(graft(host, donor, (2, 4)), long).onestep().values[0]
+    with assemble(stack([(host, 0, 10)], base=host)) as own:
+        home = hidden(own.model, read)
+    for layer in (2, 3):
+        with assemble(graft(host, donor, (layer, layer + 1))) as alone:
+            states = hidden(alone.model, read)
+        ends = [one[layer + 1][0] for one in states], [one[layer + 1][0] for one in home]
+
+        def over(kept: list[torch.Tensor], ends: tuple[list[torch.Tensor], ...] = ends) -> float:
+            ours, theirs = ([one[rows][None] for one, rows in zip(side, kept, strict=True)] for side in ends)
+            return apart(ours, theirs)
+
+        assert found[layer] == pytest.approx(over(counts), rel=1e-4)
+        assert found[layer] != pytest.approx(over([one | (torch.arange(len(one)) == 0) for one in counts]), rel=1e-3)
+        assert found[layer] != pytest.approx(over([torch.arange(len(one)) > 0 for one in counts]), rel=1e-3)
 
 
 def one_first(every: np.ndarray, some: np.ndarray, tokens: int, prompts: int) -> np.ndarray:

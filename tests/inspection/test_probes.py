@@ -88,6 +88,8 @@ def test_the_class_of_a_token_is_in_the_states_of_every_layer(read: Probed) -> N
     assert table.attrs["tokens"] == 150
     assert not read.partial
     grid = read.grid()
+    assert str(read) == str(grid)
+    assert "below 0" not in str(grid)
     assert grid.rows == ("labels", "control labels", "random weights", "selectivity")
     assert np.array_equal(grid.row("labels"), table["accuracy"])
     assert grid.chance is not None
@@ -97,6 +99,16 @@ def test_the_class_of_a_token_is_in_the_states_of_every_layer(read: Probed) -> N
     assert (low[:3] == 0).all()
     assert (high[:3] == min(1.0, table.attrs["commonest"] + 1.96 * 0.5 / 4)).all() or (high[:3] < 1).all()
     assert np.isnan(low[3]).all(), "a difference has no commonest label"
+
+
+@pytest.mark.parametrize(("selectivity", "said"), [((0.2, 0.0), False), ((0.2, -0.1), True)])
+def test_a_negative_selectivity_is_explained(selectivity: tuple[float, float], said: bool) -> None:
+    rows = [(layer, 0.5, 0.4, 0.6, 0.5 - one, one, float("nan")) for layer, one in enumerate(selectivity)]
+    table = pd.DataFrame(rows, columns=probes._COLUMNS)
+    table.attrs.update(tokens=100, prompts=10, commonest=0.3)
+    shown = " ".join(str(Probed(table, "position in base", "100 tokens.")).split())
+    assert "100 tokens." in shown
+    assert ("Selectivity below 0 is no error" in shown) == said
 
 
 def test_labels_of_prompts_are_looked_for_in_their_last_tokens() -> None:

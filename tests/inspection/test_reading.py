@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 
 from mergelab import sample
 from mergelab.errors import AssemblyError, InspectionError, SourceError
+from mergelab.inspection import reading
 from mergelab.inspection.handles import find
-from mergelab.inspection.reading import batches, open_models
+from mergelab.inspection.reading import _named, batches, open_models
 from mergelab.inspection.walk import walk
 from mergelab.models import Assembly, assemble
 from mergelab.recipes import graft
@@ -67,6 +69,20 @@ def test_sources_of_every_kind(grafted: Assembly, tokenizer: Any) -> None:
         assert opened.models["GPT2LMHeadModel"] is own
         assert opened.tokenizers["GPT2LMHeadModel"] is tokenizer
         assert opened.models["base"].training is False
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (["x", "x", "x"], ["x", "x 2", "x 3"]),
+        (["x 2", "x", "x"], ["x 2", "x", "x 3"]),
+        (["x", "x 2", "x", "x 2"], ["x", "x 2", "x 3", "x 2 2"]),
+        (["x chat", "x"], ["x chat", "x"]),
+    ],
+)
+def test_no_source_is_lost_to_anothers_name(labels: list[str], names: list[str]) -> None:
+    given = [Source(f"/{number}/{label}") for number, label in enumerate(labels)]
+    assert list(_named(given).items()) == list(zip(names, given, strict=True))
 
 
 def test_names_that_are_given_are_kept() -> None:
@@ -165,6 +181,35 @@ def test_no_prompt_is_lost_and_nothing_is_padded(tokenizer: Any, texts: list[str
         place: row for batch in batches(tokenizer, texts) for place, row in zip(batch.places, batch.ids, strict=True)
     }
     assert [found[place].tolist() for place in range(len(texts))] == [tokenizer(text)["input_ids"] for text in texts]
+
+
+@given(st.lists(st.integers(1, 3), min_size=1, max_size=12), st.integers(1, 9))
+def test_batches_are_no_larger_than_memory_allows(lengths: list[int], most: int) -> None:
+    texts = ["abcdef"[:length] for length in lengths]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "MOST", most)
+        found = batches(Reader(0), texts)
+    assert all(batch.ids.numel() <= most or len(batch.places) == 1 for batch in found)
+    for one, after in pairwise(found):  # as few as will do
+        assert one.ids.shape[1] < after.ids.shape[1] or one.ids.numel() + one.ids.shape[1] > most
+    told = {place: row.tolist() for batch in found for place, row in zip(batch.places, batch.ids, strict=True)}
+    assert [len(told[place]) for place in range(len(texts))] == lengths
+    assert [place for batch in found for place in batch.places] == sorted(told, key=lambda place: lengths[place])
+
+
+def test_a_batch_has_4096_tokens_at_most() -> None:
+    found = batches(Reader(0), ["abcde"] * 820)
+    assert [batch.ids.shape for batch in found] == [(819, 5), (1, 5)]
+    assert [len(batch.words) for batch in found] == [819, 1]
+
+
+def test_prompts_that_can_be_read_only_once_are_refused() -> None:
+    """Who reads them after would find none."""
+    with pytest.raises(InspectionError, match=r"prompts: a generator can be read only once. Make a list of it"):
+        batches(Reader(0), (text for text in ["a", "b"]))  # type: ignore[arg-type]  # it is no sequence
+    model = made("llama")
+    with open_models({"a": (model, Reader(0))}) as opened, pytest.raises(InspectionError, match="read only once"):
+        opened.batches(map(str, "ab"))  # type: ignore[arg-type]  # it is no sequence
 
 
 def test_one_text_is_one_prompt(tokenizer: Any) -> None:

@@ -118,6 +118,19 @@ def test_the_table_says_where_a_sink_is_born_and_where_it_ends() -> None:
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("read", [2, 3])
+def test_a_sink_that_was_there_when_the_walk_was_stopped_has_not_ended(read: int) -> None:
+    """Nor has one of which nothing more can be told: 4 layers, of which one or two were walked."""
+    tokens, watch, _ = watched()
+    one = watch.before["one"], watch.after["one"]
+    norms = np.full((5, 12), np.nan)
+    norms[:read] = [one[0].row(0), one[0].row(1), one[1].row(1)][:read]
+    marked = watch.marked("one", 5)
+    marked[read:] = False
+    found = table(tokens, {"one": norms}, {"one": marked}, {"one": watch.births["one"]})
+    assert found["gone"].isna().tolist() == [read == 2]
+
+
 def test_a_table_of_no_sinks_has_its_columns() -> None:
     tokens, _, _ = watched()
     found = table(tokens, {}, {}, {})

@@ -123,6 +123,37 @@ def test_a_sketch_comes_close(kind: str, shape: tuple[int, int], size: float) ->
         assert share > 0.99
 
 
+HARD = {
+    "slow": torch.exp(-torch.arange(400) / 30.0),
+    "slower": torch.exp(-torch.arange(400) / 100.0),
+    "rank beyond the sketch": 0.1 + torch.linspace(1, 0, 80),
+    "two levels": torch.where(torch.arange(400) < 100, 1.0, 1e-3),
+}
+
+
+@pytest.mark.usefixtures("sketched")
+@pytest.mark.parametrize("kind", HARD)
+def test_a_tail_that_a_few_steps_miss_is_counted_and_the_error_says_how_well(kind: str) -> None:
+    matrix = with_values(HARD[kind], 400, 420)
+    effective, _, participation = reference(matrix)
+    found = [spectrum(Change(matrix, torch.zeros(1).expand(400, 420)), 8, "w", seed) for seed in range(4)]
+    assert [one.effective for one in found] == pytest.approx([effective] * 4, rel=0.06)
+    assert [one.participation for one in found] == pytest.approx([participation] * 4, rel=0.04)
+    away = np.array([one.effective / effective - 1 for one in found])
+    told = np.array([one.error for one in found])
+    assert np.sqrt((away**2).mean()) <= 3 * np.sqrt((told**2).mean())
+    assert told.max() < 0.05
+
+
+@pytest.mark.usefixtures("sketched")
+def test_the_error_covers_steps_that_did_not_suffice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_STEPS", (6,))
+    matrix = with_values(HARD["slow"], 400, 420)
+    found = spectrum(Change(matrix, torch.zeros(1).expand(400, 420)), 8, "w")
+    assert abs(found.effective / reference(matrix)[0] - 1) > 0.03
+    assert abs(found.effective / reference(matrix)[0] - 1) <= 2 * found.error
+
+
 @pytest.mark.usefixtures("sketched")
 def test_noise_of_full_rank_is_no_trouble() -> None:
     matrix = drawn(4, 200, 310)

@@ -112,6 +112,22 @@ def test_random_subspaces_lie_in_the_band(dimensions: int, one: int, other: int)
     assert random_overlap(7, 7, 3) == (1, 1)
 
 
+def test_a_whole_space_shares_all_and_nothing_is_left_to_chance(base: Path) -> None:
+    """Rounding makes it no more than what chance gives."""
+    names = {PLACE.replace(".2.", f".{layer}."): layer for layer in range(6)}
+    one, other = (
+        changed(base, f"all{seed}", {name: drawn(seed + layer, 24, 40) for name, layer in names.items()})
+        for seed in (300, 400)
+    )
+    grid = subspaces(base, one, other, directions=24).overlap("all300", "all400")
+    assert (grid.row("mlp.down_proj") == 1).all()
+    assert not grid.outside.any()
+    whole = torch.linalg.qr(drawn(1, 9, 9)).Q
+    assert overlap(whole, torch.linalg.qr(drawn(2, 9, 4)).Q) == 1
+    same = torch.linalg.qr(drawn(3, 30, 4)).Q
+    assert overlap(same, same * (1 + 1e-7)) <= 1
+
+
 def test_random_changes_overlap_by_chance(base: Path) -> None:
     every = [PLACE.replace(".2.", f".{layer}.") for layer in range(6)]
     one, other = (

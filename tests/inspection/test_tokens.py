@@ -65,18 +65,14 @@ def test_halves_are_of_whole_prompts_where_there_are_enough() -> None:
     assert "9 prompts" in halves.how
 
 
-def test_halves_are_of_tokens_where_prompts_are_few_and_say_so() -> None:
-    halves = tokens(7, 3).halves()
-    assert halves is not None
-    counted = tokens(7, 3).counts
-    assert (halves.subsets.sum(1) == 7).all()
-    assert not halves.subsets[:, ~counted].any()
-    assert "14 tokens, which are of too few prompts" in halves.how
-
-
-def test_few_tokens_have_no_halves() -> None:
-    assert tokens(7, 2).halves() is None
-    assert tokens(4, 3).halves() is not None
+def test_few_prompts_have_no_halves_however_many_tokens_they_have() -> None:
+    assert tokens(7, 500).halves() is None
+    assert tokens(8, 2).halves() is not None
+    starts = [0]  # the ninth prompt's only token that could count is a start token
+    one = Batch(torch.tensor([[1, 0]]), (("a", "<s>"),), (7,))
+    rest = Batch(torch.arange(2, 16).view(7, 2), (("b", "c"),) * 7, tuple(range(7)))
+    assert Tokens.of([one, rest], starts).halves() is None
+    assert Tokens.of([one, rest]).halves() is not None
 
 
 def test_the_band_holds_the_truth_as_often_as_it_says() -> None:

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 import torch
 
+from mergelab import sample
 from mergelab.errors import InspectionError
 from mergelab.inspection.grid import Floats
 from mergelab.inspection.handles import find
+from mergelab.inspection.trace import trace
+from mergelab.weights import Source, open_checkpoint
 from tests.inspection.planted import (
     PROMPTS,
     Numerals,
@@ -323,6 +326,21 @@ def test_what_is_not_there_is_said_with_what_is() -> None:
     for prompt in (-1, 2):
         with pytest.raises(InspectionError, match=rf"no prompt {prompt}\. Give a number from 0 to 1\."):
             found.tokens("base", prompt)
+
+
+def test_sources_are_named_by_what_they_were_read_from_too() -> None:
+    base, pirate = (sample.path(name) for name in ("base", "pirate"))
+    found = trace([base, Source(str(pirate))], ["Once upon a time there was"])
+    named = found.cosine("base", "pirate")
+    assert named.of == "pirate against base"
+    for one, other in ((base, pirate), (str(base), Source.parse(pirate)), (open_checkpoint(base), "pirate")):
+        assert np.array_equal(found.cosine(one, other).values, named.values)
+        assert found.distance(one, other).of == named.of
+        assert found.cka(one, other).of == found.cka("base", "pirate").of
+    assert found.angular(pirate).of == "pirate"
+    assert found.tokens(pirate).of == "pirate, prompt 0"
+    with pytest.raises(InspectionError, match=r"there is no source '.*sort'"):
+        found.cosine(base, sample.path("sort"))
 
 
 def test_who_knows_better_says_where_layers_are() -> None:

@@ -139,6 +139,18 @@ def test_parts_are_left_out_where_nobody_asks() -> None:
     assert all(not one["it"].parts for _, (one,) in walk({"it": model}, {"it": find(model)}, prompts(6), parts=False))
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["layer by layer", "whole passes"])
+def test_no_logits_are_made_of_whole_batches(whole: bool) -> None:
+    """Prompts x length x vocabulary of them take more memory than all states."""
+    model = between() if whole else made("llama")
+    found = find(model)
+    heard: list[str] = []
+    model.lm_head.register_forward_hook(lambda *_: heard.append("head"))
+    model.model.norm.register_forward_hook(lambda *_: heard.append("norm"))
+    assert [layer for layer, _ in walk({"it": model}, {"it": found}, prompts(5, 8))] == list(range(6))
+    assert heard == []
+
+
 def test_what_cannot_be_called_alone_is_run_up_to_each_layer() -> None:
     model = between()
     found = find(model)

@@ -57,8 +57,9 @@ class Conflict:
         columns = tuple(f"{density:.4g}" for density in densities)
         return Grid(SIZE, values, ("source", "density"), (self.one, self.other), columns)
 
-    def summary(self, density: float) -> pd.DataFrame:
-        return pd.DataFrame({"value": [1 + density / 10]}, index=["sign_conflict"])
+    def summary(self, density: float, layers: Sequence[int] | None = None) -> pd.DataFrame:
+        value = 1 + density / 10 if layers is None else np.nanmean(self.at(density).values[:, list(layers)])
+        return pd.DataFrame({"value": [value], "low": [0.99], "high": [1.01]}, index=["sign_conflict"])
 
 
 class Changes:
@@ -77,6 +78,11 @@ class Changes:
 
     def size(self, source: str) -> Grid:
         return heat(SIZE, shape(10.0 * self.sources.index(source)))
+
+    def summary(self, layers: Sequence[int] | None = None) -> pd.DataFrame:
+        """A hundredth for each layer; the second source is a stranger."""
+        count = LAYERS if layers is None else len(layers)
+        return pd.DataFrame({"size": [count / 100 + place for place in range(len(self.sources))]}, index=self.sources)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,12 @@ class Trace:
     """Norms that double at a layer of the second source, and one sink."""
 
     sources: tuple[str, ...]
-    words: tuple[tuple[str, ...], ...]
+    prompts: tuple[str, ...]
+    found: bool = True
+
+    @property
+    def words(self) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(text.split()) for text in self.prompts)
 
     def norms(self, statistic: str = "median") -> Grid:
         times = {"q05": 0.5, "q95": 2.0, "rms": 0.125}.get(statistic, 1.0)
@@ -127,7 +138,8 @@ class Trace:
             "gone": None,
         }
         more = {"times": 50.0, "channels": (3, 1), "value": -99.5, "massive": False}
-        return pd.DataFrame([{**row, **more}]).astype({"layer": "Int64", "gone": "Int64"})
+        table = pd.DataFrame([{**row, **more}]).astype({"layer": "Int64", "gone": "Int64"})
+        return table if self.found else table.iloc[:0]
 
 
 @dataclass
@@ -151,8 +163,7 @@ class Taken:
             raise self.failing[task[0]]
         match task:
             case ("trace",):
-                words = tuple(tuple(text.split()) for text in self.prompts)
-                return Trace(tuple(one.name for one in self.models), words)
+                return Trace(tuple(one.name for one in self.models), tuple(self.prompts))
             case ("drift", source):
                 return Drift((source,))
             case _:

@@ -29,7 +29,7 @@ BAND = Chance(0.9, 1.1, "signs drawn at random, 95 %")
     [
         (1.364, "x chance", "1.36×"),
         (-0.0213, "1", "−0.0213"),
-        (2.104, "nats", "2.1 nats"),
+        (2.104, "nats", "2.1\u00a0nats"),
         (1234.5, "1", "1230"),
         (0.0, "", "0"),
         (1.234e-7, "1", "1.23e−07"),
@@ -104,8 +104,27 @@ def test_a_band_for_each_value_counts_for_its_own() -> None:
     band = Chance(values - 0.1, values + 0.1, "halves")
     said = caption(grid(values, band))
     assert said.so == "nothing stands out: all 3 values lie within the band."
-    assert said.chance == "0.9 to 3.1×, a band for each value: halves."
-    assert "1 of 3" in caption(grid(np.array([[1.0, 2.0, 2.0]]), band)).so
+    assert said.chance == "about 1.9 to 2.1×, a band for each value: halves."
+    assert caption(grid(np.array([[1.0, 2.0, 2.0]]), band)).so.endswith("a at 2 (2×, chance there 2.9 to 3.1×).")
+    assert caption(grid(values, band, NORM)).chance == "each value has a band of its own: halves."
+
+
+def test_few_weights_with_a_wide_band_are_not_quoted_for_many() -> None:
+    """What is named lies outside the band that is told, whatever the widest band is."""
+    width = np.full((3, 4), 0.04)
+    width[2] = 0.25
+    values = np.ones((3, 4))
+    values[0, 1], values[2] = 0.897, (1.2, 0.8, 1.1, 0.9)
+    said = caption(grid(values, Chance(1 - width, 1 + width, "signs")))
+    assert said.chance == "about 0.96 to 1.04×, a band for each value: signs."
+    assert said.so == (
+        "1 of 12 values lies clearly below the band, all in a, layer 1, most of all a at 1 "
+        "(0.897×, chance there 0.96 to 1.04×)."
+    )
+    alike = Chance(np.full((3, 4), 0.9), np.full((3, 4), 1.1), "signs")
+    assert caption(grid(values, alike)).chance == "0.9 to 1.1×: signs."
+    values[0, 1] = 0.5
+    assert caption(grid(values, alike)).so.endswith("most of all a at 1 (0.5×).")
 
 
 def test_sources_are_held_against_the_band_of_the_first() -> None:
@@ -113,7 +132,7 @@ def test_sources_are_held_against_the_band_of_the_first() -> None:
     values = np.stack([first, first * 1.05, first * np.array([1, 1.5, 2, 1])])
     band = Chance(first[None] * 0.9, first[None] * 1.1, "halves of the prompts")
     so = caption(grid(values, band, NORM), against_first=True).so
-    assert so == "c leaves it at layers 1–2, furthest at 2 (8 against 4)."
+    assert so == "c clearly leaves it at layers 1–2, furthest at 2 (8 against 4, chance there 3.6 to 4.4)."
     assert caption(grid(values[:2], band, NORM), against_first=True).so == (
         "nothing stands out: no source clearly leaves the band of a."
     )
@@ -123,7 +142,7 @@ def test_sources_are_held_against_the_band_of_the_first() -> None:
 def test_half_as_much_is_as_far_as_twice_as_much() -> None:
     values = np.array([[10.0, 10.0], [4.0, 20.0]])
     so = caption(grid(values, Chance(9.0, 11.0, "halves"), NORM), against_first=True).so
-    assert "furthest at 0 (4 against 10)" in so
+    assert "furthest at 0 (4 against 10, chance there 9 to 11)" in so
 
 
 @given(

@@ -16,7 +16,7 @@ from mergelab import sample
 from mergelab.errors import InspectionError, Problem
 from mergelab.recipes.presets import graft
 from mergelab.views.inspector import Inspector
-from tests.views.measured import LAYERS, MODULES, Look, Taken, shape, values_of
+from tests.views.measured import LAYERS, MODULES, Look, Taken, values_of
 
 
 @pytest.fixture
@@ -66,8 +66,9 @@ def test_a_heatmap_is_exactly_this(look: Look) -> None:
         "chance": "0.98 to 1.02×: independent signs, 95 %.",
         "so": "3 of 29 values lie clearly above the band, all in mlp.up_proj, layers 4–6, most of all mlp.up_proj at 4 "
         "(1.4×).",
-        "note": "",
+        "note": "Clearly: beyond the band by more than half of its width.",
         "formula": "rate / 0.5",
+        "reading": "",
         "low": pytest.approx(0.6),
         "high": pytest.approx(1.4),
         "band": None,
@@ -91,7 +92,8 @@ def test_lines_have_bands_and_sinks_apart_and_what_leaves_the_last_layer(look: L
     np.testing.assert_allclose(values_of(panel["band"]["high"]), middle * 2, rtol=1e-6)
     assert panel["points"] == [[column, 100.0, 0] for column in range(2, LAYERS + 1)], "born in layer 1, never ended"
     assert (panel["low"], panel["high"]) == (0.5, 100.0)
-    assert panel["so"] == "pirate leaves it at layers 5–9 and end, furthest at 5 (5.66 against 2.83)."
+    furthest = "furthest at 5 (5.66 against 2.83, chance there 2.55 to 3.11)."
+    assert panel["so"] == f"pirate clearly leaves it at layers 5–9 and end, {furthest}"
     low, high = (values_of(panel["chanceband"][end]) for end in ("low", "high"))
     np.testing.assert_allclose(low / middle[:1], np.full_like(middle, 0.9), rtol=1e-6)
     assert (high > low).all()
@@ -110,6 +112,7 @@ def test_a_statistic_per_channel_takes_its_band_along(look: Look) -> None:
 
 def test_sinks_are_a_table(look: Look) -> None:
     panel = look.panel("sinks")
+    assert panel["shows"].endswith(f"the others': 1 in these {len(look.taken.prompts)} prompts.")
     assert panel["columns"][:5] == ["source", "prompt", "position", "token", "layer"]
     assert panel["cells"] == [["base", 0, 0, "77+15=", 1, None, 50.0, "3, 1", -99.5, "no"]]
     assert "median deviations" in panel["note"]
@@ -129,7 +132,7 @@ def test_figures_that_need_more_models_are_left_out(names: tuple[str, ...], show
     assert look.widget.names == shown
     assert look.widget.dials["density"] is None
     assert look.widget.dials["pairs"] == []
-    assert look.panel("tokens")["of"] == f"{names[-1]}, prompt 0"
+    assert look.panel("tokens")["of"] == f"{names[-1]}, “77+15=”"
     assert look.panel("norms")["so"] == ("" if len(names) == 1 else look.panel("norms")["so"])
     look.widget.close()
 
@@ -189,15 +192,17 @@ def test_stop_and_measure_from_the_browser() -> None:
 def test_what_cannot_be_measured_is_said_and_the_rest_is_there() -> None:
     look = Look(failing={"trace": InspectionError(Problem("prompts", "the tokenizers differ.", "Trace one."))})
     look.settled()
-    assert look.widget.error == "prompts: the tokenizers differ. Trace one."
-    assert look.panel("norms")["state"] == "failed"
-    assert look.panel("norms")["note"] == look.widget.error
+    assert look.widget.error == "", "it is told once, where the figure would be"
+    assert look.panel("norms")["state"] == "refused"
+    notes = [look.panel(name)["note"] for name in ("norms", "tokens", "sinks")]
+    assert notes == ["prompts: the tokenizers differ. Trace one.", *["See “Norm of the residual stream”."] * 2]
     assert look.panel("conflict")["state"] == "done"
     assert "the tokenizers differ" in str(look.widget.explain())
     look.taken.failing.clear()
     look.widget.measure()
     look.settled()
-    assert look.widget.error == ""
+    assert look.panel("norms")["state"] == "done"
+    assert look.panel("norms")["note"].startswith("Clearly")
     look.widget.close()
 
 
@@ -218,7 +223,7 @@ def test_density_redraws_from_what_is_measured(look: Look) -> None:
     assert density["curve"] == sorted(density["curve"])
     assert density["curve"][-1] == 1.0
     assert density["text"] == (
-        "The largest 36 % of each change hold 60 % of pirate's and 60 % of sort's length. "
+        "The largest 36\u00a0% of each change keep 60\u00a0% of its norm. "
         "Signs differ 1.04× as often as by chance among them, 1.1× among all."
     )
     assert look.widget.grid("conflict").values[2, 5] == pytest.approx(1.144)
@@ -242,9 +247,23 @@ def test_source_and_prompt(look: Look) -> None:
     look.settled()
     assert ("drift", "sort") in look.taken.tasks
     assert [look.panel(name)["of"] for name in ("drift", "size")] == ["sort against base"] * 2
-    assert look.panel("tokens")["of"] == "sort, prompt 1"
+    assert look.panel("tokens")["of"] == f"sort, “{look.taken.prompts[1]}”"
+    assert look.widget.dials["prompts"][1]["text"] == look.taken.prompts[1]
     assert look.panel("tokens")["rows"] == look.taken.prompts[1].split()
     assert [one["label"] for one in look.widget.dials["sources"]] == ["pirate", "sort"]
+
+
+def test_sources_may_be_named() -> None:
+    four = Look("base", "pirate", "sort", "reverse")
+    four.settled()
+    four.widget.turned = {"pair": ("reverse", "pirate"), "source": "sort"}
+    four.settled()
+    assert four.panel("conflict")["of"] == "pirate with reverse"
+    assert four.panel("size")["of"] == "sort against base"
+    four.widget.turned = {"pair": ["sort", 3]}
+    four.settled()
+    assert four.panel("conflict")["of"] == "sort with reverse"
+    four.widget.close()
 
 
 @pytest.mark.parametrize(
@@ -253,11 +272,14 @@ def test_source_and_prompt(look: Look) -> None:
         ({"density": 0}, "density: 0 is not a number from 0.01 to 1"),
         ({"density": True}, "density: True is not"),
         ({"density": float("nan")}, "density: nan is not"),
-        ({"pair": "1-1"}, "not two different sources. Known: 1-2"),
+        ({"pair": "1-1"}, "not two different sources. Known: 1-2 (pirate with sort)"),
         ({"pair": "0-1"}, "not two different sources"),
         ({"pair": 7}, "not two different sources"),
-        ({"source": "0"}, "there is no source '0'. Known: 1, 2"),
-        ({"prompt": 99}, "there is no prompt 99"),
+        ({"source": "0"}, "there is no source '0'. Known: 1 (pirate), 2 (sort)"),
+        ({"source": "base"}, "there is no source 'base'"),
+        ({"pair": ("pirate", "pirate")}, "not two different sources"),
+        ({"pair": ("pirate", "sortt")}, "not two different sources"),
+        ({"prompt": 99}, "there is no prompt 99. Known: 0 to"),
         ({"statistic": "mode"}, "there is no 'mode'"),
         ({"densty": 1}, "Did you mean 'density'?"),
         ({"density": 2, "prompt": -1}, "there is no prompt -1"),
@@ -326,13 +348,15 @@ def test_the_selection_in_figures(look: Look) -> None:
     """The mean over selected layers and over the others; lines as a ratio to the first; the end is no layer."""
     look.widget.selection = [4, 5, 6]
     rows = {row["label"]: (row["here"], row["elsewhere"]) for row in look.widget.readout}
-    assert rows["norm, pirate against base"] == ("2×", "1×")
-    assert rows["norm, sort against base"] == ("1×", "1×")
-    assert rows["Sign conflict, pirate with sort"] == ("1.13×", "1×")
-    assert rows["Size of the change, pirate against base"][0] == f"{shape()[:, 4:7].mean():.3g}"
+    assert rows["Norm, pirate against base"] == ("2×", "1×")
+    assert rows["Norm, sort against base"] == ("1×", "1×")
+    assert rows["Sign conflict, pirate with sort; by chance here 0.99 to 1.01×"] == ("1.13×", "1×")
+    assert rows["Size of the change, pirate against base"] == ("0.03", "0.07"), "of all weights of these layers"
     look.widget.turned = {"density": 0.25}
     look.settled()
-    assert {row["label"]: row["here"] for row in look.widget.readout}["Sign conflict, pirate with sort"] == "1.03×"
+    assert {row["label"].split(";")[0]: row["here"] for row in look.widget.readout}[
+        "Sign conflict, pirate with sort"
+    ] == "1.03×"
 
 
 def test_closed_is_closed_and_the_figures_stay(look: Look) -> None:

@@ -13,7 +13,8 @@ import pytest
 from mergelab import sample
 from mergelab.errors import InspectionError
 from mergelab.inspection.grid import Chance, Grid
-from mergelab.views.panels import Drawn, Panel, payload, span
+from mergelab.views.figures import figure
+from mergelab.views.panels import Drawn, Panel, payload, readout, span
 from mergelab.views.panels_still import still
 from mergelab.views.subjects import subjects
 from tests.views.measured import CONFLICT, NORM, SIZE, Look, heat, values_of
@@ -63,6 +64,65 @@ def test_the_range_of_colours(values: list[float], measure: Any, ends: tuple[Any
     """Round, as wide on both sides of a middle, from zero for sizes, what is there on a log axis."""
     found = span(Drawn(heat(measure, np.array([values]), rows=("a",))))
     assert found == (ends if ends[0] is None else (pytest.approx(ends[0]), pytest.approx(ends[1])))
+
+
+def test_values_that_chance_moves_far_do_not_set_the_range() -> None:
+    """Rows of few weights: their colours end where those of the matrices do, and it is said."""
+    values = np.array([[1.0, 1.08, 0.95], [1.02, 1.1, 1.0], [1.3, 0.5, 1.0]])
+    width = np.array([[0.02] * 3, [0.04] * 3, [0.25] * 3])
+    drawn = Drawn(heat(CONFLICT, values, Chance(1 - width, 1 + width, "signs")))
+    assert span(drawn) == (pytest.approx(0.9), pytest.approx(1.1))
+    panel = Panel("x", "heat", "X", "Shows.", drawn=drawn)
+    assert payload(panel)["note"].endswith("2 values with wide bands lie beyond the ends of the colours.")
+    np.testing.assert_allclose(values_of(payload(panel)["chanceband"]["high"]), 1 + width, rtol=1e-6)
+    plain = Panel("x", "heat", "X", "Shows.", drawn=Drawn(heat(CONFLICT, values, Chance(0.98, 1.02, "signs"))))
+    assert span(plain.drawn) == (0.5, 1.5)
+    assert "beyond" not in payload(plain)["note"].replace("Clearly: beyond", "")
+    nothing = Chance(np.full((3, 3), np.nan), np.full((3, 3), np.nan), "nothing")
+    assert span(Drawn(heat(CONFLICT, values, nothing))) == (0.5, 1.5)
+
+
+def test_the_selection_weighs_values_by_their_bands() -> None:
+    """A row of few weights says little beside a matrix: its band tells how many there are."""
+    values = np.array([[1.0, 1.1], [2.0, 2.0], [np.nan, 1.0]])
+    weights = np.array([[10_000.0, 10_000.0], [100.0, 100.0], [np.nan, 400.0]])
+    half = 1.96 / np.sqrt(weights)
+    drawn = Drawn(heat(CONFLICT, values, Chance(np.maximum(1 - half, 0), 1 + half, "signs")))
+    (row,) = readout([Panel("x", "heat", "X", "Shows.", drawn=drawn)], [0])
+    assert row["here"] == f"{(10_000 + 200) / 10_100:.3g}×"
+    assert row["elsewhere"] == f"{(11_000 + 200 + 400) / 10_500:.3g}×"
+    most = 1.96 / np.sqrt(10_100)
+    assert row["label"] == f"Sign conflict; by chance here {1 - most:.3g} to {1 + most:.3g}×"
+    (nowhere,) = readout([Panel("x", "heat", "X", "Shows.", drawn=drawn)], [7])
+    assert (nowhere["label"], nowhere["here"]) == ("Sign conflict", "–")
+
+
+def test_how_to_read_it_goes_to_the_browser(look: Look) -> None:
+    assert look.panel("norms")["reading"] == "Read it so."
+    assert look.panel("sinks")["reading"] == ""
+
+
+@pytest.mark.parametrize("given", ["a text", None, object()])
+def test_what_is_no_grid_is_refused_by_name(given: Any) -> None:
+    with pytest.raises(InspectionError, match=f"a {type(given).__name__} is no grid"):
+        figure(given)
+
+
+def test_what_has_one_grid_is_drawn_as_that(look: Look) -> None:
+    class Probed:
+        def grid(self) -> Grid:
+            return heat(SIZE, np.full((3, 4), 0.3))
+
+    np.testing.assert_array_equal(figure(Probed()).data[0].z, np.full((3, 4), 0.3))
+    with pytest.raises(InspectionError, match="a Inspector is no grid"):
+        figure(look.widget)  # type: ignore[arg-type]
+
+
+def test_the_saved_picture_says_what_its_marks_are(look: Look) -> None:
+    saved = look.widget.still()
+    assert "Shaded: 5 to 95\u00a0% of each model's tokens. Dots: sinks." in saved
+    assert saved.count("Thin grey: no value.</p>") == 1, "one weight of the conflict has none"
+    assert "Clearly: beyond the band by more than half of its width." in saved
 
 
 def test_figures_as_grids_tables_and_plots(look: Look) -> None:

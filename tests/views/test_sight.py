@@ -10,6 +10,7 @@ from mergelab import sample
 from mergelab.inspection.changes import task_vectors
 from mergelab.inspection.drift import drift
 from mergelab.inspection.trace import trace
+from mergelab.views.captions import number
 from mergelab.views.inspector import Inspector
 
 PROMPTS = ["Once upon a time there was a", "sort pear cat moon :"]
@@ -29,17 +30,29 @@ def test_it_shows_what_the_measures_say() -> None:
         assert look.grid("conflict").of == "sorter with other"
         np.testing.assert_array_equal(look.grid("cosine").values, changes.cosine("sort", "stranger").values)
         np.testing.assert_array_equal(look.grid("size").values, changes.size("sort").values)
+        look.selection = [2, 5]
+        rows = {row["label"].split(";")[0]: row for row in look.readout}
+        own = changes.conflict("sort", "stranger").summary(0.2, [2, 5]).loc["sign_conflict"]
+        row = rows["Sign conflict, sorter with other"]
+        assert row["here"] == number(own["value"], "x")
+        assert row["label"].endswith(f"by chance here {number(own['low'])} to {number(own['high'], 'x')}")
+        size = changes.summary([2, 5]).loc["sort", "size"]
+        assert rows["Size of the change, sorter against mother"]["here"] == number(size)
         np.testing.assert_array_equal(look.grid("drift").values, drift(paths[0], paths[1]).size("sort").values)
         assert look.grid("drift").of == "sorter against mother"
         told = trace({"mother": paths[0], "sorter": paths[1], "other": paths[2]}, PROMPTS, device="cpu")
         np.testing.assert_array_equal(look.grid("norms").values, told.norms().values)
         np.testing.assert_array_equal(look.grid("tokens").values, told.tokens("sorter", 0).values)
         assert look.to_frame("sinks").drop(columns="channels").equals(told.sinks().drop(columns="channels"))
-        kept = np.interp(
-            0.2, [float(one) for one in changes.kept().columns], changes.conflict("sort", "stranger").kept().values[0]
-        )
-        assert f"{float(f'{100 * kept:.3g}'):g} % of sorter's" in look.dials["density"]["text"]
-        assert "of other's length" in look.dials["density"]["text"]
+        densities = [float(one) for one in changes.kept().columns]
+        kept = np.interp(0.2, densities, changes.conflict("sort", "stranger").kept().values.mean(0))
+        assert f"keep {100 * kept:.0f}\u00a0% of its norm on average." in look.dials["density"]["text"]
+        look.turned = {"density": 0.01, "source": "other"}
+        assert look.wait(60)
+        notes = {panel["id"]: panel["note"] for panel in look.panels}
+        assert notes["conflict"].startswith("Hatched: no weight is kept in both.")
+        assert notes["size"].startswith("other is no relative of mother")
+        assert "Rounding alone gives up to" in notes["drift"]
         assert len(look.still().encode()) < 50_000
 
 

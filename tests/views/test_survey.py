@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mergelab.errors import InspectionError, Problem
+from mergelab.errors import InspectionError, Problem, SourceError
 from mergelab.models.speak import Stopped
 from mergelab.views.survey import PAUSE, Survey, Task
 
@@ -149,17 +149,18 @@ def test_a_part_stays_while_it_is_measured_anew(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "words"),
+    ("error", "state", "words"),
     [
-        (InspectionError(Problem("trace", "these do not fit.")), "trace: these do not fit."),
-        (RuntimeError("out of luck"), "Something unexpected went wrong: RuntimeError: out of luck"),
+        (InspectionError(Problem("trace", "these do not fit.")), "refused", "trace: these do not fit."),
+        (SourceError(Problem("a", "it is gone.")), "failed", "a: it is gone."),
+        (RuntimeError("out of luck"), "failed", "Something unexpected went wrong: RuntimeError: out of luck"),
     ],
 )
-def test_what_fails_is_said_and_the_next_is_measured(lab: Lab, error: Exception, words: str) -> None:
+def test_what_fails_is_said_and_the_next_is_measured(lab: Lab, error: Exception, state: str, words: str) -> None:
     lab.failing[ONE] = error
     lab.survey.ask([ONE, TWO])
     assert lab.survey.wait(5)
-    assert (lab.survey.standing(ONE).state, lab.survey.standing(ONE).error) == ("failed", words)
+    assert (lab.survey.standing(ONE).state, lab.survey.standing(ONE).error) == (state, words)
     assert lab.survey.standing(TWO).state == "done"
     lab.failing.clear()
     lab.survey.go_on()

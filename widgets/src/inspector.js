@@ -20,7 +20,13 @@ import { followTheme } from "./lib/theme.js";
 /** @typedef {ReturnType<typeof panelView>} PanelView */
 
 const PAUSE = 60; // ms between two messages while a hand moves
+const CLOSED = "This view is closed and shows what it last showed. Run the cell again to go on.";
 const HELD = /** @type {const} */ (["panels", "strip", "dials", "readout", "words", "busy", "error"]);
+
+/** The source that is shown by itself, where there is a choice. @param {State["dials"]} dials */
+function chosenIn({ sources = [] }) {
+  return sources.length > 1 ? (sources.find(({ chosen }) => chosen)?.label ?? "") : "";
+}
 
 let views = 0; // ids must differ between two views of one page; nothing else is kept here
 
@@ -32,13 +38,15 @@ function render({ model, el, signal: outer }) {
   const id = `ml-${(views += 1)}-${Math.random().toString(36).slice(2, 8)}`;
 
   /** @type {Scene} */
-  const scene = { id, sources: [], layers: model.get("selection").layers, spot: null };
+  const scene = { id, sources: [], chosen: chosenIn(model.get("dials")), layers: model.get("selection").layers, spot: null };
   const spoken = h("div", { class: "ml-hidden", role: "status", "aria-live": "polite" });
 
   /** @type {State["turned"]} what the hand chose and Python has not answered yet */
   let turned = {};
   let holding = false; // a selection is being dragged
+  let closed = false; // Python has let go: nothing is sent, nothing comes
   const box = outbox((edits) => {
+    if (closed) return;
     const { layers, ...turns } = edits;
     if (layers) model.set("selection", { layers: /** @type {number[]} */ (layers) });
     if (Object.keys(turns).length) model.set("turned", { ...model.get("turned"), ...turns });
@@ -65,6 +73,7 @@ function render({ model, el, signal: outer }) {
 
   /** @param {readonly number[]} layers @param {boolean} settled */
   function select(layers, settled) {
+    if (closed) return;
     holding = !settled;
     const changed = !same(layers, scene.layers);
     scene.layers = layers;
@@ -93,6 +102,7 @@ function render({ model, el, signal: outer }) {
     turned: () => turned,
   }, signal);
 
+  const closing = h("div", { class: "ml-closed", role: "status" });
   const grid = h("div", { class: "ml-panels" });
   const errorText = h("div", { class: "ml-error-text" });
   const error = h("div", { class: "ml-error", role: "alert" }, icon("cross"), errorText);
@@ -101,6 +111,7 @@ function render({ model, el, signal: outer }) {
     "div",
     { class: "ml-root", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
     patterns(id),
+    closing,
     strip.root,
     h("div", { class: "ml-inspect" }, h("div", { class: "ml-looks" }, error, grid), side.root),
     keys,
@@ -111,9 +122,26 @@ function render({ model, el, signal: outer }) {
 
   /** @type {Map<string, { view: PanelView, end: AbortController }>} */
   const panels = new Map();
+  /** The height each panel was given to fill. @type {Map<string, number>} */
+  let rooms = new Map();
   let ruler = rulerOf(root);
   /** @type {import("./lib/ramp.js").Ramps | null} */
   let ramps = null;
+
+  /** Heatmaps side by side are as tall as the taller one. @param {readonly import("./lib/panels.js").Panel[]} given */
+  function roomsOf(given) {
+    /** @type {Map<string, number>} */
+    const found = new Map();
+    if (getComputedStyle(grid).gridTemplateColumns.split(" ").length < 2) return found;
+    for (let i = 0; i + 1 < given.length; i += 1) {
+      const pair = [given[i], given[i + 1]];
+      if (pair.some(({ wide }) => wide)) continue;
+      const room = Math.max(...pair.map((panel) => panels.get(panel.id)?.view.natural(panel, ruler) ?? 0));
+      for (const { id: name } of pair) found.set(name, room);
+      i += 1;
+    }
+    return found;
+  }
 
   /** @param {boolean} everything else only those with other numbers */
   function drawPanels(everything) {
@@ -140,7 +168,12 @@ function render({ model, el, signal: outer }) {
       if (grid.children[i] !== kept.view.root) grid.insertBefore(kept.view.root, grid.children[i] ?? null);
     });
     ramps ??= rampsOf(root);
-    for (const panel of given) if (changed.has(panel.id)) panels.get(panel.id)?.view.draw(panel, ramps, ruler);
+    const before = rooms;
+    rooms = roomsOf(given);
+    for (const panel of given) {
+      const room = rooms.get(panel.id) ?? 0;
+      if (changed.has(panel.id) || room !== (before.get(panel.id) ?? 0)) panels.get(panel.id)?.view.draw(panel, ramps, ruler, room);
+    }
   }
 
   function draw() {
@@ -156,7 +189,7 @@ function render({ model, el, signal: outer }) {
     if (numbers || beside) {
       const states = model.get("panels");
       const busy = model.get("busy");
-      strip.draw(model.get("strip"), model.get("words"), busy, states.some(({ state }) => state === "stopped" || state === "failed"));
+      if (!closed) strip.draw(model.get("strip"), model.get("words"), busy, states.some(({ state }) => state === "stopped" || state === "failed"));
       side.draw({ dials: model.get("dials"), words: model.get("words"), panels: states, readout: model.get("readout") });
       const wrong = model.get("error");
       error.hidden = !wrong;
@@ -173,9 +206,22 @@ function render({ model, el, signal: outer }) {
     heard(`change:${name}`, () => {
       if (name === "dials") turned = unanswered(turned, model.get("dials"));
       if (name === "error" && model.get("error")) turned = {};
-      redraw({ panels: name === "panels" || name === "strip", look: name === "strip", side: true });
+      const chosen = chosenIn(model.get("dials"));
+      const look = name === "strip" || chosen !== scene.chosen;
+      scene.chosen = chosen;
+      redraw({ panels: name === "panels" || look, look, side: true });
     });
   }
+  // Some hosts leave a view standing whose other half is gone.
+  heard("comm:close", () => {
+    if (closed) return;
+    closed = true;
+    root.classList.add("ml-shut");
+    say(closing, CLOSED);
+    strip.shut();
+    side.shut();
+    redraw({ side: true });
+  });
   heard("change:selection", () => {
     // What the hand has since done is newer than what Python says.
     if (holding || box.waiting) return;

@@ -57,7 +57,8 @@ function fakeCanvas() {
       putImageData: (image) => painted.push(image),
       getImageData: () => ({ data: [(greys += 5), greys, greys, 255] }),
       clip: () => this.context.calls.push("hatched"),
-      ...Object.fromEntries(["fillRect", "clearRect", "drawImage", "setTransform", "save", "restore", "beginPath", "rect", "moveTo", "lineTo", "stroke"].map((name) => [name, () => {}])),
+      arc: (x, y) => this.context.calls.push([Math.round(x), Math.round(y)]),
+      ...Object.fromEntries(["fillRect", "clearRect", "drawImage", "setTransform", "save", "restore", "beginPath", "rect", "moveTo", "lineTo", "stroke", "fill"].map((name) => [name, () => {}])),
     };
     return this.context;
   };

@@ -2,12 +2,12 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { apart, axisOf, strideOf, ticksOf } from "../src/lib/axis.js";
-import { rowsOf } from "../src/lib/heat_view.js";
+import { linesOf, rowsOf } from "../src/lib/heat_view.js";
 import { unanswered } from "../src/lib/inspection.js";
 import { reachOf } from "../src/lib/lines_view.js";
 import { after, standing } from "../src/lib/panel_view.js";
-import { boundOf, extentOf, layerOf, placeOf, rangeOf, unpack } from "../src/lib/panels.js";
-import { bare, bound, quantity } from "../src/lib/quantity.js";
+import { againstChance, boundOf, extentOf, layerOf, placeOf, rangeOf, unpack } from "../src/lib/panels.js";
+import { bare, bound, quantity, withChance } from "../src/lib/quantity.js";
 import { fromLab, stepOf, steps, toLab } from "../src/lib/ramp.js";
 import { ascending, between, grabbed, grown, layersInWords, runsOf } from "../src/lib/selection.js";
 
@@ -106,6 +106,28 @@ test("rows are grouped by the module they are part of, and thinner where there a
   assert.equal(rowsOf(["a.b", "c.d"], false).height, 34, "tokens are no modules");
 });
 
+test("few rows fill the height of their neighbour, as far as that looks well; names may take two lines", () => {
+  assert.deepEqual([rowsOf(["a", "b"], true, false, 90).tall, rowsOf(["a", "b"], true, false, 10).tall], [45, 17]);
+  assert.equal(rowsOf(["a"], true, false, 400).tall, 56);
+  const rows = rowsOf(["self_attn.q", "self_attn.k", "mlp.up"], true, false, 95);
+  assert.deepEqual([rows.tall, rows.tops, rows.height], [30, [0, 30, 65], 95]);
+  assert.equal(rowsOf(["a_b", "c"], true, true).height, 56);
+  const fits = (words) => words.length <= 16;
+  assert.deepEqual(linesOf("post_attention_layernorm", fits), ["post_attention_", "layernorm"]);
+  assert.deepEqual(linesOf("input_layernorm", fits), ["input_layernorm"]);
+  assert.deepEqual(linesOf("a_of_twenty_and_more_letters_in_a_name", fits), ["a_of_twenty_and_more_letters_in_a_name"], "no place to break it");
+});
+
+test("a value against chance: outside beyond its own ends only, not known where one of the three is not", () => {
+  const values = unpack(packed([0.9, 1, 1.1, Number.NaN], [2, 2]));
+  const one = againstChance({ chanceband: { low: 1, high: 1 } }, values);
+  assert.deepEqual([one(0, 0)?.outside, one(0, 1)?.outside, one(1, 0)?.outside, one(1, 1)], [true, false, true, null]);
+  const each = againstChance({ chanceband: { low: packed([0.8, 1.05, 1, 1], [2, 2]), high: packed([1, 2, Number.NaN, 2], [2, 2]) } }, values);
+  assert.deepEqual([each(0, 0)?.outside, each(0, 1)?.outside, each(1, 0), each(1, 1)], [false, true, null, null]);
+  assert.equal(againstChance({ chanceband: null }, values)(0, 0), null);
+  assert.equal(withChance(0.897, { unit: "x", scale: "diverging", middle: 1 }, { low: 0.957, high: 1.043, outside: true }), "0.90×, outside chance 0.957 to 1.04×");
+});
+
 test("the reach of lines takes in bands and dots, and leaves out what a log cannot show", () => {
   const lines = panel({ scale: "log", values: packed([2, 8], [1, 2]), band: { low: packed([1, 4], [1, 2]), high: packed([3, 9], [1, 2]) }, points: [[0, 300, 0], [1, 0, 0]] });
   const [low, high] = reachOf(lines);
@@ -125,7 +147,7 @@ test("values in words", () => {
   assert.equal(of(0.00004, { scale: "diverging" }), "+4.0·10⁻⁵");
   assert.equal(of(0, { scale: "diverging" }), "0");
   assert.equal(of(0.0123), "0.012");
-  assert.equal(of(12.34, { unit: "nats" }), "12.3\u2009nats");
+  assert.equal(of(12.34, { unit: "nats" }), "12.3\u202fnats");
   assert.equal(of(262.4), "262");
   assert.equal(of(3.2e7), "3.2·10⁷");
   assert.equal(of(Number.NaN), "no value");

@@ -44,13 +44,14 @@ export function listView(title, id, choose, signal) {
 /**
  * A menu.
  * @param {string} title @param {(choice: string) => void} choose @param {AbortSignal} signal
+ * @param {boolean} [long] the menu takes a line of its own
  */
-export function menuView(title, choose, signal) {
+export function menuView(title, choose, signal, long = false) {
   const select = h("select", { class: "ml-select", "aria-label": title });
   select.addEventListener("change", () => choose(select.value), { signal });
   let layout = "";
   return {
-    root: h("label", { class: "ml-menu" }, h("span", {}, title), select),
+    root: h("label", { class: `ml-menu${long ? " ml-long" : ""}` }, h("span", {}, title), select),
     /** @param {readonly Choice[]} choices @param {string | null} turned */
     draw(choices, turned) {
       const now = JSON.stringify(choices.map(({ id, label }) => [id, label]));
@@ -60,6 +61,7 @@ export function menuView(title, choose, signal) {
       }
       const chosen = turned ?? choices.find((each) => each.chosen)?.id;
       if (chosen !== undefined) select.value = chosen;
+      select.title = choices.find(({ id }) => id === chosen)?.label ?? "";
     },
   };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // The density dial: what share of the changes is kept, with a curve of what that keeps of them.
 
-import { h, label, s, say } from "./dom.js";
+import { h, s, say } from "./dom.js";
 
 /** @typedef {import("./inspection.js").Density} Density */
 
@@ -40,8 +40,6 @@ export function densityView(turn, release, signal) {
         s("line", { x1: x(share), x2: x(share), y1: y(here), y2: TALL + 2, class: "ml-kept-at" }),
         s("circle", { cx: x(share), cy: y(here), r: 3, class: "ml-kept-dot" }),
       );
-      const late = share > 0.6;
-      parts.push(label(x(share) + (late ? -7 : 7), y(here) + (here > 0.35 ? 14 : -6), `${Math.round(100 * here)}\u2009%`, { "text-anchor": late ? "end" : "start", class: "ml-halo" }));
     }
     picture.replaceChildren(...parts);
     range.style.setProperty("--ml-part", `${100 * share}%`);

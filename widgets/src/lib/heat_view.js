@@ -1,33 +1,43 @@
 // @ts-check
-// A matrix as colours: rows by layers, on a canvas, one pixel a cell, stretched. What is not measured is hatched.
+// A matrix as colours: rows by layers, on a canvas, one pixel a cell, stretched. What is not measured is hatched; what
+// chance alone gives too is pale, what it does not carries a dot.
 
 import { axisOf } from "./axis.js";
 import { h, label, s } from "./dom.js";
 import { chip, layerNumbers, selected, sheetsOf } from "./marks.js";
-import { placeOf, rangeOf, unpack } from "./panels.js";
-import { quantity } from "./quantity.js";
+import { againstChance, placeOf, rangeOf, unpack } from "./panels.js";
+import { withChance } from "./quantity.js";
 import { stepOf } from "./ramp.js";
 
 /** @typedef {import("./panels.js").Panel} Panel */
 
 const ROW = 17; // px, where there is room
+const LINES = 28; // px of a row whose name takes two lines
+const STRETCHED = 56; // px, at most, of a row beside a taller panel
 const TALLEST = 420; // px: from here on rows become thinner
 const GAP = 5; // px between groups of modules
 const FOOT = 20; // px below, for the layers' numbers
-const DIVIDED = 7; // px: cells smaller than this touch
+const DIVIDED = 7; // px: cells smaller than this touch and carry no dots
+const PALE = 0.18; // of the colour stays, within chance
 
 /**
  * Rows from top to bottom; a gap where the part of the name before the last dot changes.
- * @param {readonly string[]} names @param {boolean} grouped
+ * @param {readonly string[]} names @param {boolean} grouped @param {boolean} [twofold] names take two lines
+ * @param {number} [room] px to fill, as far as rows may be stretched
  */
-export function rowsOf(names, grouped) {
-  const tall = Math.max(2, Math.min(ROW, TALLEST / Math.max(1, names.length)));
+export function rowsOf(names, grouped, twofold = false, room = 0) {
+  const count = Math.max(1, names.length);
+  const usual = twofold ? LINES : ROW;
   const group = (/** @type {string} */ name) => name.slice(0, Math.max(0, name.lastIndexOf(".")));
+  const parted = (/** @type {number} */ row) => row > 0 && grouped && count * usual <= TALLEST && group(names[row]) !== group(names[row - 1]);
+  const gaps = GAP * names.filter((_, row) => parted(row)).length;
+  const least = Math.max(2, Math.min(usual, TALLEST / count));
+  const tall = Math.max(least, Math.min(STRETCHED, (room - gaps) / count));
   /** @type {number[]} */
   const tops = [];
   let y = 0;
-  names.forEach((name, row) => {
-    if (row && grouped && tall === ROW && group(name) !== group(names[row - 1])) y += GAP;
+  names.forEach((_, row) => {
+    if (parted(row)) y += GAP;
     tops.push(y);
     y += tall;
   });
@@ -40,6 +50,17 @@ export function rowsOf(names, grouped) {
   };
 }
 
+/**
+ * A name on one line or, broken behind a dot or an underscore, on two.
+ * @param {string} name @param {(words: string) => boolean} fits
+ */
+export function linesOf(name, fits) {
+  if (fits(name)) return [name];
+  const breaks = [...name.matchAll(/[._]/g)].map(({ index }) => index + 1).filter((at) => at < name.length);
+  const good = breaks.filter((at) => fits(name.slice(0, at)) && fits(name.slice(at))).at(-1);
+  return good === undefined ? [name] : [name.slice(0, good), name.slice(good)];
+}
+
 export function heatPicture() {
   const canvas = h("canvas", { "aria-hidden": "true" });
   const svg = s("svg", { "aria-hidden": "true" });
@@ -48,14 +69,30 @@ export function heatPicture() {
   const sheet = sheetsOf(svg, 4);
   let drawn = 0; // how often everything was laid out
 
-  /**
-   * @param {Panel} panel @param {number} width @param {import("./ruler.js").Ruler} ruler
-   */
-  function layout(panel, width, ruler) {
+  /** Room for names, and the names in it. @param {Panel} panel @param {number} width @param {import("./ruler.js").Ruler} ruler */
+  function namesOf(panel, width, ruler) {
     const mono = panel.kind === "tokens";
-    const rows = rowsOf(panel.rows, !mono);
-    const widest = Math.max(...panel.rows.map((each) => ruler.width(each, { mono, bold: true })), 0);
+    const face = { mono, bold: true };
+    const widest = Math.max(...panel.rows.map((each) => ruler.width(each, face)), 0);
     const gutter = Math.min(Math.max(50, widest + 12), 0.36 * width);
+    const room = gutter - 10;
+    const roomy = !mono && panel.rows.length * LINES <= TALLEST;
+    const names = panel.rows.map((each) => (roomy ? linesOf(each, (words) => ruler.width(words, face) <= room) : [each]).map((words) => ruler.fit(words, room, face, !mono)));
+    return { mono, gutter, names, twofold: names.some((each) => each.length > 1) };
+  }
+
+  /** Height of the cells without being stretched, px. @param {Panel} panel @param {number} width @param {import("./ruler.js").Ruler} ruler */
+  function natural(panel, width, ruler) {
+    const { mono, twofold } = namesOf(panel, width, ruler);
+    return rowsOf(panel.rows, !mono, twofold).height;
+  }
+
+  /**
+   * @param {Panel} panel @param {number} width @param {import("./ruler.js").Ruler} ruler @param {number} [room] px: the height of its neighbour
+   */
+  function layout(panel, width, ruler, room = 0) {
+    const { mono, gutter, names, twofold } = namesOf(panel, width, ruler);
+    const rows = rowsOf(panel.rows, !mono, twofold, room);
     const axis = axisOf(gutter, width, panel.columns.length);
     const values = unpack(panel.values);
     drawn += 1;
@@ -63,11 +100,13 @@ export function heatPicture() {
       axis,
       rows,
       values,
+      against: againstChance(panel, values),
+      dotted: Math.min(axis.column, rows.tall) >= DIVIDED,
       range: rangeOf(panel, values),
       height: rows.height,
       full: rows.height + FOOT,
       width,
-      names: panel.rows.map((each) => ruler.fit(each, gutter - 10, { mono, bold: true }, !mono)),
+      names,
       /** @param {number} _column @param {number} py */
       rowAt: (_column, py) => rows.at(py),
     };
@@ -91,13 +130,20 @@ export function heatPicture() {
     const ramp = panel.scale === "diverging" ? ramps.diverging : ramps.sequential;
     /** @type {[number, number][]} */
     const missing = [];
+    /** @type {[row: number, column: number, dark: boolean][]} */
+    const outside = [];
     for (let row = 0, to = 0; row < cells.height; row += 1) {
       for (let column = 0; column < count; column += 1, to += 4) {
         const place = placeOf(values.at(row, column), range, panel.scale);
         if (Number.isNaN(place)) {
           image.data.set([...ramps.blank, 255], to);
           missing.push([row, column]);
-        } else image.data.set(ramp.subarray(4 * stepOf(place), 4 * stepOf(place) + 4), to);
+        } else {
+          const chance = at.against(row, column);
+          const full = [...ramp.subarray(4 * stepOf(place), 4 * stepOf(place) + 3)];
+          image.data.set([...full.map((each, i) => (chance && !chance.outside ? PALE * each + (1 - PALE) * ramps.surface[i] : each)), 255], to);
+          if (chance?.outside) outside.push([row, column, 0.3 * full[0] + 0.59 * full[1] + 0.11 * full[2] < 128]);
+        }
       }
     }
     small.putImageData(image, 0, 0);
@@ -130,6 +176,13 @@ export function heatPicture() {
     }
     if (axis.column >= DIVIDED) for (let column = 1; column < count; column += 1) context.clearRect(column * axis.column - 0.5, 0, 1, rows.height);
     if (rows.tall >= DIVIDED) for (const top of rows.tops.slice(1)) context.clearRect(0, top - 0.5, wide, 1);
+    if (!at.dotted) return;
+    for (const [row, column, dark] of outside) {
+      context.fillStyle = dark ? "#fffd" : "#000b";
+      context.beginPath();
+      context.arc((column + 0.5) * axis.column, rows.tops[row] + rows.tall / 2, 1.5, 0, 2 * Math.PI);
+      context.fill();
+    }
   }
 
   /**
@@ -146,7 +199,8 @@ export function heatPicture() {
       at.names.flatMap((name, i) => {
         if (i !== row && (i % every || (row !== null && Math.abs(i - row) < every))) return [];
         const kind = `${panel.kind === "tokens" ? "ml-mono " : ""}${i === row ? "ml-ink ml-b" : "ml-ink2"}`;
-        return [label(axis.gutter - 8, rows.tops[i] + rows.tall / 2 + 4, name, { "text-anchor": "end", class: kind })];
+        const middle = rows.tops[i] + rows.tall / 2 + 4;
+        return name.map((words, line) => label(axis.gutter - 8, middle + 12 * (line - (name.length - 1) / 2), words, { "text-anchor": "end", class: kind }));
       }),
     );
     sheet(1, [drawn, runs, grips], () => [selected(axis, runs, rows.height, { grips, veil: true })]);
@@ -155,7 +209,7 @@ export function heatPicture() {
       if (column === null) return [];
       if (row === null) return [s("rect", { x: axis.x(column), y: 0, width: axis.column, height: rows.height, class: "ml-pointed-column" })];
       const box = { x: axis.x(column), y: rows.tops[row], width: axis.column, height: rows.tall, rx: 2 };
-      const words = quantity(at.values.at(row, column), panel);
+      const words = withChance(at.values.at(row, column), panel, at.against(row, column));
       return [
         s("rect", { ...box, class: "ml-ring-halo" }),
         s("rect", { ...box, class: "ml-ring" }),
@@ -163,5 +217,5 @@ export function heatPicture() {
       ];
     });
   }
-  return { root, layout, paint, over };
+  return { root, natural, layout, paint, over };
 }

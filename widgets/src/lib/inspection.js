@@ -32,6 +32,7 @@
  * @typedef {object} Scene what every panel reads when it draws
  * @property {string} id of this view, for the ids of its elements
  * @property {string[]} sources names, in the order of their colours
+ * @property {string} chosen name of the source that is shown by itself; empty where there is no choice
  * @property {readonly number[]} layers selected, ascending
  * @property {Spot | null} spot
  */

@@ -3,6 +3,7 @@
 
 import { h, s } from "./dom.js";
 import { dot, stroke } from "./lines_view.js";
+import { chanceHatch } from "./swatches.js";
 import { placeOf, rangeOf } from "./panels.js";
 import { bound, quantity } from "./quantity.js";
 
@@ -13,9 +14,9 @@ const TALL = 10;
 
 /**
  * @param {Panel} panel @param {import("./panels.js").Values} values @param {(row: number) => number} colour
- * @param {number | null} column each name is followed by its value there
+ * @param {number | null} column each name is followed by its value there, for which there is always room @param {string} id of the patterns
  */
-export function linesKey(panel, values, colour, column) {
+export function linesKey(panel, values, colour, column, id) {
   const parts = panel.rows.map((name, row) => {
     const value = column === null ? Number.NaN : values.at(row, column);
     return h(
@@ -23,7 +24,7 @@ export function linesKey(panel, values, colour, column) {
       {},
       s("svg", { width: 24, height: 10, "aria-hidden": "true" }, stroke(colour(row), "M0 5H24")),
       h("span", { class: "ml-key-name" }, name),
-      ...(Number.isNaN(value) ? [] : [h("b", {}, quantity(value, panel))]),
+      h("b", {}, Number.isNaN(value) ? "" : quantity(value, panel)),
     );
   });
   const rows = [...new Set((panel.points ?? []).map(([, , row]) => row))].sort((a, b) => a - b);
@@ -31,15 +32,22 @@ export function linesKey(panel, values, colour, column) {
     const dots = rows.slice(0, 5).map((row, i) => dot(colour(row), 5 + 11 * i, 5));
     parts.push(h("span", {}, s("svg", { width: 11 * dots.length, height: 10, "aria-hidden": "true" }, ...dots), "sink tokens"));
   }
+  if (panel.band) {
+    const edges = s("svg", { width: 16, height: 10, "aria-hidden": "true" }, s("path", { d: "M0 1.5H16M0 8.5H16", class: "ml-spread", style: "stroke:var(--ml-ink-2)" }));
+    parts.push(h("span", {}, edges, "5–95\u202f% of tokens"));
+  }
   if (panel.chanceband) {
-    const band = s("svg", { width: 16, height: 10, "aria-hidden": "true" }, s("rect", { x: 0, y: 1, width: 16, height: 8, class: "ml-by-chance" }));
+    const band = s("svg", { width: 16, height: 10, "aria-hidden": "true" }, s("rect", { x: 0.5, y: 1.5, width: 15, height: 7, class: "ml-by-chance", style: `fill:${chanceHatch(id)}` }));
     parts.push(h("span", {}, band, "by chance"));
   }
   return parts;
 }
 
-/** @param {Panel} panel @param {import("./panels.js").Values} values @param {import("./ramp.js").Ramps} ramps */
-export function coloursKey(panel, values, ramps) {
+/**
+ * @param {Panel} panel @param {import("./panels.js").Values} values @param {import("./ramp.js").Ramps} ramps
+ * @param {boolean} dotted cells outside chance carry a dot
+ */
+export function coloursKey(panel, values, ramps, dotted) {
   const range = rangeOf(panel, values);
   const ramp = panel.scale === "diverging" ? ramps.diverging : ramps.sequential;
   const bar = h("canvas", { width: 256, height: 1, "aria-hidden": "true" });
@@ -64,6 +72,7 @@ export function coloursKey(panel, values, ramps) {
   }
   const missing = panel.values && panel.state !== "waiting" && panel.state !== "measuring" && panel.rows.some((_, row) => panel.columns.some((_, column) => Number.isNaN(values.at(row, column))));
   if (missing) words.unshift(h("span", { class: "ml-key-middle" }, h("i", { class: "ml-hatched", "aria-hidden": "true" }), "no value"));
+  if (panel.chanceband) words.unshift(h("span", { class: "ml-key-middle" }, ...(dotted ? [h("i", { class: "ml-dotted", "aria-hidden": "true" }), "outside chance"] : ["pale: within chance"])));
   if (panel.scale === "log") words.push(h("span", { class: "ml-key-middle" }, "log scale"));
-  return [...words, h("span", {}, bound(range[0], panel)), h("span", { class: "ml-key-bar" }, bar, marks), h("span", {}, bound(range[1], panel))];
+  return [...words, h("span", { class: "ml-key-range" }, bound(range[0], panel), h("span", { class: "ml-key-bar" }, bar, marks), bound(range[1], panel))];
 }

@@ -1,12 +1,13 @@
 // @ts-check
-// A line for each source over the layers, with its band; dots for what is left out of the lines; chance in grey.
+// A line for each source over the layers, dotted edges round most of its tokens; dots for what is left out of the lines;
+// chance hatched.
 
 import { apart, axisOf, ticksOf } from "./axis.js";
 import { h, label, s } from "./dom.js";
 import { chip, layerNumbers, selected, sheetsOf } from "./marks.js";
-import { boundOf, extentOf, unpack } from "./panels.js";
-import { bare, quantity } from "./quantity.js";
-import { DASHES, hue } from "./swatches.js";
+import { againstChance, boundOf, extentOf, unpack } from "./panels.js";
+import { bare, withChance } from "./quantity.js";
+import { chanceHatch, DASHES, hue } from "./swatches.js";
 
 /** @typedef {import("./panels.js").Panel} Panel */
 
@@ -74,7 +75,8 @@ export function reachOf(panel) {
   return [low === 0 ? 0 : low - air, high + air];
 }
 
-export function linesPicture() {
+/** @param {string} id of the patterns */
+export function linesPicture(id) {
   const under = s("svg", { "aria-hidden": "true" });
   const svg = s("svg", { "aria-hidden": "true" });
   const root = h("div", { class: "ml-picture" }, under, svg);
@@ -90,6 +92,7 @@ export function linesPicture() {
     const right = Math.min(0.3 * width, 16 + Math.max(20, ...panel.rows.map((each) => ruler.width(each, { bold: true }))));
     const axis = axisOf(gutter, width, panel.columns.length, right);
     const values = unpack(panel.values);
+    const [least, most] = [unpack(panel.band?.low), unpack(panel.band?.high)];
     drawn += 1;
     const part = (/** @type {number} */ value) => (log ? Math.log(value / low) / Math.log(high / low) : (value - low) / (high - low));
     /** Not finite where there is no place for a value. @param {number} value */
@@ -99,9 +102,12 @@ export function linesPicture() {
     return {
       axis,
       values,
+      against: againstChance(panel, values),
       ticks,
       y,
       line,
+      /** The area between 5 and 95 % of a source's tokens. @param {number} row */
+      spread: (row) => bands(axis.middle, panel.columns.map((_, i) => y(least.at(row, i))), panel.columns.map((_, i) => y(most.at(row, i)))),
       height: TALL,
       full: TALL + FOOT,
       width,
@@ -127,19 +133,14 @@ export function linesPicture() {
     }
     for (const tick of ticks.minor) parts.push(s("line", { x1: axis.gutter - 4, x2: axis.gutter, y1: y(tick), y2: y(tick), class: "ml-tick" }));
     if (panel.scale === "diverging") parts.push(s("line", { x1: axis.gutter, x2: axis.end, y1: y(panel.middle), y2: y(panel.middle), class: "ml-tick" }));
+    panel.rows.forEach((_, row) => {
+      for (const d of at.spread(row)) parts.push(s("path", { d, class: "ml-spread", style: `stroke:var(${hue(colour(row))})` }));
+    });
     if (panel.chanceband) {
       const [low, high] = [boundOf(panel.chanceband.low), boundOf(panel.chanceband.high)];
       for (const d of bands(axis.middle, panel.columns.map((_, i) => y(low(0, i))), panel.columns.map((_, i) => y(high(0, i))))) {
-        parts.push(s("path", { d, class: "ml-by-chance" }));
+        parts.push(s("path", { d, class: "ml-by-chance", style: `fill:${chanceHatch(id)}` }));
       }
-    }
-    if (panel.band) {
-      const [low, high] = [unpack(panel.band.low), unpack(panel.band.high)];
-      panel.rows.forEach((_, row) => {
-        for (const d of bands(axis.middle, panel.columns.map((_, i) => y(low.at(row, i))), panel.columns.map((_, i) => y(high.at(row, i))))) {
-          parts.push(s("path", { d, style: `fill:var(${hue(colour(row))});fill-opacity:.11` }));
-        }
-      });
     }
     panel.rows.forEach((_, row) => {
       for (const run of unbroken(at.line(row))) {
@@ -177,12 +178,13 @@ export function linesPicture() {
       const x = axis.middle(column);
       /** @type {SVGElement[]} */
       const parts = [s("line", { x1: x, x2: x, y1: 0, y2: TALL, class: "ml-pointed-line" })];
+      if (row !== null) for (const d of at.spread(row)) parts.push(s("path", { d, style: `fill:var(${hue(colour(row))});fill-opacity:.13` }));
       panel.rows.forEach((_, each) => {
         const cy = y(values.at(each, column));
         if (Number.isFinite(cy)) parts.push(s("circle", { cx: x, cy, r: each === row ? 5 : 3.6, class: "ml-on-line", style: `fill:var(${hue(colour(each))})` }));
       });
       const cy = row === null ? Number.NaN : y(values.at(row, column));
-      if (row !== null && Number.isFinite(cy)) parts.push(chip(x, cy - 6, cy + 6, `${panel.rows[row]} ${quantity(values.at(row, column), panel)}`, [axis.gutter, at.width], ruler));
+      if (row !== null && Number.isFinite(cy)) parts.push(chip(x, cy - 6, cy + 6, `${panel.rows[row]} ${withChance(values.at(row, column), panel, at.against(row, column))}`, [axis.gutter, at.width], ruler));
       return parts;
     });
   }

@@ -9,9 +9,9 @@ import { coloursKey, linesKey } from "./key_view.js";
 import { onKeys } from "./keys.js";
 import { linesPicture } from "./lines_view.js";
 import { layerOf } from "./panels.js";
-import { quantity } from "./quantity.js";
+import { quantity, withChance } from "./quantity.js";
 import { ascending, between, grabbed, grown, runsOf, same } from "./selection.js";
-import { tableOf } from "./sinks_view.js";
+import { foundIn, tableOf } from "./sinks_view.js";
 
 /** @typedef {import("./panels.js").Panel} Panel */
 /** @typedef {import("./inspection.js").Scene} Scene */
@@ -47,7 +47,7 @@ export function panelView(given, scene, act, signal) {
   let panel = given;
   const id = `${scene.id}-${panel.id}`;
   const table = panel.kind === "sinks";
-  const lines = panel.kind === "lines" ? linesPicture() : null;
+  const lines = panel.kind === "lines" ? linesPicture(scene.id) : null;
   const heat = panel.kind === "heat" || panel.kind === "tokens" ? heatPicture() : null;
 
   const progress = h("div", { class: "ml-progress", "aria-hidden": "true" });
@@ -64,20 +64,27 @@ export function panelView(given, scene, act, signal) {
     ...(lines ? [lines.root] : heat ? [heat.root] : []),
     h("span", { class: "ml-hidden" }, line),
   );
-  const rows = h("div", { class: "ml-table-scroll" });
+  const rows = h("div", { class: "ml-table-scroll", tabindex: 0, role: "region", "aria-labelledby": `${id}-title ${id}-of` });
+  const every = h("button", { class: "ml-button ml-small", type: "button" });
+  let all = false; // of a table: not only what is of the chosen source
+  every.addEventListener("click", () => {
+    all = !all;
+    tabulate();
+  }, { signal });
   const blank = h("div", { class: "ml-blank" });
   const words = { shows: h("span", {}), chance: h("span", {}), so: h("span", {}) };
   const byChance = h("b", {}, "By chance");
   const so = h("span", {}, " ", h("b", {}, "So"), " ", words.so);
   const caption = h("p", { class: "ml-caption" }, h("b", {}, "Shows"), " ", words.shows, " ", byChance, " ", words.chance, so);
   const formula = h("div", { class: "ml-formula" });
+  const reading = h("p", { class: "ml-note" });
   const note = h("p", { class: "ml-note" });
-  const more = h("details", { class: "ml-more" }, h("summary", {}, "How it is measured"), formula, note);
+  const more = h("details", { class: "ml-more" }, h("summary", {}, "How it is measured"), formula, reading, note);
   const root = h(
     "section",
     { class: "ml-panel", "aria-labelledby": `${id}-title`, "data-panel": panel.id, "data-kind": panel.kind },
     progress,
-    h("div", { class: "ml-heading" }, h("div", {}, heading, state), h("div", {}, what, key)),
+    h("div", { class: "ml-heading" }, h("div", {}, heading, state), h("div", {}, what, table ? every : key)),
     h("div", {}, table ? rows : plot, blank),
     caption,
     more,
@@ -95,6 +102,8 @@ export function panelView(given, scene, act, signal) {
     return known < 0 ? row : known;
   };
 
+  /** px; where nothing can be measured, of a usual page. @param {Panel} of */
+  const widthOf = (of) => plot.clientWidth || (of.wide ? 880 : 420);
   const columnsOf = (/** @type {readonly number[]} */ chosen) => layers.flatMap((layer, column) => (layer !== null && chosen.includes(layer) ? [column] : []));
   const runs = () => runsOf(columnsOf(scene.layers));
   /** @param {readonly (readonly [number, number])[]} chosen runs of columns */
@@ -205,9 +214,11 @@ export function panelView(given, scene, act, signal) {
     say(words.chance, known ? after(panel.chance) : "Chance not measured.");
     so.hidden = !known || !panel.so;
     say(words.so, panel.so);
-    more.hidden = !panel.formula && !panel.note;
+    more.hidden = !panel.formula && !panel.note && !panel.reading;
     say(formula, panel.formula);
     formula.hidden = !panel.formula;
+    reading.hidden = !panel.reading;
+    reading.replaceChildren(h("b", {}, "Reading"), ` ${panel.reading ?? ""}`);
     say(note, panel.note);
     note.hidden = !panel.note;
     const empty = !panel.columns.length || !panel.rows.length;
@@ -215,6 +226,15 @@ export function panelView(given, scene, act, signal) {
     say(state, empty ? "" : standing(panel));
     plot.hidden = rows.hidden = empty;
     say(blank, panel.state === "done" ? "none found" : panel.note || standing(panel));
+  }
+
+  /** The rows of a table, of the chosen source where there is a choice. */
+  function tabulate() {
+    const found = foundIn(panel, scene.chosen);
+    every.hidden = !found.some;
+    say(every, all ? `Only ${scene.chosen}` : "Show all");
+    say(what, found.words);
+    rows.replaceChildren(tableOf(panel, found.some && !all ? scene.chosen : ""));
   }
 
   /** The row that is pointed at, here: the same module in every heatmap. @param {Spot | null} spot */
@@ -239,18 +259,23 @@ export function panelView(given, scene, act, signal) {
       if (!at || row === null || (spot.panel !== panel.id && (spot.layer === null || column < 0))) return null;
       return quantity(at.values.at(row, spot.panel === panel.id ? spot.column : column), panel);
     },
-    /** Everything anew: other numbers, another width, another theme. @param {Panel} next @param {Ramps} ramps @param {Ruler} ruler */
-    draw(next, ramps, ruler) {
+    /** Height of its picture without being stretched, px; 0 where it has none that stretches. @param {Panel} next @param {Ruler} ruler */
+    natural: (next, ruler) => (heat && next.rows.length && next.columns.length ? heat.natural(next, widthOf(next), ruler) : 0),
+    /**
+     * Everything anew: other numbers, another width, another theme.
+     * @param {Panel} next @param {Ramps} ramps @param {Ruler} ruler @param {number} room px: the height of its neighbour
+     */
+    draw(next, ramps, ruler, room) {
       panel = next;
       layers = panel.columns.map(layerOf);
       heads();
       if (table) {
-        rows.replaceChildren(tableOf(panel));
+        tabulate();
         return;
       }
       cursor.row = Math.min(cursor.row, Math.max(0, panel.rows.length - 1));
       cursor.column = Math.min(cursor.column, Math.max(0, panel.columns.length - 1));
-      const width = plot.clientWidth || (panel.wide ? 880 : 420);
+      const width = widthOf(panel);
       plot.setAttribute("aria-rowcount", `${panel.rows.length}`);
       plot.setAttribute("aria-colcount", `${panel.columns.length}`);
       if (lines) {
@@ -258,10 +283,10 @@ export function panelView(given, scene, act, signal) {
         at = laid;
         lines.paint(panel, laid, colour, ruler);
       } else if (heat) {
-        const laid = heat.layout(panel, width, ruler);
+        const laid = heat.layout(panel, width, ruler, room);
         at = laid;
         heat.paint(panel, laid, ramps);
-        key.replaceChildren(...(panel.values ? coloursKey(panel, laid.values, ramps) : []));
+        key.replaceChildren(...(panel.values ? coloursKey(panel, laid.values, ramps, laid.dotted) : []));
       }
       plot.style.height = `${at?.full ?? 0}px`;
     },
@@ -276,12 +301,12 @@ export function panelView(given, scene, act, signal) {
       if (lines) {
         const laid = /** @type {ReturnType<typeof lines.layout>} */ (at);
         lines.over(panel, laid, colour, shown);
-        key.replaceChildren(...linesKey(panel, laid.values, colour, shown.column));
+        key.replaceChildren(...linesKey(panel, laid.values, colour, shown.column, scene.id));
       } else if (heat) heat.over(panel, /** @type {ReturnType<typeof heat.layout>} */ (at), shown);
       line.setAttribute("aria-rowindex", `${cursor.row + 1}`);
       cell.setAttribute("aria-colindex", `${cursor.column + 1}`);
       cell.setAttribute("aria-selected", `${columnsOf(scene.layers).includes(cursor.column)}`);
-      const value = quantity(at.values.at(cursor.row, cursor.column), panel);
+      const value = withChance(at.values.at(cursor.row, cursor.column), panel, at.against(cursor.row, cursor.column));
       say(cell, panel.rows.length ? `${panel.rows[cursor.row]}, layer ${panel.columns[cursor.column]}: ${value}` : "nothing measured yet");
       plot.setAttribute("aria-activedescendant", cell.id);
     },

@@ -22,12 +22,13 @@
  * @property {string} so empty: nothing can be said
  * @property {string} note what was left out and why; why a cell is NaN
  * @property {string} formula the long form, shown on request
+ * @property {string} [reading] what a small, a usual and a large value mean; shown on request
  * @property {number | null} low end of the range; null: of the data
  * @property {number | null} high
  * @property {Packed | null} values shape (rows, columns); null until something is measured
- * @property {{ low: Packed, high: Packed } | null} [band] of each value, for lines
+ * @property {{ low: Packed, high: Packed } | null} [band] for lines: where 5 and 95 % of the tokens lie
  * @property {[column: number, value: number, row: number][] | null} [points] sinks, for lines
- * @property {{ low: Bound, high: Bound } | null} [chanceband]
+ * @property {{ low: Bound, high: Bound } | null} [chanceband] NaN where chance is not known
  * @property {(string | number | null)[][] | null} [cells] kind "sinks": a table under `columns`, one list for each row
  * @property {boolean} wide
  * @property {"waiting" | "measuring" | "done" | "stopped" | "failed"} state
@@ -36,6 +37,7 @@
  * @property {number} seconds
  */
 /** @typedef {{ rows: number, columns: number, at: (row: number, column: number) => number }} Values */
+/** @typedef {{ low: number, high: number, outside: boolean }} Against a value against what chance alone gives */
 
 /** @param {string} text base64 */
 function decoded(text) {
@@ -73,6 +75,19 @@ export function alike(one, other) {
 /** @param {Bound} bound @returns {(row: number, column: number) => number} */
 export function boundOf(bound) {
   return typeof bound === "number" ? () => bound : unpack(bound).at;
+}
+
+/**
+ * Each value against chance; null where one of both is not known.
+ * @param {Panel} panel @param {Values} values @returns {(row: number, column: number) => Against | null}
+ */
+export function againstChance({ chanceband }, values) {
+  if (!chanceband) return () => null;
+  const [lows, highs] = [boundOf(chanceband.low), boundOf(chanceband.high)];
+  return (row, column) => {
+    const [value, low, high] = [values.at(row, column), lows(row, column), highs(row, column)];
+    return [value, low, high].some(Number.isNaN) ? null : { low, high, outside: value < low || value > high };
+  };
 }
 
 /** The layer a column stands for, or null. @param {string} column */

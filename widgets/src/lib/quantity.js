@@ -1,9 +1,10 @@
 // @ts-check
-// A value in words: at most three figures, its unit after a thin gap, a true minus, a sign on what has a middle.
+// A value in words: at most three figures, its unit after a thin gap that no line breaks at, a true minus, a sign on what has a middle.
 
 /** @typedef {import("./panels.js").Panel} Panel */
+/** @typedef {import("./panels.js").Against} Against */
 
-const THIN = "\u2009";
+const THIN = "\u202f";
 
 /** @param {number} value */
 function figures(value) {
@@ -43,4 +44,14 @@ export function quantity(value, panel) {
 export function bound(value, panel) {
   const signed = panel.scale === "diverging" && panel.middle === 0 && value > 0;
   return withUnit(`${signed ? "+" : ""}${bare(value)}`, panel.unit);
+}
+
+/**
+ * A value, and where chance alone would put it.
+ * @param {number} value @param {Pick<Panel, "unit" | "scale" | "middle">} panel @param {Against | null} against
+ */
+export function withChance(value, panel, against) {
+  const words = quantity(value, panel);
+  if (!against) return words;
+  return `${words}, ${against.outside ? "outside" : "within"} chance ${bare(against.low)} to ${bound(against.high, panel)}`;
 }

@@ -8,6 +8,7 @@ import { h, say } from "./dom.js";
 import { seconds } from "./figures.js";
 import { standing } from "./panel_view.js";
 import { layersInWords } from "./selection.js";
+import { stick } from "./stick.js";
 
 /** @typedef {import("./inspection.js").State} State */
 /** @typedef {import("./inspection.js").Scene} Scene */
@@ -31,7 +32,7 @@ function figures(rows, heads = []) {
  */
 export function sideView(scene, act, signal) {
   const pairs = listView("Pair", scene.id, (pair) => act.turn({ pair }), signal);
-  const menus = MENUS.map(([name, many, title]) => ({ name, many, ...menuView(title, (choice) => act.turn({ [name]: choice }), signal) }));
+  const menus = MENUS.map(([name, many, title]) => ({ name, many, ...menuView(title, (choice) => act.turn({ [name]: choice }), signal, name === "prompt") }));
   const chosen = h("section", { class: "ml-side-part ml-menus", "aria-label": "What is shown" }, ...menus.map(({ root }) => root));
   const density = densityView((value) => act.turn({ density: value }), act.release, signal);
 
@@ -46,19 +47,24 @@ export function sideView(scene, act, signal) {
   const measured = h("h3", {});
   const times = h("div", {});
 
-  const root = h(
-    "aside",
-    { class: "ml-side", "aria-label": "Read-outs" },
-    pairs.root,
-    chosen,
-    density.root,
+  const turning = h("fieldset", { class: "ml-side-group ml-turning", "aria-label": "Dials" }, pairs.root, chosen, density.root);
+  const read = h(
+    "fieldset",
+    { class: "ml-side-group", "aria-label": "Read-outs" },
     h("section", { class: "ml-side-part", "aria-label": "Selected layers" }, h("div", { class: "ml-head" }, selection, clear), readout, readoutNote),
     h("section", { class: "ml-side-part ml-under", "aria-label": "Under the pointer" }, h("h3", {}, "Under the pointer"), spot, here),
     h("section", { class: "ml-side-part", "aria-label": "What was measured" }, measured, times),
   );
+  const stuck = h("div", { class: "ml-stuck" }, turning, read);
+  const root = h("aside", { class: "ml-side", "aria-label": "Dials and read-outs" }, stuck);
+  stick(stuck, root, signal);
 
   return {
     root,
+    /** Nothing answers any more. */
+    shut() {
+      turning.disabled = read.disabled = true;
+    },
     /** @param {{ dials: State["dials"], words: State["words"], panels: State["panels"], readout: State["readout"] }} state */
     draw({ dials, words, panels, readout: rows }) {
       const turned = act.turned();
@@ -72,6 +78,7 @@ export function sideView(scene, act, signal) {
       chosen.hidden = menus.every((menu) => menu.root.hidden);
       density.root.hidden = !dials.density;
       density.draw(dials.density, turned.density !== undefined);
+      turning.hidden = pairs.root.hidden && chosen.hidden && density.root.hidden;
       const { layers } = scene;
       say(selection, layersInWords(layers));
       clear.hidden = !layers.length;

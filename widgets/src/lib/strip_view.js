@@ -16,6 +16,11 @@ export function stripView(id, stop, measure, signal) {
   stopping.addEventListener("click", stop, { signal });
   measuring.addEventListener("click", measure, { signal });
   return {
+    /** Nothing answers any more. */
+    shut() {
+      stopping.disabled = measuring.disabled = true;
+      busy.hidden = stopping.hidden = measuring.hidden = true;
+    },
     root: h("header", { class: "ml-strip" }, sources, facts, h("div", { class: "ml-strip-state" }, busy, stopping, measuring)),
     /** @param {State["strip"]} strip @param {State["words"]} words @param {State["busy"]} now @param {boolean} halted */
     draw(strip, words, now, halted) {

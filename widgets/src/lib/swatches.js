@@ -30,12 +30,16 @@ export function patterns(id) {
       pattern(3, 6, s("path", { d: "M0 0L6 6M6 0L0 6", style: stroke(3) })),
       pattern(4, 4, s("line", { x1: 2, y1: 0, x2: 2, y2: 4, style: stroke(4) })),
       pattern(5, 6, s("line", { x1: 0, y1: 0, x2: 0, y2: 6, style: "stroke:var(--ml-line);stroke-width:1" }), "rotate(45)"),
+      pattern(6, 4, s("line", { x1: 0, y1: 0, x2: 0, y2: 4, style: "stroke:var(--ml-ink-3);stroke-width:1.2" }), "rotate(-45)"),
     ),
   );
 }
 
 /** @param {string} id of the patterns */
 export const hatch = (id) => `url(#${id}-p5)`;
+
+/** What chance alone gives. @param {string} id of the patterns */
+export const chanceHatch = (id) => `url(#${id}-p6)`;
 
 /**
  * A filled, patterned, outlined box in a source's look.
