@@ -25,5 +25,5 @@ def test_a_short_run_has_every_figure(capsys: pytest.CaptureFixture[str], monkey
 
 
 def test_private_memory_is_what_a_run_holds() -> None:
-    held = bench_inspection.largest_private(lambda: [torch.ones(1 << 23).sum() for _ in range(5)])
-    assert held == 0 or held >= 0.9 * (1 << 25)
+    held = bench_inspection.largest_private(lambda: [torch.ones(1 << 24) for _ in range(4)])
+    assert held == 0 or held >= 0.7 * (1 << 28), "what is looked at every 2 ms may miss the last tensor"
