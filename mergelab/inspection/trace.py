@@ -39,7 +39,7 @@ class Trace:
     Attributes:
         sources: their names; the first is what the others are held against.
         prompts: what was read.
-        partial: the walk was stopped: layers from ``walked`` on are missing.
+        partial: it was stopped: layers from ``walked`` on are missing, or, where all were walked, predictions.
         walked: layers that were walked.
         read: every token of the prompts.
         lens: what could be read off each layer as a prediction: its ``figure``, ``of_tokens`` and ``outputs``.
@@ -276,6 +276,13 @@ def trace(
         layers = sum(one.depth for one in handles.values())
         total = layers * (len(read) + 1)  # reading predictions off takes about as long as one batch more
 
+        stopped = False
+
+        def asked() -> bool:
+            nonlocal stopped
+            stopped = stopped or stop()
+            return stopped
+
         def told(done: int, _of: int) -> None:
             progress(done, total)
 
@@ -283,18 +290,17 @@ def trace(
             progress(layers * len(read) + layers * done // of, total)
 
         counter = Counter(read, tokens, influence.affordable(_per_token(opened.models, handles)))
-        for layer, seen in walk(opened.models, handles, read, stop=stop, progress=told):
+        for layer, seen in walk(opened.models, handles, read, stop=asked, progress=told):
             counter.see(layer, seen)
         if not counter.walked:
             raise InspectionError(Problem("trace", "it was stopped before it had walked a layer.", "Let it run."))
         depths = {name: one.depth for name, one in handles.items()}
         heads = {name: _head(opened.models[name], one) for name, one in handles.items() if one.lens}
-        lens = counter.lens.read(heads, depths, stop=stop, progress=told_of_lens)
-        partial = counter.walked < max(depths.values())
+        lens = counter.lens.read(heads, depths, stop=asked, progress=told_of_lens)
         texts = (prompts,) if isinstance(prompts, str) else tuple(prompts)
         addresses = {str(one.source): name for name, one in opened.checkpoints.items()}
         counted = counter.counted(handles)
-        return Trace(tuple(handles), texts, partial, counter.walked, tokens, lens, counted, addresses)
+        return Trace(tuple(handles), texts, stopped, counter.walked, tokens, lens, counted, addresses)
 
 
 def _head(model: Any, handles: Handles) -> Head:

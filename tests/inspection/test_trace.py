@@ -293,6 +293,20 @@ def test_a_stopped_trace_has_the_layers_it_walked() -> None:
     assert found.lens.figure("kl").values.shape[0] <= 1
 
 
+def test_a_trace_that_is_stopped_while_it_reads_predictions_off_says_so() -> None:
+    made, asked = model(), 0
+
+    def stop() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 6 * 4  # layers, and batches of 4 lengths
+
+    found = traced(made, stop=stop)
+    assert found.walked == 6
+    assert found.partial
+    assert np.isfinite(found.norms().values).all()
+
+
 def test_a_trace_that_is_stopped_at_once_says_so() -> None:
     with pytest.raises(InspectionError, match="stopped before"):
         traced(model(), stop=lambda: True)
