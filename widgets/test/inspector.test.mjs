@@ -1,91 +1,11 @@
 // The inspector in a page without a browser: panels, one pointer and one selection for all of them, dials, and words.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { FakeModel, frame, openPage, pause, point, press } from "./page.mjs";
+import { COLUMN, DIALS, GUTTER, PANELS, SIX, all, become, begin, end, find, model, packed, painted, panel, plot, show, texts, x } from "./inspected.mjs";
+import { frame, pause, point, press } from "./page.mjs";
 
-const GUTTER = 102; // px: the 15 letters of the longest name, and air
-const WIDE = 420; // of a narrow panel, where nothing can be measured
-const COLUMN = (WIDE - GUTTER) / 6;
-
-function packed(numbers, shape) {
-  const bytes = new Uint8Array(new Float32Array(numbers).buffer);
-  const message = new Uint8Array(bytes.length + 3);
-  message.set(bytes, 3);
-  return { view: new DataView(message.buffer, 3), dtype: "float32", shape };
-}
-const LAYERS = ["0", "1", "2", "3", "4", "5"];
-const SIX = (value) => LAYERS.map((_, i) => value + i / 10);
-const panel = (id, more = {}) => ({
-  id, kind: "heat", title: id, unit: "1", scale: "linear", middle: 0, rows: ["self_attn.q_pro", "mlp.up_proj"], columns: LAYERS, of: "", shows: "How large it is.",
-  chance: "", so: "", note: "", formula: "", low: 0, high: 2, values: packed([...SIX(0), ...SIX(1)], [2, 6]), band: null, points: null, chanceband: null, cells: null, wide: false,
-  state: "done", done: 0, total: 0, seconds: 0.012, ...more,
-});
-const PANELS = () => [
-  panel("norms", { kind: "lines", scale: "log", rows: ["base", "pirate"], values: packed([...SIX(1), ...SIX(2)], [2, 6]), low: null, high: null, points: [[0, 50, 1]], wide: true }),
-  panel("conflict", { unit: "x chance", scale: "diverging", middle: 1, low: 0.5, high: 1.5, chance: "0.98 to 1.02.", so: "nothing stands out.", formula: "P(sign a ≠ sign b) / ½" }),
-  panel("size", { values: packed([Number.NaN, ...SIX(0).slice(1), ...SIX(1)], [2, 6]) }),
-  panel("tokens", { kind: "tokens", rows: ["<b>the</b>", "mlp.up_proj"] }),
-  panel("sinks", { kind: "sinks", rows: ["0"], columns: ["token", "norm"], values: null, cells: [["<img src=x>", 241.25]] }),
-];
-const DIALS = {
-  density: { value: 0.6, low: 0, high: 1, curve: [0, 0.8, 1], text: "Keeping 60 % keeps 94 %." },
-  pairs: [{ id: "1-2", label: "pirate with sort", chosen: true, sources: [1, 2] }, { id: "1-3", label: "pirate with stranger", chosen: false }],
-  statistics: [{ id: "median", label: "median", chosen: true }, { id: "rms", label: "RMS", chosen: false }],
-  sources: [], prompts: [],
-};
-
-let model;
-let close;
-let root;
-let painted;
-const find = (selector) => root.querySelector(selector);
-const all = (selector) => [...root.querySelectorAll(selector)];
-const plot = (id) => find(`[data-panel=${id}] .ml-plot`);
-const texts = (id, selector = "text") => all(`[data-panel=${id}] ${selector}`).map((each) => each.textContent);
-const x = (column) => GUTTER + (column + 0.5) * COLUMN;
-
-/** A canvas that remembers its pixels; six px a letter; every token is a grey of its own. */
-function fakeCanvas() {
-  painted = [];
-  let greys = 0;
-  window.HTMLCanvasElement.prototype.getContext = function getContext() {
-    this.context ??= {
-      canvas: this,
-      calls: [],
-      measureText: (words) => ({ width: 6 * words.length }),
-      createImageData: (width, height) => ({ width, height, data: new Uint8ClampedArray(width * height * 4) }),
-      putImageData: (image) => painted.push(image),
-      getImageData: () => ({ data: [(greys += 5), greys, greys, 255] }),
-      clip: () => this.context.calls.push("hatched"),
-      arc: (x, y) => this.context.calls.push([Math.round(x), Math.round(y)]),
-      ...Object.fromEntries(["fillRect", "clearRect", "drawImage", "setTransform", "save", "restore", "beginPath", "rect", "moveTo", "lineTo", "stroke", "fill"].map((name) => [name, () => {}])),
-    };
-    return this.context;
-  };
-}
-
-async function show() {
-  const { default: widget } = await import("../src/inspector.js");
-  const el = document.createElement("div");
-  document.body.append(el);
-  close = widget.render({ model, el });
-  root = el.querySelector(".ml-root");
-  await frame();
-  return el;
-}
-
-beforeEach(() => {
-  openPage();
-  fakeCanvas();
-  model = new FakeModel({
-    panels: PANELS(), strip: ["base", "pirate", "sort", "stranger"].map((name) => ({ name, code: name.slice(0, 2), layers: 6 })), dials: structuredClone(DIALS), readout: [],
-    words: { facts: [["prompts", "5 texts"]] }, busy: null, selection: { layers: [] }, turned: {}, asked: { stop: 0, measure: 0 },
-  });
-});
-afterEach(() => {
-  close?.();
-  close = undefined;
-});
+beforeEach(begin);
+afterEach(end);
 
 test("panels stand in Python's order with what they show; chance that is not measured is said, and then there is no so", async () => {
   await show();
@@ -126,7 +46,7 @@ test("a cell is a pixel in the colour of its place; what is not measured is hatc
 test("while numbers come in, what is to come is empty, not hatched", async () => {
   const panels = PANELS();
   panels[2] = { ...panels[2], state: "measuring", done: 5, total: 12 };
-  model = new FakeModel({ ...model.state, panels, busy: { text: "size", done: 5, total: 12 } });
+  become({ ...model.state, panels, busy: { text: "size", done: 5, total: 12 } });
   await show();
   assert.equal(plot("size").querySelector("canvas").context.calls.length, 0);
   assert.equal(find("[data-panel=size] .ml-progress").hidden, false);
@@ -171,7 +91,7 @@ test("a drag selects layers, everywhere, and tells Python; the last word always 
 });
 
 test("Escape in a drag puts back what was selected; a press on the one selected layer lets go", async () => {
-  model = new FakeModel({ ...model.state, selection: { layers: [5] } });
+  become({ ...model.state, selection: { layers: [5] } });
   await show();
   point(plot("size"), "pointerdown", x(0));
   point(plot("size"), "pointermove", x(2));
@@ -215,7 +135,7 @@ test("keys go through cells and layers, and stop in the widget", async () => {
 test("columns that are no layers are shown and never selected", async () => {
   const panels = PANELS();
   panels[2] = { ...panels[2], columns: ["embedding", "0", "1", "2", "3", "4"] };
-  model = new FakeModel({ ...model.state, panels });
+  become({ ...model.state, panels });
   await show();
   point(plot("size"), "pointerdown", x(0));
   point(plot("size"), "pointermove", x(2));
@@ -341,7 +261,7 @@ test("closing leaves nothing behind, and sends what still waits", async () => {
     density.value = value;
     density.dispatchEvent(new window.Event("input"));
   }
-  close();
+  end();
   assert.deepEqual(model.sent.at(-1), { turned: { density: 0.4 } });
   assert.equal(el.children.length, 0);
   assert.equal(model.listeners, 0);

@@ -1,91 +1,11 @@
 // The inspector in a page without a browser: values against chance, readings, tables, and a view that is closed.
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
-import { FakeModel, frame, openPage, pause, point, press } from "./page.mjs";
+import { DIALS, PANELS, SIX, all, become, begin, end, find, model, packed, painted, panel, plot, show, texts, x } from "./inspected.mjs";
+import { frame, pause, point, press } from "./page.mjs";
 
-const GUTTER = 102; // px: the 15 letters of the longest name, and air
-const WIDE = 420; // of a narrow panel, where nothing can be measured
-const COLUMN = (WIDE - GUTTER) / 6;
-
-function packed(numbers, shape) {
-  const bytes = new Uint8Array(new Float32Array(numbers).buffer);
-  const message = new Uint8Array(bytes.length + 3);
-  message.set(bytes, 3);
-  return { view: new DataView(message.buffer, 3), dtype: "float32", shape };
-}
-const LAYERS = ["0", "1", "2", "3", "4", "5"];
-const SIX = (value) => LAYERS.map((_, i) => value + i / 10);
-const panel = (id, more = {}) => ({
-  id, kind: "heat", title: id, unit: "1", scale: "linear", middle: 0, rows: ["self_attn.q_pro", "mlp.up_proj"], columns: LAYERS, of: "", shows: "How large it is.",
-  chance: "", so: "", note: "", formula: "", low: 0, high: 2, values: packed([...SIX(0), ...SIX(1)], [2, 6]), band: null, points: null, chanceband: null, cells: null, wide: false,
-  state: "done", done: 0, total: 0, seconds: 0.012, ...more,
-});
-const PANELS = () => [
-  panel("norms", { kind: "lines", scale: "log", rows: ["base", "pirate"], values: packed([...SIX(1), ...SIX(2)], [2, 6]), low: null, high: null, points: [[0, 50, 1]], wide: true }),
-  panel("conflict", { unit: "x chance", scale: "diverging", middle: 1, low: 0.5, high: 1.5, chance: "0.98 to 1.02.", so: "nothing stands out.", formula: "P(sign a ≠ sign b) / ½" }),
-  panel("size", { values: packed([Number.NaN, ...SIX(0).slice(1), ...SIX(1)], [2, 6]) }),
-  panel("tokens", { kind: "tokens", rows: ["<b>the</b>", "mlp.up_proj"] }),
-  panel("sinks", { kind: "sinks", rows: ["0"], columns: ["token", "norm"], values: null, cells: [["<img src=x>", 241.25]] }),
-];
-const DIALS = {
-  density: { value: 0.6, low: 0, high: 1, curve: [0, 0.8, 1], text: "Keeping 60 % keeps 94 %." },
-  pairs: [{ id: "1-2", label: "pirate with sort", chosen: true, sources: [1, 2] }, { id: "1-3", label: "pirate with stranger", chosen: false }],
-  statistics: [{ id: "median", label: "median", chosen: true }, { id: "rms", label: "RMS", chosen: false }],
-  sources: [], prompts: [],
-};
-
-let model;
-let close;
-let root;
-let painted;
-const find = (selector) => root.querySelector(selector);
-const all = (selector) => [...root.querySelectorAll(selector)];
-const plot = (id) => find(`[data-panel=${id}] .ml-plot`);
-const texts = (id, selector = "text") => all(`[data-panel=${id}] ${selector}`).map((each) => each.textContent);
-const x = (column) => GUTTER + (column + 0.5) * COLUMN;
-
-/** A canvas that remembers its pixels; six px a letter; every token is a grey of its own. */
-function fakeCanvas() {
-  painted = [];
-  let greys = 0;
-  window.HTMLCanvasElement.prototype.getContext = function getContext() {
-    this.context ??= {
-      canvas: this,
-      calls: [],
-      measureText: (words) => ({ width: 6 * words.length }),
-      createImageData: (width, height) => ({ width, height, data: new Uint8ClampedArray(width * height * 4) }),
-      putImageData: (image) => painted.push(image),
-      getImageData: () => ({ data: [(greys += 5), greys, greys, 255] }),
-      clip: () => this.context.calls.push("hatched"),
-      arc: (x, y) => this.context.calls.push([Math.round(x), Math.round(y)]),
-      ...Object.fromEntries(["fillRect", "clearRect", "drawImage", "setTransform", "save", "restore", "beginPath", "rect", "moveTo", "lineTo", "stroke", "fill"].map((name) => [name, () => {}])),
-    };
-    return this.context;
-  };
-}
-
-async function show() {
-  const { default: widget } = await import("../src/inspector.js");
-  const el = document.createElement("div");
-  document.body.append(el);
-  close = widget.render({ model, el });
-  root = el.querySelector(".ml-root");
-  await frame();
-  return el;
-}
-
-beforeEach(() => {
-  openPage();
-  fakeCanvas();
-  model = new FakeModel({
-    panels: PANELS(), strip: ["base", "pirate", "sort", "stranger"].map((name) => ({ name, code: name.slice(0, 2), layers: 6 })), dials: structuredClone(DIALS), readout: [],
-    words: { facts: [["prompts", "5 texts"]] }, busy: null, selection: { layers: [] }, turned: {}, asked: { stop: 0, measure: 0 },
-  });
-});
-afterEach(() => {
-  close?.();
-  close = undefined;
-});
+beforeEach(begin);
+afterEach(end);
 
 test("what lies within chance is pale, what does not carries a dot, cell by cell, and the chip says so", async () => {
   const panels = PANELS();
@@ -93,7 +13,7 @@ test("what lies within chance is pale, what does not carries a dot, cell by cell
   panels[1] = { ...panels[1], low: 0, high: 2, chanceband: { low, high } };
   panels[2] = { ...panels[2], values: panels[1].values, chanceband: { low: 0, high: 9 } };
   panels[3] = { ...panels[3], values: panels[1].values, low: 0, high: 2, scale: "diverging", middle: 1 };
-  model = new FakeModel({ ...model.state, panels });
+  become({ ...model.state, panels });
   await show();
   const [conflict, , plain] = painted.filter(({ width, height }) => width === 6 && height === 2);
   const grey = (image, row, column) => image.data[4 * (6 * row + column)];
@@ -120,7 +40,7 @@ test("the key of the lines names the spread of the tokens and chance; chance is 
   const panels = PANELS();
   const [least, most] = [0.5, 2].map((times) => packed([...SIX(1), ...SIX(2)].map((each) => each * times), [2, 6]));
   panels[0] = { ...panels[0], band: { low: least, high: most }, chanceband: { low: least, high: most } };
-  model = new FakeModel({ ...model.state, panels });
+  become({ ...model.state, panels });
   await show();
   assert.match(find("[data-panel=norms] .ml-lines-key").textContent, /sink tokens5–95\u202f% of tokensby chance$/);
   const drawn = all("[data-panel=norms] .ml-plot :is(.ml-spread, .ml-by-chance)");
@@ -137,7 +57,7 @@ test("the key of the lines names the spread of the tokens and chance; chance is 
 test("the reading stands in the fold, and the fold is there for it alone", async () => {
   const panels = PANELS();
   panels[2] = { ...panels[2], reading: "Below 0.01: little." };
-  model = new FakeModel({ ...model.state, panels });
+  become({ ...model.state, panels });
   await show();
   const fold = find("[data-panel=size] .ml-more");
   assert.equal(fold.hidden, false);
@@ -150,7 +70,7 @@ test("a table says how many rows there are, shows those of the chosen source, an
   const cells = ["base", "base", "pirate", "pirate", "pirate"].map((name, i) => [name, i, 1.5]);
   panels[4] = { ...panels[4], rows: ["0", "1", "2", "3", "4"], columns: ["source", "gone", "times"], cells };
   const sources = ["pirate", "sort"].map((label, i) => ({ id: `${i + 1}`, label, chosen: i === 0 }));
-  model = new FakeModel({ ...model.state, panels, dials: { ...structuredClone(DIALS), sources } });
+  become({ ...model.state, panels, dials: { ...structuredClone(DIALS), sources } });
   await show();
   const shown = () => all("[data-panel=sinks] tbody tr").map((row) => row.firstChild.textContent).join(" ");
   const every = find("[data-panel=sinks] button");
