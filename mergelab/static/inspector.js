@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources afc4643b976b630c */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 9b95e733bc42593f */
 
 // src/lib/dom.js
 var SVG = "http://www.w3.org/2000/svg";
@@ -1788,18 +1788,18 @@ function render({ model, el, signal: outer }) {
     scene.layers = ascending(model.get("selection").layers);
     redraw({ marks: true, side: true });
   });
-  let width = 0;
-  const size = new ResizeObserver(() => {
-    if (grid.clientWidth > 0 && grid.clientWidth !== width) {
-      width = grid.clientWidth;
-      redraw({ panels: true, look: true, side: true });
-    }
-  });
   const repaint = () => {
     ramps = null;
     ruler = rulerOf(root);
     redraw({ panels: true, look: true, side: true });
   };
+  let width = 0;
+  const size = new ResizeObserver(() => {
+    if (grid.clientWidth > 0 && grid.clientWidth !== width) {
+      width = grid.clientWidth;
+      repaint();
+    }
+  });
   const themes = new MutationObserver(repaint);
   const system = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
   system?.addEventListener("change", repaint, { signal });

@@ -1,4 +1,4 @@
-/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources afc4643b976b630c */
+/* mergelab widgets, built from widgets/src by esbuild 0.28.2; sources 9b95e733bc42593f */
 
 // src/lib/blocks.js
 function layersOf(blocks) {

@@ -81,8 +81,9 @@ window.show = async (name) => {
   const { default: widget } = await import(address);
   const el = document.createElement("div");
   el.className = "view";
-  document.body.append(el);
   const end = await widget.render({ model, el });
+  await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); });
+  document.body.append(el);  // as late as JupyterLab does it
   window.views.push(() => { end?.(); el.remove(); });
 };
 window.ready = true;

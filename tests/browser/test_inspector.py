@@ -94,6 +94,22 @@ def test_a_brush_over_a_heatmap_selects_layers_everywhere(shown: tuple[Page, Ins
     until(page, lambda: widget.selection == {"layers": []})
 
 
+def test_colours_are_those_of_the_theme_though_the_view_is_drawn_before_it_is_in_the_page(
+    shown: tuple[Page, Inspector],
+) -> None:
+    """Of a page without a style sheet every colour is black."""
+    page, _ = shown
+    lightest = """(canvas) => {
+      const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+      let most = 0;
+      for (let at = 0; at < pixels.length; at += 4) most = Math.max(most, pixels[at] * (pixels[at + 3] > 0));
+      return most;
+    }"""
+    for panel in ("conflict", "size"):
+        canvas = plot(page, panel).locator("canvas").first
+        page.wait_for_function(f"(canvas) => ({lightest})(canvas) > 130", arg=canvas.element_handle())
+
+
 def test_the_keyboard_selects_too(shown: tuple[Page, Inspector]) -> None:
     page, widget = shown
     plot(page, "cosine").focus()

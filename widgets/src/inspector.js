@@ -229,19 +229,19 @@ function render({ model, el, signal: outer }) {
     redraw({ marks: true, side: true });
   });
 
-  let width = 0;
-  const size = new ResizeObserver(() => {
-    // Off-screen outputs measure 0; the last width stays until they come back.
-    if (grid.clientWidth > 0 && grid.clientWidth !== width) {
-      width = grid.clientWidth;
-      redraw({ panels: true, look: true, side: true });
-    }
-  });
   const repaint = () => {
     ramps = null;
     ruler = rulerOf(root);
     redraw({ panels: true, look: true, side: true });
   };
+  let width = 0;
+  const size = new ResizeObserver(() => {
+    // Off-screen outputs measure 0; the last width stays until they come back.
+    if (grid.clientWidth > 0 && grid.clientWidth !== width) {
+      width = grid.clientWidth;
+      repaint(); // JupyterLab draws before it puts the view into the page, and only there are colours known
+    }
+  });
   const themes = new MutationObserver(repaint);
   const system = globalThis.matchMedia?.("(prefers-color-scheme: dark)");
   system?.addEventListener("change", repaint, { signal });
