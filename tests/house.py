@@ -21,12 +21,12 @@ HEIGHTS = {
     "recipes": 3,
     "models": 4,
     "inspection": 5,
-    "studies": 6,
     "sample": 6,
-    "views": 7,
-    "cli": 8,
-    "demo": 7,
-    "__main__": 9,
+    "studies": 7,
+    "views": 8,
+    "cli": 9,
+    "demo": 8,
+    "__main__": 10,
 }
 
 # Libraries that only some floors may know, so that the floors below stay light and testable without them.

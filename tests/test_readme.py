@@ -98,8 +98,12 @@ def test_the_lines_about_a_bench_that_is_paused(names: dict[str, Any]) -> None:
     try:
         assert bench.wait(60)
         assert bench.answer["recipe"] == bench.recipe.fingerprint
-        assert bench.answer["made"]["method"] == "task_arithmetic"
-        assert set(bench.answer["made"]["coefficient"]) == {0.7}
+        assert (bench.answer["prompt"], bench.answer["made"]) == ("52+17=", bench.sketch)
+        assert bench.recipe == ml.stack(
+            [(names["arithmetic"], 0, 10)], base=names["base"], method="task_arithmetic", coefficient=0.7
+        )
+        bench.undo()
+        assert bench.recipe.slices == names["recipe"].slices, "the graft that it opens with"
     finally:
         bench.close()
 

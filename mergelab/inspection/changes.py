@@ -11,12 +11,13 @@ import pandas as pd
 
 from mergelab.errors import InspectionError, Problem, did_you_mean, raise_all
 from mergelab.inspection.conflict import Conflict, length_kept
+from mergelab.inspection.files import open_files
 from mergelab.inspection.grid import Grid, Measure
 from mergelab.inspection.magnitudes import DENSITIES
 from mergelab.inspection.places import BY_SIGNS, TWO_SIDED, Layout
 from mergelab.inspection.rows import Place, add_up, shared
 from mergelab.inspection.sums import Alone, Pair, Sums, Together
-from mergelab.weights import Checkpoint, Source, open_checkpoint
+from mergelab.weights import Checkpoint, Source
 
 CHANGE_SIZE = Measure(
     name="change_size",
@@ -41,8 +42,8 @@ UNCHANGED = Measure(
     source="follows from the definition",
     reading=(
         "Much of it beside small changes means that bfloat16 rounded them away; all of it, that the layer was frozen. "
-        "These weights have no sign and take no part in sign conflict. A change below an 8-millionth of the tensor's "
-        "largest counts as none."
+        "These weights have no sign and take no part in sign conflict. A change below a billionth of the tensor's "
+        "largest may count as none."
     ),
 )
 LARGEST = Measure(
@@ -70,7 +71,7 @@ COSINE = Measure(
 
 
 @dataclass(frozen=True, eq=False)
-class Changes:
+class TaskVectors:
     """Task vectors of some sources, measured in one pass over the weights.
 
     Attributes:
@@ -236,7 +237,7 @@ def task_vectors(
     *sources: Checkpoint | Source | str | os.PathLike[str],
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     stop: Callable[[], bool] = lambda: False,
-) -> Changes:
+) -> TaskVectors:
     """Measure what sources changed of a base's weights, in one pass: files are read in runs of rows, so that memory
     does not grow with the model. Differences are float32, sums of them too over up to 2**18 weights, float64 beyond.
 
@@ -247,13 +248,14 @@ def task_vectors(
         stop: asked again and again; once it says True, what was read by then is returned.
 
     Raises:
-        InspectionError: there are no sources, or one shares no tensor with the base.
+        InspectionError: there are no sources, one is no file (a recipe, a live model), or one shares no tensor with the
+            base.
         SourceError: a source cannot be opened or read.
     """
     if not sources:
         raise InspectionError(Problem("task_vectors", "there is nothing to compare.", "Name one source or more."))
-    start = open_checkpoint(base)
-    opened = _named([open_checkpoint(source) for source in sources])
+    start, *others = open_files("task_vectors", base, *sources)
+    opened = _named(others)
     tensors, left_out = shared(start, opened)
     label = start.source.label
     raise_all(
@@ -272,7 +274,7 @@ def task_vectors(
                 whose = source if np.isfinite(alone.base) else label
                 notes[source] += (f"{whose}: {_called(place)} has NaN or infinite weights.",)
     layout = Layout(tuple(dict.fromkeys(one.place for one in tensors)), start.layers)
-    return Changes(label, tuple(opened), notes, partial, layout, sums)
+    return TaskVectors(label, tuple(opened), notes, partial, layout, sums)
 
 
 def conflict(

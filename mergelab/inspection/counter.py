@@ -58,6 +58,7 @@ class Counted:
         at: which tokens count at each border, shape (borders, tokens).
         kept: which count in each layer, shape (layers, tokens); none where it was not walked.
         held: numbers of the tokens that angles were measured at, shape (held,).
+        drawn: which of these were drawn by lot, shape (held,); the others are the last of their prompts.
         sinks: the table of sinks.
         paired: what was counted of every two sources of one width.
         similarity: what was counted of how layers arrange tokens.
@@ -67,6 +68,7 @@ class Counted:
     at: Bools
     kept: Bools
     held: NDArray[np.int64]
+    drawn: Bools
     sinks: pd.DataFrame
     paired: Paired
     similarity: Similarity
@@ -116,7 +118,8 @@ class Counter:
         kept[: self.walked] = self._kept
         passed = {name: self._passed(name, one) for name, one in handles.items()}
         table = sinks.table(self._tokens, {name: one.norms for name, one in passed.items()}, marked, self._watch.births)
-        return Counted(passed, at, kept, self._angles.tokens, table, self._paired, self._similarity)
+        angles = self._angles
+        return Counted(passed, at, kept, angles.tokens, angles.drawn, table, self._paired, self._similarity)
 
     def _passed(self, name: str, handles: Handles) -> Passed:
         depth, count = handles.depth, len(self._tokens.words)

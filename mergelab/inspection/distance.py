@@ -198,28 +198,55 @@ def turned(states: Floats, seed: int) -> Floats:
     return found
 
 
-def figures(arriving: Floats, home: Floats, read: tuple[Floats, Floats], *, seed: int = 0) -> dict[str, Figure]:
+def figures(
+    arriving: Floats,
+    home: Floats,
+    read: tuple[Floats, Floats],
+    *,
+    seed: int = 0,
+    between: Mapping[str, Floats] | None = None,
+) -> dict[str, Figure]:
     """All of DISTANCES between states that arrive and states at home, by name, each with what chance gives.
 
     Args:
         arriving, home: states of the stream, shape (tokens, width), float64.
         read: the same two as the layer reads them: behind the norm in front of it.
         seed: of the splits and the projection.
+        between: what ``halves`` gives of the same home and seed, where that is known already.
     """
     rows = splits(len(home), seed)
-    onto = projection(home.shape[1], dimensions(len(home), home.shape[1]), seed)
-    states = {False: (arriving, home), True: read}
-    pairs = {(read, True): (ours @ onto, theirs @ onto) for read, (ours, theirs) in states.items()}
-    pairs |= {(read, False): pair for read, pair in states.items()}
+    between = halves(home, read[1], seed=seed) if between is None else between
+    ours, theirs = _as_compared(arriving, read[0], seed), _as_compared(home, read[1], seed)
     found = {}
     for one in DISTANCES:
-        ours, theirs = pairs[one.read, one.narrow]
-        draws = [
-            one.of(turned(ours[left], turn), theirs[left]) if one.paired else one.of(theirs[left], theirs[right])
-            for turn, (left, right) in enumerate(rows, seed)
-        ]
-        found[one.measure.name] = Figure(one, one.of(ours, theirs), np.array(draws))
+        name, kind = one.measure.name, (one.read, one.narrow)
+        turns = enumerate(rows, seed) if one.paired else ()
+        drawn = [one.of(turned(ours[kind][left], turn), theirs[kind][left]) for turn, (left, _) in turns]
+        found[name] = Figure(one, one.of(ours[kind], theirs[kind]), np.array(drawn) if one.paired else between[name])
     return found
+
+
+def halves(home: Floats, read: Floats, *, seed: int = 0) -> dict[str, Floats]:
+    """What two halves of home's tokens give for every figure that is not paired, by name; each of shape (SPLITS,).
+
+    Args:
+        home: states at home, shape (tokens, width), float64.
+        read: the same as the layer reads them.
+        seed: of the splits and the projection.
+    """
+    rows, states = splits(len(home), seed), _as_compared(home, read, seed)
+    found = {}
+    for one in DISTANCES:
+        if not one.paired:
+            own = states[one.read, one.narrow]
+            found[one.measure.name] = np.array([one.of(own[left], own[right]) for left, right in rows])
+    return found
+
+
+def _as_compared(states: Floats, read: Floats, seed: int) -> dict[tuple[bool, bool], Floats]:
+    """States by whether they are as the layer reads them, and whether they are brought to fewer dimensions."""
+    onto = projection(states.shape[1], dimensions(len(states), states.shape[1]), seed)
+    return {(False, False): states, (True, False): read, (False, True): states @ onto, (True, True): read @ onto}
 
 
 def _lengths(states: Floats) -> Floats:

@@ -213,7 +213,24 @@ def _proved(
             f"What is added to the stream{which} is no plain sum of what modules give, or "
             "rounding hides by what factors: there are no parts."
         )
+    for path, where in _hidden(model, handles).items():
+        which = ", ".join(map(str, where))
+        notes.append(f"What {path!r} adds in layers {which} is nothing, or less than rounding: there it is no part.")
     return replace(handles, stepwise=stepwise, lens=lens, notes=tuple(notes))
+
+
+def _hidden(model: Any, handles: Handles) -> dict[str, list[int]]:
+    """Modules that write in some layers, with those that have them too, and a sum of parts without them."""
+    found: dict[str, list[int]] = {}
+    paths = dict.fromkeys(writer.path for own in handles.writers for writer in own)
+    for number, (own, layer) in enumerate(zip(handles.writers, model.get_submodule(handles.layers), strict=True)):
+        there = dict(layer.named_modules())
+        known = [f"{writer.path}." for writer in own]
+        for path in paths:
+            nested = any(f"{path}.".startswith(one) or one.startswith(f"{path}.") for one in known)
+            if own and path in there and not nested:
+                found.setdefault(path, []).append(number)
+    return found
 
 
 def _same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:

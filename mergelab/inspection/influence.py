@@ -98,13 +98,18 @@ class Angles:
 
     Attributes:
         tokens: numbers of the tokens that are held, the same for every source, int64, shape (held,).
+        drawn: which of them were drawn; the others are the last of their prompts, shape (held,).
     """
 
     def __init__(self, batches: Sequence[Batch], tokens: Tokens, count: int) -> None:
-        """Draw ``count`` of the tokens that count, or all if they are fewer."""
-        self._reservoir = Reservoir(batches, tokens, count)
+        """Hold up to ``count`` of the tokens that count: the last of each prompt, or some where they are more than
+        half as many, and others by lot.
+        """
+        last = np.random.default_rng(0).permutation(np.flatnonzero(tokens.last() & tokens.counts))
+        beside = np.isin(np.arange(len(tokens.words)), last[: count // 2])
+        self._reservoir = Reservoir(batches, tokens, count, beside=beside)
         self._states: dict[str, dict[int, Tensor]] = {}
-        self.tokens = self._reservoir.tokens
+        self.tokens, self.drawn = self._reservoir.tokens, self._reservoir.drawn
 
     def see(self, batch: Batch, seen: Mapping[str, Seen], kept: Tensor) -> None:
         """Take in one layer of one batch."""

@@ -5,10 +5,11 @@ arXiv:2306.01708, section 4). What two trimmed task vectors do to each other the
 weight: the two magnitudes and whether the signs differ. One pass counts these three in levels of magnitude, and what
 would be left of the counts at any density follows from sums over the counts alone.
 
-A level is an eighth of an octave: the three leading bits of the significand, over 16 octaves below the largest change
-(the idea of a histogram over bit patterns; ``methods.select`` does the same to find thresholds). Counts are exact. A
+A level is an eighth of an octave: the three leading bits of the significand of ``magnitude + FLOOR``, over the 16
+octaves below the largest change; towards nothing, where FLOOR outweighs the magnitude, levels become equally wide (the
+idea of a histogram over bit patterns; ``methods.select`` does the same to find thresholds). Counts are exact. A
 threshold that falls inside a level takes its share of the level's weights, as if they lay in random order: so are ties
-shared out. Magnitudes are the middle of their level, at most 1/16 off.
+shared out. Magnitudes are the middle of their level, at most 1/16 off but for the smallest.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -26,9 +28,15 @@ Reals = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 LEVELS = 128
-"""Level 0 is no change, or one below 2**-23 of the largest, which is the precision of float32; 1 to 127 ascend."""
+"""Level 0 is no change, or one below about 2**-40 of the largest; 1 to 127 ascend."""
 CELLS = 2 * LEVELS * LEVELS
 """Of a joint count: signs alike or apart, level of one, level of the other."""
+FLOOR = 2.0**-15
+"""What is added to scaled magnitudes, which lie under 2: the bits of the sum tell the level."""
+BITS = 20
+"""Bits of a float32 that tell no level."""
+LOWEST = int(np.float32(FLOOR).view(np.int32)) - (1 << BITS) + 1
+"""Less than any bits of a sum, so that only that of no change is of level 0."""
 DENSITIES: Reals = np.linspace(0, 1, 129) ** 2
 """Where curves have points: closer together where little is kept. Between them they are straight."""
 DENSITIES.flags.writeable = False
@@ -36,8 +44,6 @@ DENSITIES.flags.writeable = False
 _HEADROOM = 2  # octaves above the largest of a sample, for what the sample missed
 _EXACT = 1 << 16  # elements up to which all are the sample
 _RUNS, _RUN = 64, 256  # a sample beyond it: so many runs of so many elements
-_DROPPED = 7  # bits of a float16 that tell no level
-_TOP = (LEVELS - 1) << _DROPPED  # the largest pattern that has a level: just under 2.0
 _LARGEST = 126  # exponents of scales: float32 holds their powers
 
 
@@ -48,21 +54,28 @@ def scale(largest: float) -> float:
     return 2.0 ** -max(-_LARGEST, min(_LARGEST, math.frexp(largest)[1] - 1))
 
 
-def sampled_scale(tensor: Tensor, base: Tensor) -> float:
-    """The scale of a task vector, flat, by a sample of it: all of it where it is short or the sample has no change."""
+class Flat(Protocol):
+    """Weights in a row that give a tensor of some of them: a tensor does."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, span: slice, /) -> Tensor: ...
+
+
+def sampled_scale(weights: Flat, base: Flat) -> float:
+    """The scale of a task vector by a sample of it: all of it where it is short or the sample has no change."""
     size = len(base)
     if size <= _EXACT:
-        return scale(_largest(tensor, base))
-    starts = torch.arange(_RUNS) * ((size - _RUN) // (_RUNS - 1))
-    picked = (starts[:, None] + torch.arange(_RUN)).flatten()
-    found = _largest(tensor[picked], base[picked])
+        return scale(_largest(weights[:], base[:]))
+    starts = [run * ((size - _RUN) // (_RUNS - 1)) for run in range(_RUNS)]
+    found = max(_largest(weights[at : at + _RUN], base[at : at + _RUN]) for at in starts)
     if found > 0:
         return scale(found * 2**_HEADROOM)
-    return scale(max(_largest(tensor[at : at + _EXACT], base[at : at + _EXACT]) for at in range(0, size, _EXACT)))
+    return scale(max(_largest(weights[at : at + _EXACT], base[at : at + _EXACT]) for at in range(0, size, _EXACT)))
 
 
-def _largest(tensor: Tensor, base: Tensor) -> float:
-    return float((tensor.to(torch.float64) - base.to(torch.float64)).abs().max()) if len(base) else 0.0
+def _largest(weights: Tensor, base: Tensor) -> float:
+    return float((weights.to(torch.float64) - base.to(torch.float64)).abs().max()) if len(base) else 0.0
 
 
 class Coder:
@@ -70,47 +83,46 @@ class Coder:
 
     Attributes:
         level: int16, 0 to 127, shape (sources, changes).
-        negative: int16, -1 where a change is negative, else 0 or, where there is none, either; same shape.
-        top: for each source, the bit pattern of the largest, before it was capped.
+        negative: bool, the sign bits of the changes; same shape.
     """
 
     def __init__(self, sources: int, length: int) -> None:
-        self._half = torch.empty(sources, length, dtype=torch.float16)
-        self._negative = torch.empty(sources, length, dtype=torch.int16)
-        self._apart = torch.empty(length, dtype=torch.int16)
-        self.level = self.negative = self._negative
-        self.top = [0] * sources
+        self._sum = np.empty((sources, length), np.float32)
+        self._level, self._negative = np.empty((sources, length), np.int16), np.empty((sources, length), np.bool_)
+        self._apart = np.empty(length, np.int16)
+        self.level, self.negative = self._level, self._negative
 
-    def read(self, scaled: Tensor) -> None:
-        """Take in changes times their scale: float32, shape (sources, changes)."""
+    def read(self, scaled: NDArray[np.float32]) -> None:
+        """Take in changes times their scale: shape (sources, changes)."""
         count = scaled.shape[1]
-        half = self._half[:, :count]
-        half.copy_(scaled)
-        self.level, self.negative = half.view(torch.int16), self._negative[:, :count]
-        torch.bitwise_right_shift(self.level, 15, out=self.negative)
-        self.level.bitwise_and_(0x7FFF)
-        self.top = self.level.amax(1).tolist()
-        if max(self.top) > _TOP:
-            self.level.clamp_(max=_TOP)
-        self.level.add_((1 << _DROPPED) - 1).bitwise_right_shift_(_DROPPED)  # up: only nothing is of level 0
+        self.level, self.negative = self._level[:, :count], self._negative[:, :count]
+        total = np.abs(scaled, out=self._sum[:, :count])
+        total += np.float32(FLOOR)
+        pattern = total.view(np.int32)
+        pattern -= LOWEST
+        pattern >>= BITS
+        self.level[:] = np.minimum(pattern, LEVELS - 1, out=pattern)
+        np.signbit(scaled, out=self.negative)
 
-    def pair(self, one: int, other: int, cells: Tensor) -> None:
+    def pair(self, one: int, other: int, cells: NDArray[np.int16]) -> None:
         """For each weight the cell of a joint count that it belongs to, by two sources' changes of it.
 
         Args:
-            cells: int16, shape (changes,): is filled. Counted and seen as (2, LEVELS, LEVELS): signs alike first.
+            cells: shape (changes,): is filled. Counted and seen as (2, LEVELS, LEVELS): signs alike first.
         """
         apart = self._apart[: len(cells)]
-        torch.add(self.level[other], self.level[one], alpha=LEVELS, out=cells)
-        torch.bitwise_xor(self.negative[one], self.negative[other], out=apart)
-        cells.sub_(apart, alpha=LEVELS * LEVELS)  # minus one where signs differ
+        np.not_equal(self.negative[one], self.negative[other], out=apart, casting="unsafe")
+        apart *= LEVELS * LEVELS
+        np.multiply(self.level[one], LEVELS, out=cells)
+        cells += self.level[other]
+        cells += apart
 
 
 @cache
 def edges() -> Reals:
-    """The largest magnitude of each level, scaled: float64, shape (LEVELS,). Rounding to float16 blurs it by 2**-11."""
-    patterns = torch.arange(LEVELS, dtype=torch.int16).bitwise_left_shift(_DROPPED)
-    ends = patterns.view(torch.float16).to(torch.float64).numpy()
+    """The largest magnitude of each level, scaled: float64, shape (LEVELS,)."""
+    patterns = (np.arange(LEVELS, dtype=np.int32) << BITS) + (LOWEST + (1 << BITS) - 1)
+    ends = patterns.view(np.float32).astype(np.float64) - FLOOR
     ends.flags.writeable = False
     return ends
 

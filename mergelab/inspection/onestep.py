@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mergelab.inspection.double import double, given, hidden_of, taken
 from mergelab.inspection.grid import Chance, Grid, Measure
-from mergelab.inspection.passes import Reached, run_until_reached
+from mergelab.inspection.passes import Reached, run_until_reached, stream
 from mergelab.inspection.seen import Batch
 from mergelab.recipes.plan import Plan
 
@@ -101,7 +101,7 @@ def one_step(
     for batch in batches:
         if stop():
             return np.full_like(total, np.nan)
-        states = _states(host, layers[0], batch.ids)
+        states = stream(host, layers[0], batch.ids)
         moved = _moved(merged, layers[1], batch.ids, [states[place.border] for place in at])
         for number, place in enumerate(at):
             before, wanted = states[place.border], states[place.border + place.instead]
@@ -118,23 +118,6 @@ def _apart(ours: Tensor, theirs: Tensor, kept: Tensor) -> float:
     ours, theirs = ours[kept].double(), theirs[kept].double()
     size = theirs.norm(dim=-1)
     return float(((ours - theirs).norm(dim=-1) / size)[size > 0].sum())
-
-
-def _states(model: Any, path: str, ids: Tensor) -> list[Tensor]:
-    """What enters each layer, and what leaves the last one."""
-    stand_in = double(model)
-    layers = stand_in.get_submodule(path)
-    states: list[Tensor] = []
-    for layer in layers:
-        layer.register_forward_pre_hook(lambda _, args, named: states.append(taken(args, named)), with_kwargs=True)
-
-    def ends(_layer: Any, _args: tuple[Any, ...], output: Any) -> None:
-        states.append(hidden_of(output))
-        raise Reached
-
-    layers[-1].register_forward_hook(ends)
-    run_until_reached(model, stand_in, ids.to(model.device))
-    return states
 
 
 def _moved(model: Any, path: str, ids: Tensor, states: Sequence[Tensor]) -> list[Tensor]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
-from mergelab.inspection.double import double, given, taken
+from mergelab.inspection.double import double, given, hidden_of, taken
+from mergelab.models.speak import Stopped
 from mergelab.models.untouched import untouched
 
 
@@ -61,6 +62,42 @@ def run_until_reached(model: Any, stand_in: Any, ids: torch.Tensor) -> None:
     """As ``run``, up to where the double raises ``Reached``. What comes behind, as a head, takes no time or memory."""
     with suppress(Reached):
         run(model, stand_in, ids)
+
+
+def stream(model: Any, layers: str, ids: torch.Tensor, stop: Callable[[], bool] = lambda: False) -> list[torch.Tensor]:
+    """The states of one pass: what enters each layer, and what leaves the last one.
+
+    Args:
+        model: a causal language model; nothing is left on it.
+        layers: path of its layers.
+        ids: tokens, shape (prompts, length), without padding.
+        stop: asked before each layer.
+
+    Returns:
+        One more than there are layers, each of shape (prompts, length, width), in the model's dtype, on its device.
+
+    Raises:
+        Stopped: ``stop`` said so.
+        AssemblyError: the model writes to its own weights.
+    """
+    states: list[torch.Tensor] = []
+    stand_in = double(model)
+
+    def enters(_layer: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if stop():
+            raise Stopped
+        states.append(taken(args, named).clone())  # some layers write to what they are given
+
+    def ends(_layer: Any, _args: tuple[Any, ...], output: Any) -> None:
+        states.append(hidden_of(output))
+        raise Reached
+
+    inside = stand_in.get_submodule(layers)
+    for layer in inside:
+        layer.register_forward_pre_hook(enters, with_kwargs=True)
+    inside[-1].register_forward_hook(ends)
+    run_until_reached(model, stand_in, ids.to(model.device))
+    return states
 
 
 def calls_of(model: Any, layers: str, forms: Sequence[int], ids: torch.Tensor) -> list[Call]:

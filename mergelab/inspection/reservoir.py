@@ -23,14 +23,26 @@ class Reservoir:
     """Draws tokens and files their states until all of a border are there.
 
     Attributes:
-        tokens: the numbers of those that were drawn, ascending, int64, shape (drawn,).
-        kept: False for a token that was left out at some layer so far, shape (drawn,).
+        tokens: the numbers of those that are held, ascending, int64, shape (held,).
+        kept: False for a token that was left out at some layer so far, shape (held,).
+        drawn: False for a token that is held for another reason than that it was drawn, shape (held,).
     """
 
-    def __init__(self, batches: Sequence[Batch], tokens: Tokens, count: int, seed: int = 0) -> None:
-        """Draw ``count`` of the tokens that count, or all if they are fewer; the same seed draws the same."""
+    def __init__(
+        self, batches: Sequence[Batch], tokens: Tokens, count: int, seed: int = 0, beside: Bools | None = None
+    ) -> None:
+        """Draw tokens that count until ``count`` are held, or all are; the same seed draws the same.
+
+        Args:
+            beside: tokens that are held if they count, whether drawn or not, no more than ``count``; shape (tokens,).
+        """
         order = np.random.default_rng(seed).permutation(np.flatnonzero(tokens.counts))
-        self.tokens: NDArray[np.int64] = np.sort(order[:count])
+        free = np.ones(len(order), dtype=np.bool_) if beside is None else ~beside[order]
+        added = np.flatnonzero(free)  # places in the order that add a token to those that are held anyway
+        room = count - (len(order) - len(added))
+        drawn = order[: added[room] if room < len(added) else len(order)]
+        self.tokens: NDArray[np.int64] = np.union1d(drawn, order[~free])
+        self.drawn: Bools = np.isin(self.tokens, drawn)
         self.kept: Bools = np.ones(len(self.tokens), dtype=np.bool_)
         ends = np.cumsum([batch.ids.numel() for batch in batches])
         self._slots: dict[Batch, slice] = {}
@@ -46,8 +58,8 @@ class Reservoir:
         """File what passes, as ``Statistic.see`` gets it.
 
         Returns:
-            By border and source, the states of all drawn tokens at the borders that this batch completes, in the order
-            of ``tokens``: the model's dtype, on the CPU, shape (drawn, width).
+            By border and source, the states of all held tokens at the borders that this batch completes, in the order
+            of ``tokens``: the model's dtype, on the CPU, shape (held, width).
         """
         places, slots = self._places[batch], self._slots[batch]
         self.kept[slots] &= kept.cpu().flatten()[places].numpy()

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from mergelab.inspection import magnitudes
-from mergelab.inspection.magnitudes import CELLS, LEVELS, Both, Coder, Counts, Lone, Reals
+from mergelab.inspection.magnitudes import CELLS, LEVELS, Both, Counts, Flat, Lone, Reals
 from mergelab.inspection.sums import Alone, Sums, Together
+from mergelab.inspection.tally import Tally, tally
 from mergelab.methods.pieces import LENGTH, Pieces
 from mergelab.weights import FLOATS, Checkpoint
 
 PART = 64 * LENGTH
 """Elements that a thread reads of a tensor before it asks for more."""
-_COUNTED = 8 * LENGTH  # at a time: a count costs as much again as CELLS elements
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
 Place = tuple[int | None, str]
@@ -177,16 +177,16 @@ class _Reading:
     """One tensor, read part by part, by several threads."""
 
     def __init__(self, base: Checkpoint, sources: Mapping[str, Checkpoint], one: Shared) -> None:
-        size = base.specs[one.name].elements
-        self._spans = [slice(at, min(at + PART, size)) for at in range(0, size, PART)]
+        self._size = base.specs[one.name].elements
+        self._spans = [slice(at, min(at + PART, self._size)) for at in range(0, self._size, PART)]
         self.missing = len(self._spans)
         self._base, self._sources, self._one = base, sources, one
         self._names = tuple(one.others)
-        self._places = _pairs(len(self._names))
-        self._flat: list[Tensor] = []
+        self._pairs = _pairs(len(self._names))
+        self._flat: list[Flat] = []
         self._scales: list[float] = []
-        self._parts: dict[int, _Part] = {}
-        self._cells = torch.empty(0)
+        self._parts: dict[int, Tally] = {}
+        self._cells: Counts = np.zeros((len(self._pairs), CELLS), np.int64)
         self._lock = threading.Lock()
 
     def read(self, place: int) -> bool:
@@ -200,60 +200,81 @@ class _Reading:
             return self.missing == 0
 
     def _open(self) -> None:
-        tensors = [self._base.tensor(self._one.name)]
-        tensors += [self._sources[source].tensor(name) for source, name in self._one.others.items()]
-        base, *others = flat = [tensor.reshape(-1) for tensor in tensors]
+        others = [_flat(self._sources[source], name) for source, name in self._one.others.items()]
+        base = _flat(self._base, self._one.name)
         self._scales = [magnitudes.sampled_scale(other, base) for other in others]
-        self._cells = torch.zeros(len(self._places), CELLS, dtype=torch.int64)
-        self._flat = flat  # last: with it the tensor is open
+        self._flat = [base, *others]  # last: with it the tensor is open
 
     def _count(self, place: int) -> None:
-        part, cells = _read([tensor[self._spans[place]] for tensor in self._flat], self._scales, self._places)
+        part, cells = tally([flat[self._spans[place]] for flat in self._flat], self._scales, self._pairs)
         with self._lock:
             self._parts[place] = part
             self._cells += cells
 
-    def _largest(self) -> list[float]:
-        found: list[float] = np.max([part.largest for part in self._parts.values()], axis=0).tolist()
+    def _largest(self) -> Reals:
+        found: Reals = np.max([part.largest for part in self._parts.values()], axis=0)
         return found
 
     def _fit(self) -> None:
         """Read all of it again if changes that the sample missed are too large for its levels."""
-        pairs = list(zip(self._largest(), self._scales, strict=True))
+        pairs = list(zip(self._largest().tolist(), self._scales, strict=True))
         if any(2 <= value * factor < math.inf for value, factor in pairs):
             self._scales = [min(factor, magnitudes.scale(value)) for value, factor in pairs]
-            self._cells.zero_()
+            self._cells[:] = 0
             for place in range(len(self._spans)):
                 self._count(place)
 
     def sums(self) -> Sums:
         """What there is to know of it, once all parts are read; it is let go of."""
         self._fit()
-        size, largest = len(self._flat[0]), self._largest()
         parts = [self._parts[place] for place in sorted(self._parts)]
-        grams, squares = (
-            np.sum(sums, axis=0) for sums in zip(*((part.gram, part.squares) for part in parts), strict=True)
+        base, largest = sum(part.base for part in parts), self._largest().tolist()
+        energies, dots, squares = (
+            np.sum(sums, axis=0)
+            for sums in zip(*((part.energy, part.dots, part.squares) for part in parts), strict=True)
         )
-        counts = self._cells.numpy().reshape(-1, 2, LEVELS, LEVELS)
+        counts = self._cells.reshape(-1, 2, LEVELS, LEVELS)
         alone, together = {}, {}
-        for number, name in enumerate(self._names):
-            energy = float(grams[number + 1, number + 1])
-            kept = _known(magnitudes.lone(self._levels(counts, number), self._scales[number], size), energy)
-            alone[name] = Alone(size, float(grams[0, 0]), energy, largest[number], kept)
-        for joint, (one, other) in zip(counts, self._places, strict=True):
+        for number, (name, energy) in enumerate(zip(self._names, energies.tolist(), strict=True)):
+            kept = _known(magnitudes.lone(self._levels(counts, number), self._scales[number], self._size), energy)
+            alone[name] = Alone(self._size, base, energy, largest[number], kept)
+        for (one, other), joint, dot, products in zip(
+            self._pairs, counts, dots.tolist(), squares.tolist(), strict=True
+        ):
             if one != other:
                 first, second = self._names[one], self._names[other]
-                dot = float(grams[one + 1, other + 1])
-                kept_both = _known(magnitudes.both(joint, (self._scales[one], self._scales[other]), size), dot)
-                products = float(squares[one, other])
+                kept_both = _known(magnitudes.both(joint, (self._scales[one], self._scales[other]), self._size), dot)
                 together[first, second] = Together(alone[first], alone[second], dot, products, kept_both)
-        self._flat, self._cells = [], torch.empty(0)
+        self._flat, self._cells = [], np.zeros((0, CELLS), np.int64)
         return Sums(alone, together)
 
     def _levels(self, counts: Counts, number: int) -> Counts:
         """How many changes of a source are of each level, from the first count that it has a part in."""
-        at, pair = next((at, pair) for at, pair in enumerate(self._places) if number in pair)
+        at, pair = next((at, pair) for at, pair in enumerate(self._pairs) if number in pair)
         return counts[at].sum(axis=(0, 1 if pair[1] == number else 2))
+
+
+@dataclass(frozen=True)
+class _Folded:
+    """A tensor that an adapter changes, flat: computed where it is asked for."""
+
+    checkpoint: Checkpoint
+    name: str
+
+    def __len__(self) -> int:
+        return self.checkpoint.specs[self.name].elements
+
+    def __getitem__(self, span: slice) -> Tensor:
+        width = math.prod(self.checkpoint.specs[self.name].shape[1:])
+        start, stop, _ = span.indices(len(self))
+        first = start // width
+        rows = self.checkpoint.rows(self.name, first, -(-stop // width)).reshape(-1)
+        return rows[start - first * width : stop - first * width]
+
+
+def _flat(checkpoint: Checkpoint, name: str) -> Flat:
+    changed = checkpoint.adapter is not None and name in checkpoint.adapter.changes
+    return _Folded(checkpoint, name) if changed else checkpoint.tensor(name).reshape(-1)
 
 
 def _known(kept: Kept, sum_of_products: float) -> Kept:
@@ -265,61 +286,3 @@ def _pairs(count: int) -> list[tuple[int, int]]:
     """All pairs; of one source, it and itself."""
     every = combinations_with_replacement(range(count), 2)
     return [pair for pair in every if count == 1 or pair[0] < pair[1]]
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    gram: Reals
-    """Products of the base and all changes with one another."""
-    squares: Reals
-    """Products of the squares of the changes with one another."""
-    largest: list[float]
-
-
-def _read(flat: Sequence[Tensor], scales: Sequence[float], pairs: Sequence[tuple[int, int]]) -> tuple[_Part, Tensor]:
-    """Sums over one part: the base's and the sources' weights, flat."""
-    size, length = len(flat[0]), min(len(flat[0]), LENGTH)
-    held = torch.empty(len(flat), length)
-    factors = torch.tensor([1.0, *scales], dtype=torch.float64)
-    by_row = factors[1:, None].to(torch.float32)
-    coder = Coder(len(scales), length)
-    cells = torch.zeros(len(pairs), CELLS, dtype=torch.int64)
-    uncounted, waiting = torch.empty(len(pairs), min(size, _COUNTED), dtype=torch.int16), 0
-    gram = torch.zeros(len(flat), len(flat), dtype=torch.float64)
-    squares = torch.zeros(len(scales), len(scales), dtype=torch.float64)
-    largest, tops = [0.0] * len(scales), [0] * len(scales)
-    for at in range(0, size, length):
-        rows = held[:, : min(length, size - at)]
-        _changes(rows, [tensor[at : at + length] for tensor in flat])
-        rows[1:].mul_(by_row)
-        gram += (rows @ rows.T).to(torch.float64)
-        coder.read(rows[1:])
-        for number, top in enumerate(coder.top):
-            if top >= tops[number]:
-                tops[number] = top
-                largest[number] = float(np.maximum(largest[number], float(rows[number + 1].abs().max())))
-        rows[1:].square_()
-        squares += (rows[1:] @ rows[1:].T).to(torch.float64)
-        end = waiting + rows.shape[1]
-        for joint, (one, other) in zip(uncounted, pairs, strict=True):
-            coder.pair(one, other, joint[waiting:end])
-        waiting = end % uncounted.shape[1]
-        if not waiting or at + length >= size:
-            cells += torch.stack([torch.bincount(joint[:end], minlength=CELLS) for joint in uncounted])
-    found = [value / scale for value, scale in zip(largest, scales, strict=True)]
-    gram /= factors.outer(factors)
-    squares /= factors[1:].outer(factors[1:]) ** 2
-    return _Part(gram.numpy(), squares.numpy(), found), cells
-
-
-def _changes(rows: Tensor, flat: Sequence[Tensor]) -> None:
-    """Fill ``rows`` with the base and every change from it, in float32."""
-    wide = any(tensor.dtype == torch.float64 for tensor in flat)
-    base, *others = flat
-    for row, tensor in zip(rows, flat, strict=True):
-        row.copy_(tensor)
-    if wide:  # rounded after the difference, which may be far smaller than the weights
-        for row, other in zip(rows[1:], others, strict=True):
-            row.copy_(other.to(torch.float64) - base)
-    else:
-        rows[1:].sub_(rows[0])

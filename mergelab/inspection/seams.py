@@ -24,51 +24,24 @@ from torch import Tensor
 from mergelab.columns import Table
 from mergelab.errors import InspectionError, Problem, did_you_mean
 from mergelab.inspection.borders import Seam, borders, home_border
-from mergelab.inspection.distance import (
-    HOW,
-    MEASURES,
-    Figure,
-    Floats,
-    average,
-    dimensions,
-    figures,
-    rms_normalised,
-)
+from mergelab.inspection.crossings import FEWEST, Crossing, as_read, counted_in, enough, floats, how_taken, norm_before
+from mergelab.inspection.distance import HOW, MEASURES, Figure, average, figures
 from mergelab.inspection.grid import Chance, Grid
-from mergelab.inspection.handles import Handles, find
+from mergelab.inspection.handles import find
 from mergelab.inspection.onestep import as_grid, one_step, places
 from mergelab.inspection.reading import open_models
 from mergelab.inspection.reservoir import Reservoir
 from mergelab.inspection.seam_verdict import SLIGHTLY, blame, verdict
 from mergelab.inspection.seen import Batch, Seen
 from mergelab.inspection.sinks import sinks
-from mergelab.inspection.tokens import Bools, Tokens
+from mergelab.inspection.tokens import Tokens
 from mergelab.inspection.walk import walk
 from mergelab.models.assembly import Assembly
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.weights import Checkpoint, Source
 
-FEWEST = 20  # tokens that have to count
 ENDS = ("entry", "exit", "average")
-
-
-@dataclass(frozen=True, eq=False)
-class Crossing:
-    """What crosses one border, against home.
-
-    Attributes:
-        border: it is in front of the merged layer of this number; the number of layers: in front of the final norm.
-        home: where that layer reads at home: ``"pirate 2"``; for the final norm the model's number of layers.
-        norm: the norm in front of that layer, by its name in the model; "": none was found, and what it reads is taken
-            to be the state divided by its root mean square.
-        figures: by the names of ``distance.MEASURES``.
-    """
-
-    border: int
-    home: str
-    norm: str
-    figures: Mapping[str, Figure]
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,27 +219,29 @@ def seams(
         read = opened.batches(prompts)
         starts = [start for one in opened.tokenizers.values() if (start := one.bos_token_id) is not None]
         reservoir = Reservoir(read, Tokens.of(read, starts), most, seed)
-        _enough(len(reservoir.tokens), "the first of each prompt and start tokens do not")
+        enough(len(reservoir.tokens), "the first of each prompt and start tokens do not")
         wanted = {(merged, border) for border in homes} | {(called[home.source], home.index) for home in homes.values()}
         walked = {name: model for name, model in opened.models.items() if any(name == one for one, _ in wanted)}
         steps = walk(walked, handles, read, parts=False, stop=stop, progress=progress)
         states = _states(steps, read, reservoir, wanted)
-        counted = _counted(states, len(reservoir.tokens))
+        counted = counted_in(states.values(), len(reservoir.tokens))
         crossings = {}
         for border, home in homes.items():
             name = called[home.source]
             pair = [states[key][counted] for key in ((merged, border), (name, home.index)) if key in states]
             if len(pair) == 2:
-                norm = _norm_before(handles[name], home.index)
-                ours, theirs = (_read(opened.models[name], norm, one) for one in pair)
-                told = figures(_floats(pair[0]), _floats(pair[1]), (ours, theirs), seed=seed)
+                norm = norm_before(handles[name], home.index)
+                ours, theirs = (as_read(opened.models[name], norm, one) for one in pair)
+                told = figures(floats(pair[0]), floats(pair[1]), (ours, theirs), seed=seed)
                 crossings[border] = Crossing(border, str(home), norm, told)
         at = places(planned)
         host = called[planned.donor.source]
         layers = handles[host].layers, handles[merged].layers
         moved = one_step(opened.models[host], opened.models[merged], layers, at, read, _count, stop)
     partial = len(crossings) < len(homes) or bool(np.isnan(moved[0]).all())
-    return Seams(found, crossings, int(counted.sum()), partial, _note(counted, planned), as_grid(moved, planned, at))
+    return Seams(
+        found, crossings, int(counted.sum()), partial, how_taken(counted, planned), as_grid(moved, planned, at)
+    )
 
 
 def _check_recipe(given: object) -> None:
@@ -305,63 +280,12 @@ def _states(
     return found
 
 
-def _enough(tokens: int, why: str) -> None:
-    if tokens < FEWEST:
-        hint = f"Give more or longer ones: {FEWEST} tokens at least."
-        raise InspectionError(Problem("prompts", f"{tokens} tokens count: {why}.", hint))
-
-
-def _counted(states: Mapping[tuple[str, int], Tensor], tokens: int) -> Bools:
-    """Tokens that are finite and no sinks wherever they were seen, in any of the models; shape (tokens,)."""
-    counted = np.ones(tokens, dtype=np.bool_)
-    for one in states.values():
-        norms = np.linalg.norm(_floats(one), axis=1)
-        counted &= np.isfinite(norms) & ~sinks(norms, np.isfinite(norms))
-    _enough(int(counted.sum()), "the others are sinks, or no finite numbers")
-    return counted
-
-
 def _count(states: Tensor) -> Tensor:
     """Which tokens of a batch of host states count: not the first of a prompt, and no sinks."""
     norms = states.double().norm(dim=-1).cpu().numpy()
     counts = np.isfinite(norms)
     counts[:, 0] = False
     return torch.from_numpy(counts & ~sinks(norms, counts)).to(states.device)
-
-
-def _norm_before(handles: Handles, border: int) -> str:
-    """The norm that a layer, or the head, reads through first, by its path; "": none is known."""
-    if border == handles.depth:
-        return handles.final_norm or ""
-    inside = (norm.path for norm in handles.norms if norm.layer == border and norm.role.startswith("before"))
-    return next(inside, "")
-
-
-def _read(model: Any, norm: str, states: Tensor) -> Floats:
-    """States as a layer reads them: through the norm in front of it, else divided by their root mean square."""
-    if not norm:
-        return rms_normalised(_floats(states))
-    with torch.no_grad():
-        return _floats(model.get_submodule(norm)(states.to(model.device)))
-
-
-def _floats(states: Tensor) -> Floats:
-    found: Floats = states.cpu().double().numpy()
-    return found
-
-
-def _note(counted: Bools, planned: Plan) -> str:
-    """How the figures were taken."""
-    width, tokens = planned.donor.width, int(counted.sum())
-    narrow = dimensions(tokens, width)
-    told = [f"{tokens} tokens, without the first of each prompt"]
-    lost = len(counted) - tokens
-    told[0] += f" and {lost} sink{'s' * (lost != 1)}." if lost else "."
-    if narrow < width:
-        told.append(f"Covariances in {narrow} directions of {width}, drawn at random: the tokens do not tell more.")
-    if any(layer.base or len(layer.parts) > 1 for layer in planned.layers):
-        told.append("Home of a blend is the model whose place it takes: the base, else the first.")
-    return " ".join(told)
 
 
 def _cell(figure: Figure | None, shown: Callable[[float], float] = float) -> str:

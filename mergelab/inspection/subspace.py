@@ -16,10 +16,11 @@ import numpy as np
 import torch
 
 from mergelab.errors import InspectionError, Problem, did_you_mean
+from mergelab.inspection.files import open_files
 from mergelab.inspection.grid import Chance, Floats, Grid, Measure
 from mergelab.inspection.rows import Shared, shared
 from mergelab.inspection.spectrum import Change, Spectrum, spectrum
-from mergelab.weights import Checkpoint, Source, open_checkpoint
+from mergelab.weights import Checkpoint, Source
 
 _ROUNDED = "Weights stored in 16 bits hold rounding too, which is a change of full rank."
 EFFECTIVE_RANK = Measure(
@@ -193,15 +194,15 @@ def subspaces(
         stop: asked before each matrix; once it says True, the matrices done by then stand.
 
     Raises:
-        InspectionError: there are no sources, no matrix of a layer is in a source and the base, or ``directions`` is no
-            whole number above 0.
+        InspectionError: there are no sources, one is no file (a recipe, a live model), no matrix of a layer is in a
+            source and the base, or ``directions`` is no whole number above 0.
         SourceError: a source cannot be opened or read.
     """
     if not sources:
         raise InspectionError(Problem("subspaces", "has nothing to compare.", "Name sources: subspaces(base, source)."))
     if type(directions) is not int or directions < 1:
         raise InspectionError(Problem("directions", f"is {directions!r}.", "Give a whole number from 1 on."))
-    (name, start), *others = _opened((base, *sources)).items()
+    (name, start), *others = _named(open_files("subspaces", base, *sources)).items()
     opened = dict(others)
     found, missing = shared(start, opened)
     matrices = [
@@ -314,10 +315,10 @@ def _spectra(
     }
 
 
-def _opened(sources: Sequence[Checkpoint | Source | str | os.PathLike[str]]) -> dict[str, Checkpoint]:
+def _named(opened: Sequence[Checkpoint]) -> dict[str, Checkpoint]:
     """By label; a label that was there before gets a number."""
     found: dict[str, Checkpoint] = {}
-    for one in map(open_checkpoint, sources):
+    for one in opened:
         label = one.source.label
         same = sum(name == label or name.startswith(f"{label} ") for name in found)
         found[f"{label} {same + 1}" if same else label] = one

@@ -132,7 +132,7 @@ class Trace:
         """
         source = self._named(source)
         angles, held = self._counted.passed[source].angles, self._counted.held
-        some = self.read.last()[held] if last else np.ones(len(held), dtype=np.bool_)
+        some = self.read.last()[held] if last else self._counted.drawn
         kept = self._counted.at[: len(angles), held] & some
 
         def figure(subsets: Bools) -> Floats:

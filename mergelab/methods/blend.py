@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import Annotated
 
 from mergelab.methods import sums
+from mergelab.methods.mix import Mix
 from mergelab.methods.parameters import PerModel, Shared, weights_must_count
 from mergelab.methods.registry import method
 from mergelab.methods.tensors import Array, Arrays
 
 
-@method(inputs=(1, 1), unchanged=lambda values: values["scale"] == (1.0,), elementwise=True)
-def passthrough(models: Arrays, *, scale: Annotated[Sequence[float], PerModel(dial=(0, 1.5), default=1.0)]) -> Array:
+@method(inputs=(1, 1), unchanged=lambda values: values["scale"] == (1.0,))
+def passthrough(models: Arrays, *, scale: Annotated[Sequence[float], PerModel(dial=(0, 1.5), default=1.0)]) -> Mix:
     """Passthrough: one model's tensor as it is, or scaled.
 
     x, or scale x. Stacking slices of this method makes frankenmodels. Without a scale, and with no change of
@@ -29,14 +30,11 @@ def passthrough(models: Arrays, *, scale: Annotated[Sequence[float], PerModel(di
         scale: Factor on the tensor; 1 shares it, 0 on the output projections of a block makes the block do
             nothing.
     """
-    (model,) = models
-    return model * scale[0]
+    return Mix(models, scale)
 
 
-@method(inputs=(1, None), rule=weights_must_count, elementwise=True)
-def linear(
-    models: Arrays, *, weight: Annotated[Sequence[float], PerModel(dial=(0, 1))], normalize: bool = True
-) -> Array:
+@method(inputs=(1, None), rule=weights_must_count)
+def linear(models: Arrays, *, weight: Annotated[Sequence[float], PerModel(dial=(0, 1))], normalize: bool = True) -> Mix:
     """Linear: the weighted mean of the models ("model soup").
 
     sum_i w_i x_i, divided by sum_i w_i with ``normalize``: Wortsman et al., "Model soups" (arXiv:2203.05482),
@@ -48,17 +46,11 @@ def linear(
         weight: How much each model counts.
         normalize: Divide by the sum of the weights.
     """
-    pairs = zip(models, weight, strict=True)
-    model, factor = next(pairs)
-    total = model * factor
-    for model, factor in pairs:
-        total.add_(model, alpha=factor)  # fused: rounds once, where a product and a sum would round twice
-    # By a tensor: CUDA would multiply by the reciprocal of a plain number, which rounds twice.
-    return total.div_(total.new_full((), sum(weight))) if normalize else total
+    return Mix(models, weight, sum(weight) if normalize else None)
 
 
 @method(inputs=(1, 1))
-def slerp(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 1))]) -> Array:
+def slerp(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 1))]) -> Mix:
     """Slerp: walk from the base to the model along the arc between them.
 
     With the tensors read as vectors x0 (base) and x1 at the angle theta: [sin((1 - t) theta) x0 + sin(t
@@ -79,4 +71,4 @@ def slerp(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 1)
     else:
         theta = math.acos(cosine)
         start, end = math.sin((1 - t) * theta) / math.sin(theta), math.sin(t * theta) / math.sin(theta)
-    return (base * start).add_(model, alpha=end)
+    return Mix((base, model), (start, end))

@@ -103,19 +103,22 @@ class Chain:
         Args:
             found: what is known about the task vectors of these models and this base, and is added to.
         """
-        vectors = self._start(dtype, pieces, found)
-        for atom in self.atoms:
-            vectors = atom.after(vectors)
-        if vectors.told is not None and fused.made(self.models, self.base, vectors.told, dtype, out):
-            return out
-        base, place = self.base.reshape(-1), out.view(-1)
-
-        def make(at: slice) -> None:
-            (merged,) = vectors.read(at)
-            place[at].copy_(merged.add_(base[at].to(dtype)))
-
-        pieces.map(vectors.size, make)
+        scan = fused.scan(self.models, self.base, dtype)
+        vectors = self._after_all(TaskVectors.of(self.models, self.base, dtype, pieces, found, scan))
+        told = vectors.told
+        if told is None or not fused.made(self.models, self.base, told, dtype, out, pieces):
+            self._write(vectors, dtype, out)
         return out
+
+    def by_atoms(self, dtype: torch.dtype, out: Tensor, pieces: Pieces, found: Found) -> Tensor:
+        """The same by the atoms alone."""
+        self._write(self._after_all(self._start(dtype, pieces, found)), dtype, out)
+        return out
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """All stored tensors."""
+        return (*self.models, self.base)
 
     def stages(self, dtype: torch.dtype) -> Iterator[Stage]:
         """The task vectors, what each atom leaves of them, and the merged tensor. Copies, safe to keep."""
@@ -128,6 +131,20 @@ class Chain:
                 yield Stage(atom.name, _shown(vectors), atom.doc)
             (merged,) = vectors.whole()
         yield Stage("add to base", (merged.add_(self.base),), "The merged task vector is added to the base.")
+
+    def _after_all(self, vectors: TaskVectors) -> TaskVectors:
+        for atom in self.atoms:
+            vectors = atom.after(vectors)
+        return vectors
+
+    def _write(self, vectors: TaskVectors, dtype: torch.dtype, out: Tensor) -> None:
+        base, place = self.base.reshape(-1), out.view(-1)
+
+        def make(at: slice) -> None:
+            (merged,) = vectors.read(at)
+            place[at].copy_(merged.add_(base[at].to(dtype)))
+
+        vectors.pieces.map(vectors.size, make)
 
     def _start(self, dtype: torch.dtype, pieces: Pieces, found: Found) -> TaskVectors:
         return TaskVectors.of(self.models, self.base, dtype, pieces, found)

@@ -16,8 +16,9 @@ from torch import Tensor
 from mergelab.errors import MethodError, Problem, raise_all
 from mergelab.methods import select
 from mergelab.methods.chain import Chain, Stage
+from mergelab.methods.mix import Mix
 from mergelab.methods.pieces import Pieces
-from mergelab.methods.registry import Method, Numbers, get
+from mergelab.methods.registry import Method, Numbers, Outcome, get
 from mergelab.methods.vectors import Found
 
 
@@ -78,9 +79,9 @@ def apply(
     with Pieces(first.device) if pieces is None else nullcontext(pieces) as way:
         if method.elementwise:
             return call.piecewise(models, base, _place_for(first, dtype, out), way)
-        outcome = call(models, base, _working(models, base, dtype))
-        if isinstance(outcome, Chain):
-            working = _working(outcome.models, outcome.base, dtype)
+        outcome = call(models, base, _working(_inputs(models, base), dtype))
+        if not isinstance(outcome, Tensor):
+            working = _working(outcome.inputs, dtype)
             return outcome.result(working, _place_for(first, dtype, out), way, {} if found is None else found)
     if outcome.shape != first.shape:
         what = f"returned {_shape(outcome)} for inputs of {_shape(first)}."
@@ -89,8 +90,8 @@ def apply(
         return out.copy_(outcome)
     result = outcome.to(dtype)
     storage = result.untyped_storage().data_ptr()
-    inputs = [*models, *([] if base is None else [base])]
-    return result.clone() if any(one.untyped_storage().data_ptr() == storage for one in inputs) else result
+    shared = any(one.untyped_storage().data_ptr() == storage for one in _inputs(models, base))
+    return result.clone() if shared else result
 
 
 def _place_for(first: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
@@ -135,7 +136,7 @@ def explain(
         kind = "empty" if not first.numel() else first.device.type
         what = f"cannot show steps on a tensor that is {kind} and {first.dtype}."
         raise MethodError(Problem(_place(method, name), what, "Give floating tensors that hold values."))
-    working = _working(tensors, start, torch.float32)
+    working = _working(_inputs(tensors, start), torch.float32)
     if "cutoffs" in method.extras and cutoffs is None and start is not None:
         deltas = [model.to(working) - start.to(working) for model in tensors]
         shares = zip(deltas, values["density"], strict=True)
@@ -144,10 +145,18 @@ def explain(
     outcome = _Call(method, values, extras)(tensors, start, working)
     given = tuple(model.to(working, copy=True) for model in tensors)
     if isinstance(outcome, Chain):
-        steps = tuple(outcome.stages(_working(outcome.models, outcome.base, working)))
+        steps = tuple(outcome.stages(_working(outcome.inputs, working)))
     else:
-        steps = (_only_stage(method, outcome),)
+        steps = (_only_stage(method, _worked_out(outcome, working)),)
     return (Stage("models", given, "What the models hold."), *steps)
+
+
+def _worked_out(outcome: Tensor | Mix, dtype: torch.dtype) -> Tensor:
+    if isinstance(outcome, Tensor):
+        return outcome
+    working = _working(outcome.inputs, dtype)
+    with Pieces(outcome.inputs[0].device) as pieces:
+        return outcome.result(working, torch.empty_like(outcome.inputs[0], dtype=working), pieces, {})
 
 
 def _only_stage(method: Method, outcome: Tensor) -> Stage:
@@ -173,7 +182,7 @@ class _Call:
         self._arguments = {argument: values[number] for number, argument in method.arguments.items()}
         self._arguments |= {extra: extras[extra] for extra in method.extras}
 
-    def __call__(self, models: Sequence[Tensor], base: Tensor | None, working: torch.dtype) -> Tensor | Chain:
+    def __call__(self, models: Sequence[Tensor], base: Tensor | None, working: torch.dtype) -> Outcome:
         method = self._method
         given = models if method.chained else _Cast(models, working)
         if method.base == "none":
@@ -185,7 +194,7 @@ class _Call:
         """The result of an element-wise method, in ``out``: from the stored tensors to the rounded result in the
         cache.
         """
-        working = _working(models, base, out.dtype)
+        working = _working(_inputs(models, base), out.dtype)
         flat = [model.reshape(-1) for model in models]
         start = None if base is None else base.reshape(-1)
         place = out.view(-1)
@@ -198,9 +207,12 @@ class _Call:
         return out
 
 
-def _working(models: Sequence[Tensor], base: Tensor | None, dtype: torch.dtype) -> torch.dtype:
+def _inputs(models: Sequence[Tensor], base: Tensor | None) -> Sequence[Tensor]:
+    return models if base is None else [*models, base]
+
+
+def _working(inputs: Sequence[Tensor], dtype: torch.dtype) -> torch.dtype:
     """float64 where an input or the result is."""
-    inputs = [*models, *([] if base is None else [base])]
     return torch.float64 if torch.float64 in (dtype, *(one.dtype for one in inputs)) else torch.float32
 
 

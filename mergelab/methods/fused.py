@@ -1,9 +1,10 @@
-"""The family of task arithmetic in one pass on CUDA, from the stored dtypes to the dtype of the result.
+"""The family of task arithmetic and weighted sums in one pass, from the stored dtypes to the dtype of the result.
 
-The chain of atoms is the reference, and does the work wherever this cannot: no triton, which comes with torch for
-CUDA, or a kernel that fails the proof of ``available``. The kernel does the same float32 operations in the same order,
-contracts none, divides by IEEE rules and rounds once, so that it gives the same bits; a NaN is a NaN, whatever its
-payload. One launch does many tensors, and nothing waits for the device.
+The atoms, which are torch's operations, are the reference, and do the work wherever this cannot: no numba on the CPU,
+no triton on CUDA (it comes with torch there), or loops that fail the proof of ``available``. They do the same float32
+operations in the same order, contract none, divide by IEEE rules and round once, so that they give the same bits; a NaN
+is a NaN, whatever its payload. On CUDA one launch does many tensors, and nothing waits for the device; on the CPU the
+threads of ``Pieces`` share a tensor out.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.select import Threshold
+from mergelab.methods.vectors import Scan
 
-_TOGETHER = 16  # elements, and bytes: what the kernel takes for aligned
-_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+_TOGETHER = 16  # elements, and bytes: what the kernel on CUDA takes for aligned
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 _MOST = 65535  # tensors in one launch: the second dimension of a grid
 _LARGEST = torch.finfo(torch.float32).max
 _EVERY, _NONE = (-1, 0), (2**31 - 1, 0)  # magnitudes, as patterns, that each and no element exceeds
@@ -83,23 +86,27 @@ class Work:
     divisor: float | None = 1.0
     factor: float = 1.0
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Result, base and models."""
+        return self.out, self.base, *(term.model for term in self.terms)
+
     def fits(self) -> bool:
-        """Whether the kernel can do it: float32 arithmetic, contiguous and aligned tensors, sizes in whole pieces."""
+        """Whether it can be done in one pass: float32 arithmetic on contiguous tensors."""
         numbers = [self.divisor or 1.0, self.factor]
-        tensors = [self.out, self.base]
         for term in self.terms:
-            tensors.append(term.model)
             numbers += (*term.numbers(), *(limit.magnitude for limit in (term.lowest, term.outliers) if limit))
-        return all(abs(number) <= _LARGEST for number in numbers) and all(
-            one.dtype in _DTYPES and one.is_contiguous() and one.numel() % _TOGETHER == 0 == one.data_ptr() % _TOGETHER
-            for one in tensors
-        )
+        return _finite(numbers) and _plain(self.tensors)
+
+    def aligned(self) -> bool:
+        """Whether the kernel on CUDA can do it too: aligned tensors, sizes in whole pieces."""
+        return all(one.numel() % _TOGETHER == 0 == one.data_ptr() % _TOGETHER for one in self.tensors)
 
     def form(self) -> tuple[Any, ...]:
         """What a kernel is compiled for, in the order of its arguments: dtypes, and the steps that there are."""
         weights = [term.weight for term in self.terms]
         return (
-            tuple(one.dtype for one in (self.out, self.base, *(term.model for term in self.terms))),
+            tuple(one.dtype for one in self.tensors),
             any(term.lowest for term in self.terms),
             any(term.outliers for term in self.terms),
             tuple(term.mask is not None for term in self.terms),
@@ -116,6 +123,35 @@ class Work:
         row = [self.out.numel(), self.out.data_ptr(), self.base.data_ptr()]
         row += map(_bits, (self.factor, self.divisor or 1.0))
         return [*row, *(word for term in self.terms for word in term.row())]
+
+
+@dataclass(frozen=True, eq=False)
+class Sum:
+    """One tensor to be made on the CPU: sum_i w_i x_i by fused multiply-adds in the order of the models, rounded once.
+
+    Attributes:
+        models: the stored tensors.
+        weight: one for each.
+        divisor: of the sum; None: it is not divided.
+        out: as in ``Work``.
+    """
+
+    models: Sequence[Tensor]
+    weight: Sequence[float]
+    divisor: float | None
+    out: Tensor
+
+    def fits(self) -> bool:
+        """Whether it can be done in one pass."""
+        tensors = [self.out, *self.models]
+        return _finite([*self.weight, self.divisor or 1.0]) and _plain(tensors) and self.out.device.type == "cpu"
+
+    def row(self) -> list[int]:
+        """What the loop reads: addresses and bits of numbers."""
+        row = [self.out.data_ptr(), _bits(self.divisor or 1.0)]
+        for model, factor in zip(self.models, self.weight, strict=True):
+            row += [model.data_ptr(), _bits(factor)]
+        return row
 
 
 def work(models: Sequence[Tensor], base: Tensor, told: Mapping[str, Any], out: Tensor) -> Work:
@@ -138,21 +174,63 @@ def work(models: Sequence[Tensor], base: Tensor, told: Mapping[str, Any], out: T
     return Work(terms, base, out, **{name: rest[name] for name in rest if name not in _OF_TERM})
 
 
-def made(models: Sequence[Tensor], base: Tensor, told: Mapping[str, Any], dtype: torch.dtype, out: Tensor) -> bool:
+def made(
+    models: Sequence[Tensor], base: Tensor, told: Mapping[str, Any], dtype: torch.dtype, out: Tensor, pieces: Pieces
+) -> bool:
     """Make ``out`` of a chain whose atoms told what they do, computing in ``dtype``; False where they have to do it."""
-    return dtype == torch.float32 and available(out.device) and run([work(models, base, told, out)])
+    return dtype == torch.float32 and available(out.device) and run([work(models, base, told, out)], pieces)
 
 
-def run(works: Sequence[Work]) -> bool:
+def added(one: Sum, dtype: torch.dtype, pieces: Pieces) -> bool:
+    """Make a weighted sum, computing in ``dtype``; False where torch has to do it."""
+    if dtype != torch.float32 or not one.fits() or not available(one.out.device):
+        return False
+    add(one, pieces)
+    return True
+
+
+def scan(models: Sequence[Tensor], base: Tensor, dtype: torch.dtype) -> Scan | None:
+    """What looks at the magnitudes of task vectors where they are stored; None where ``select`` has to make them."""
+    tensors = (base, *models)
+    if dtype != torch.float32 or base.device.type != "cpu" or not _plain(tensors) or not available(base.device):
+        return None
+    from mergelab.methods.scan import Scanner
+
+    return Scanner(models, base, _kinds(tensors).tolist())
+
+
+def run(works: Sequence[Work], pieces: Pieces) -> bool:
     """Do all of ``works``, which are on one device; False where none is done, and the atoms have to do them."""
     if not works or not available(works[0].out.device) or not all(work.fits() for work in works):
+        return False
+    if works[0].out.device.type == "cpu":
+        for work in works:
+            loop(work, pieces)
+        return True
+    if not all(work.aligned() for work in works):
         return False
     launch(works)
     return True
 
 
+def loop(work: Work, pieces: Pieces) -> None:
+    """Do a work that fits on the CPU, wherever numba is."""
+    from mergelab.methods import loops
+
+    row, kinds, steps = np.array(work.row()), _kinds(work.tensors), work.form()[-4:]
+    pieces.map(work.out.numel(), lambda at: loops.merge(row, kinds, *steps, at.start, at.stop))
+
+
+def add(one: Sum, pieces: Pieces) -> None:
+    """Do a sum that fits, wherever numba is."""
+    from mergelab.methods import loops
+
+    row, kinds, divides = np.array(one.row()), _kinds((one.out, *one.models)), one.divisor is not None
+    pieces.map(one.out.numel(), lambda at: loops.mix(row, kinds, divides, at.start, at.stop))
+
+
 def launch(works: Sequence[Work]) -> None:
-    """Do all of ``works``, which fit, wherever triton runs: one launch for those that are alike."""
+    """Do all of ``works``, which fit the kernel, wherever triton runs: one launch for those that are alike."""
     from mergelab.methods import kernel
 
     alike: dict[tuple[Any, ...], list[Work]] = {}
@@ -166,20 +244,25 @@ def launch(works: Sequence[Work]) -> None:
 
 @cache
 def available(device: torch.device) -> bool:
-    """Whether the kernel runs on ``device`` and gives the bits that the atoms give on the CPU: tried out once.
+    """Whether one pass on ``device`` gives the bits that the atoms give on the CPU: tried out once.
 
-    It waits for the device, and for a second or two until the kernel is compiled.
+    On CUDA it waits for the device, and for a second or two until the kernel is compiled. So it does on the CPU the
+    first time on a machine; what is compiled is kept.
     """
-    if device.type != "cuda":
-        return False
     try:
-        return proven(device)
-    except Exception:  # noqa: BLE001 - triton absent, without a compiler, too old: whatever it is, the atoms do the work
+        if device.type == "cpu":
+            from mergelab.methods.proof import proven as proven_here
+
+            return proven_here()
+        return device.type == "cuda" and proven(device)
+    except Exception:  # noqa: BLE001 - a library absent, without a compiler, too old: whatever it is, the atoms do the work
         return False
 
 
 def proven(device: torch.device) -> bool:
-    """Whether TIES on random tensors comes out on ``device`` as the atoms have it on the CPU, bit for bit."""
+    """Whether TIES on random tensors comes out of the kernel on ``device`` as the atoms have it on the CPU, bit for
+    bit.
+    """
     from mergelab.methods.atoms import agreed  # which have this module below them
     from mergelab.methods.chain import chain
     from mergelab.methods.sparsify import divide, trim_below
@@ -190,13 +273,27 @@ def proven(device: torch.device) -> bool:
     expected, out = torch.empty_like(base), torch.empty_like(base, device=device)
     steps = trim_below(cutoff), divide(density), *agreed(weight, normalize=True, factor=0.9)
     with Pieces(base.device) as pieces:
-        chain(models, base, *steps).result(torch.float32, expected, pieces, {})
+        chain(models, base, *steps).by_atoms(torch.float32, expected, pieces, {})
     terms = [
         Term(model.to(device), weight[place], Threshold(cutoff[place], model.numel()), share=density[place])
         for place, model in enumerate(models)
     ]
     launch([Work(terms, base.to(device), out, elect=True, divisor=None, factor=0.9)])
     return torch.equal(out.cpu(), expected)
+
+
+def _finite(numbers: Sequence[float]) -> bool:
+    """As float32 too."""
+    return all(abs(number) <= _LARGEST for number in numbers)
+
+
+def _plain(tensors: Sequence[Tensor]) -> bool:
+    return all(one.dtype in _DTYPES and one.is_contiguous() for one in tensors)
+
+
+def _kinds(tensors: Sequence[Tensor]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """As the loops know dtypes: their places in ``_DTYPES``."""
+    return np.array([_DTYPES.index(one.dtype) for one in tensors])
 
 
 def _bits(number: float) -> int:

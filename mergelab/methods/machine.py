@@ -1,5 +1,5 @@
 """What loops compiled to machine code are made of, by numba. Only modules of such loops import this, and those late:
-numba takes a third of a second, and may be missing, or too old for this numpy.
+numba takes a third of a second, and may be missing, or too old for this np.
 
 No operation is contracted or reordered: a loop gives the bits that torch gives for the same float32 operations.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 import numba
-import numpy
+import numpy as np
 from llvmlite import ir
 from numba import types
-from numba.extending import intrinsic
+from numba.core import cgutils
+from numba.extending import intrinsic as of_llvm
 
-_MAGNITUDE = numpy.uint32(0x7FFFFFFF)
-_INFINITY = numpy.uint32(0x7F800000)
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
+_INFINITY = np.uint32(0x7F800000)
 
 
 def loop(function: Any) -> Any:
@@ -30,11 +31,17 @@ def loop(function: Any) -> Any:
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-inlined = numba.njit(inline="always", error_model="numpy")
+_INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # a sixth of the time to compile
+step: Any = numba.njit(nogil=True, error_model="numpy", **_INSIDE)
+"""A part of a loop: compiled with it, and not kept by itself."""
+inlined: Any = numba.njit(inline="always", error_model="numpy")
+"""A part of a loop of a line or two."""
+intrinsic: Any = of_llvm
+"""What is no Python at all: one or two instructions of the machine."""
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def as_float(_typing: Any, bits: Any) -> Any:
+@intrinsic
+def as_float(_typing: Any, _bits: Any) -> Any:
     """The float32 that has these bits (uint32)."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -43,8 +50,8 @@ def as_float(_typing: Any, bits: Any) -> Any:
     return types.float32(types.uint32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def as_bits(_typing: Any, number: Any) -> Any:
+@intrinsic
+def as_bits(_typing: Any, _number: Any) -> Any:
     """The bits (uint32) of a float32."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
@@ -53,9 +60,9 @@ def as_bits(_typing: Any, number: Any) -> Any:
     return types.uint32(types.float32), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-def fused(_typing: Any, left: Any, right: Any, addend: Any) -> Any:
-    """left * right + addend of float32, rounded once."""
+@intrinsic
+def fused(_typing: Any, _left: Any, _right: Any, _addend: Any) -> Any:
+    """The product of two float32 plus a third, rounded once."""
 
     def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         return builder.fma(*arguments)
@@ -67,8 +74,8 @@ def _load(bits: int) -> Any:
     """Of an address and a place: the unsigned integer that lies so many of its kind from there, on any byte."""
     kind, integer = getattr(types, f"uint{bits}"), ir.IntType(bits)
 
-    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-    def load(_typing: Any, address: Any, place: Any) -> Any:
+    @intrinsic
+    def load(_typing: Any, _address: Any, _place: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             start = builder.inttoptr(arguments[0], integer.as_pointer())
             return builder.load(builder.gep(start, [arguments[1]], source_etype=integer), align=1, typ=integer)
@@ -82,8 +89,8 @@ def _store(bits: int) -> Any:
     """Of an address, a place and an unsigned integer: it is written so many of its kind from there, on any byte."""
     kind, integer = getattr(types, f"uint{bits}"), ir.IntType(bits)
 
-    @intrinsic  # type: ignore[untyped-decorator, unused-ignore]
-    def store(_typing: Any, address: Any, place: Any, value: Any) -> Any:
+    @intrinsic
+    def store(_typing: Any, _address: Any, _place: Any, _value: Any) -> Any:
         def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
             start = builder.inttoptr(arguments[0], integer.as_pointer())
             builder.store(arguments[2], builder.gep(start, [arguments[1]], source_etype=integer), align=1)
@@ -93,42 +100,56 @@ def _store(bits: int) -> Any:
     return store
 
 
+@intrinsic
+def prefetch(_typing: Any, _address: Any) -> Any:
+    """Have the bytes around an address brought into the cache; whatever is there, nothing else happens."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        pointer, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, word, word, word])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, keep, data = (ir.Constant(word, value) for value in (0, 3, 1))
+        builder.call(function, [builder.inttoptr(arguments[0], pointer), read, keep, data])
+
+    return types.void(types.int64), generate
+
+
 load8, load16, load32 = _load(8), _load(16), _load(32)
 store16, store32 = _store(16), _store(32)
 
 
-@inlined  # type: ignore[untyped-decorator, unused-ignore]
+@inlined
 def from_bfloat16(stored: Any) -> Any:
     """The float32 of a bfloat16, whose bits are given as uint16."""
-    return as_float(numpy.uint32(stored) << numpy.uint32(16))
+    return as_float(np.uint32(stored) << np.uint32(16))
 
 
-@inlined  # type: ignore[untyped-decorator, unused-ignore]
+@inlined
 def to_bfloat16(number: Any) -> Any:
     """The bits (uint16) of the bfloat16 nearest to a float32, ties to even; one NaN for all, as in torch."""
     bits = as_bits(number)
-    rounded = (bits + numpy.uint32(0x7FFF) + ((bits >> numpy.uint32(16)) & numpy.uint32(1))) >> numpy.uint32(16)
-    return numpy.uint16(rounded) if (bits & _MAGNITUDE) <= _INFINITY else numpy.uint16(0x7FC0)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return np.uint16(rounded) if (bits & _MAGNITUDE) <= _INFINITY else np.uint16(0x7FC0)
 
 
-@inlined  # type: ignore[untyped-decorator, unused-ignore]
+@inlined
 def from_float16(stored: Any) -> Any:
     """The float32 of a float16, whose bits are given as uint16."""
-    size = numpy.uint32(stored & numpy.uint16(0x7FFF))
-    sign = numpy.uint32(stored & numpy.uint16(0x8000)) << numpy.uint32(16)
-    small = as_bits(numpy.float32(numpy.int32(size)) * numpy.float32(2.0**-24))
-    large = (size << numpy.uint32(13)) + numpy.uint32(0x70000000 if size >= numpy.uint32(0x7C00) else 0x38000000)
-    return as_float((small if size < numpy.uint32(0x0400) else large) | sign)
+    size = np.uint32(stored & np.uint16(0x7FFF))
+    sign = np.uint32(stored & np.uint16(0x8000)) << np.uint32(16)
+    small = as_bits(np.float32(np.int32(size)) * np.float32(2.0**-24))
+    large = (size << np.uint32(13)) + np.uint32(0x70000000 if size >= np.uint32(0x7C00) else 0x38000000)
+    return as_float((small if size < np.uint32(0x0400) else large) | sign)
 
 
-@inlined  # type: ignore[untyped-decorator, unused-ignore]
+@inlined
 def to_float16(number: Any) -> Any:
     """The bits (uint16) of the float16 nearest to a float32, ties to even; one NaN for all."""
     bits = as_bits(number)
     size = bits & _MAGNITUDE
     # Added to one half, a small number is rounded where float16 ends; a larger one carries into its exponent.
-    small = as_bits(as_float(size) + numpy.float32(0.5)) - numpy.uint32(0x3F000000)
-    large = (size - numpy.uint32(0x37FFF001) + ((size >> numpy.uint32(13)) & numpy.uint32(1))) >> numpy.uint32(13)
-    beyond = numpy.uint32(0x7E00 if size > _INFINITY else 0x7C00)
-    finite = small if size < numpy.uint32(0x38800000) else large
-    return numpy.uint16((beyond if size >= numpy.uint32(0x47800000) else finite) | ((bits >> 16) & 0x8000))
+    small = as_bits(as_float(size) + np.float32(0.5)) - np.uint32(0x3F000000)
+    large = (size - np.uint32(0x37FFF001) + ((size >> np.uint32(13)) & np.uint32(1))) >> np.uint32(13)
+    beyond = np.uint32(0x7E00 if size > _INFINITY else 0x7C00)
+    finite = small if size < np.uint32(0x38800000) else large
+    return np.uint16((beyond if size >= np.uint32(0x47800000) else finite) | ((bits >> 16) & 0x8000))

@@ -6,7 +6,7 @@ other argument is a number of the recipe (see ``parameters``), except those that
 ``generator``, random and seeded; ``depth``, the place of the layer in the merged model, 0 for the first and 1 for
 the last; ``cutoffs``, magnitudes that were found by looking at whole models. The function receives float32 (float64
 where a source or the result is), never casts, and must not write to what it receives. It returns a tensor; or, declared
-``-> Chain``, receives the tensors as they are stored and returns the ``Chain`` that casts and merges them.
+``-> Chain`` or ``-> Mix``, receives the tensors as they are stored and returns what casts and merges them.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from mergelab.errors import MethodError, Problem, did_you_mean
 from mergelab.methods.chain import Chain
+from mergelab.methods.mix import Mix
 from mergelab.methods.parameters import Base, Parameter, Setting, read_signature
 
 Numbers = Mapping[str, Setting]
@@ -29,6 +30,10 @@ Numbers = Mapping[str, Setting]
 
 Resolved = Mapping[str, Any]
 """Every parameter of a method -> its checked value: a tuple of one per model, or a single one."""
+
+
+Outcome = Tensor | Chain | Mix
+"""What the function of a method returns."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +49,7 @@ class Method:
         parameters: recipe name -> Parameter, in the order of the signature, then those without effect.
         extras: what it asks ``apply`` for: ``"generator"``, ``"depth"``, ``"cutoffs"``.
         function: the function itself.
-        chained: whether it is declared to return a ``Chain``.
+        chained: whether it is declared to return a ``Chain`` or a ``Mix``.
         elementwise: whether each element of the result is made of that same element of the inputs alone, so that
             it may be handed flat pieces of them.
         arguments: recipe name -> argument name.
@@ -60,7 +65,7 @@ class Method:
     inputs: tuple[int, int | None]
     parameters: Mapping[str, Parameter]
     extras: tuple[str, ...]
-    function: Callable[..., Tensor | Chain]
+    function: Callable[..., Outcome]
     arguments: Mapping[str, str]
     chained: bool = False
     elementwise: bool = False
@@ -176,7 +181,7 @@ def method(
     unchanged: Callable[[Resolved], bool] | None = None,
     elementwise: bool = False,
     accepts: tuple[Parameter, ...] = (),
-) -> Callable[[Callable[..., Tensor | Chain]], Method]:
+) -> Callable[[Callable[..., Outcome]], Method]:
     """Make a function the method of its name, and enter it among ``names()``.
 
     Args:
@@ -191,7 +196,7 @@ def method(
             function defined again, as when a notebook cell is run twice, replaces the first.)
     """
 
-    def enter(function: Callable[..., Tensor | Chain]) -> Method:
+    def enter(function: Callable[..., Outcome]) -> Method:
         made = describe(
             function, inputs=inputs, rule=rule, unchanged=unchanged, elementwise=elementwise, accepts=accepts
         )
@@ -205,7 +210,7 @@ def method(
 
 
 def describe(
-    function: Callable[..., Tensor | Chain],
+    function: Callable[..., Outcome],
     *,
     inputs: tuple[int, int | None],
     rule: Callable[[Resolved], Problem | None] | None = None,
@@ -227,7 +232,7 @@ def describe(
         extras=signature.extras,
         function=function,
         arguments=MappingProxyType(dict(signature.arguments)),
-        chained=typing.get_type_hints(function).get("return") is Chain,
+        chained=typing.get_type_hints(function).get("return") in (Chain, Mix),
         elementwise=elementwise,
         rule=rule,
         is_unchanged=unchanged,

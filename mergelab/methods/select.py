@@ -19,7 +19,7 @@ Programming vol. 3, 5.2.5, for the sort).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -30,7 +30,7 @@ from torch import Tensor
 
 from mergelab.errors import MethodError, Problem
 from mergelab.methods.pieces import Pieces
-from mergelab.methods.tensors import Array, Deltas
+from mergelab.methods.tensors import Array
 from mergelab.methods.vectors import TaskVectors
 
 _DIGIT = 16
@@ -100,9 +100,10 @@ def thresholds(vectors: TaskVectors, wanted: Sequence[tuple[int, int]]) -> list[
         open_ones = [number for number in range(len(wanted)) if number not in found]
         asked = [(wanted[number][0], bounds[number]) for number in open_ones]
         counted, starts = _counted(vectors, asked)
-        for number, parts in zip(open_ones, counted, strict=True):
-            place, k = wanted[number]
-            outcome = _choose(parts, bounds[number], k)
+        tasks = [(parts, bounds[number], wanted[number][1]) for number, parts in zip(open_ones, counted, strict=True)]
+        outcomes = vectors.pieces.share(tasks, lambda task: _choose(*task))
+        for number, outcome in zip(open_ones, outcomes, strict=True):
+            place, _ = wanted[number]
             if isinstance(outcome, _Bounds):
                 bounds[number] = outcome
             else:
@@ -225,9 +226,23 @@ def _top(dtype: torch.dtype) -> int:
 
 def _estimates(vectors: TaskVectors, wanted: Sequence[tuple[int, int]]) -> list[_Bounds]:
     count = min(_SAMPLE, vectors.size // _SAMPLED) if vectors.size > FEW else 0
-    samples = vectors.pick(torch.randint(vectors.size, (count,), generator=torch.Generator().manual_seed(0)))
-    ordered = [np.sort(_magnitudes(sample)) for sample in samples]
-    return [_around(ordered[place], k / vectors.size, _top(samples[place].dtype)) for place, k in wanted]
+    ordered = dict(zip(*_samples(vectors, count, list(dict.fromkeys(place for place, _ in wanted))), strict=True))
+    return [_around(ordered[place].numpy(), k / vectors.size, _top(vectors.dtype)) for place, k in wanted]
+
+
+def _samples(vectors: TaskVectors, count: int, places: Sequence[int]) -> tuple[Sequence[int], Sequence[Tensor]]:
+    """For each of ``places``, magnitudes of as many elements, in ascending order."""
+
+    def draw(missing: Sequence[tuple[int, Hashable]]) -> list[Tensor]:
+        at = torch.randint(vectors.size, (count,), generator=torch.Generator().manual_seed(0))
+        if vectors.scan is None:
+            drawn = vectors.pick(at)
+            picked = [_magnitudes(drawn[place]) for place, _ in missing]
+        else:
+            picked = [vectors.scan.pick(place, at.numpy()) for place, _ in missing]
+        return [torch.from_numpy(np.sort(one)) for one in picked]
+
+    return places, vectors.answers([(place, ("sample", count)) for place in places], draw)
 
 
 def _around(ordered: Sizes, share: float, top: int) -> _Bounds:
@@ -241,10 +256,13 @@ def _around(ordered: Sizes, share: float, top: int) -> _Bounds:
 def _counted(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> tuple[list[list[_Counted]], list[int]]:
     """For each (place of a task vector, bounds), what its pieces hold; and where they begin, and the last ends."""
 
-    def count(deltas: Deltas, at: int) -> tuple[int, list[_Counted]]:
-        return at, [_count(_magnitudes(deltas[place]), *bounds) for place, bounds in asked]
+    def count(at: slice) -> tuple[int, list[_Counted]]:
+        if vectors.scan is not None:
+            return at.start, [_Counted(*vectors.scan.tally(place, *bounds, at)) for place, bounds in asked]
+        deltas = vectors.read(at)
+        return at.start, [_count(_magnitudes(deltas[place]), *bounds) for place, bounds in asked]
 
-    starts, parts = zip(*vectors.map(count), strict=True)
+    starts, parts = zip(*vectors.pieces.map(vectors.size, count), strict=True)
     return [list(part) for part in zip(*parts, strict=True)], [*starts, vectors.size]
 
 
@@ -286,11 +304,18 @@ def _threshold(vectors: TaskVectors, place: int, chosen: _Chosen, starts: Sequen
     up_to = np.cumsum(chosen.equals)
     if chosen.missing < up_to[-1]:
         piece = int(np.searchsorted(up_to, chosen.missing))
-        at = starts[piece]
-        sizes = _magnitudes(vectors.read(slice(at, starts[piece + 1]))[place])
-        nth = chosen.missing - int(up_to[piece] - chosen.equals[piece])
-        until = at + int(np.flatnonzero(sizes == chosen.pattern)[nth - 1]) + 1
+        at = slice(starts[piece], starts[piece + 1])
+        rank = chosen.missing - int(up_to[piece] - chosen.equals[piece])
+        until = 1 + _nth(vectors, place, chosen.pattern, rank, at)
     return Threshold(_value(chosen.pattern, vectors.dtype), until)
+
+
+def _nth(vectors: TaskVectors, place: int, pattern: int, rank: int, at: slice) -> int:
+    """Where in a piece the ``rank``-th element of this magnitude stands."""
+    if vectors.scan is not None:
+        return vectors.scan.nth(place, pattern, rank, at)
+    sizes = _magnitudes(vectors.read(at)[place])
+    return at.start + int(np.flatnonzero(sizes == pattern)[rank - 1])
 
 
 def _magnitudes(values: Tensor) -> Sizes:

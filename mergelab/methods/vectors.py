@@ -25,6 +25,23 @@ class Found(Protocol):
         """Keep an answer, or do not."""
 
 
+class Scan(Protocol):
+    """Looks at the magnitudes of task vectors where they are stored; a magnitude is told by its bits, as in
+    ``select``.
+    """
+
+    def pick(self, place: int, at: Any) -> Any:
+        """Magnitudes of the task vector at ``place``: those of elements at places ``at``."""
+
+    def tally(self, place: int, low: int, high: int, at: slice) -> tuple[int, int, int, Any]:
+        """How many magnitudes of the task vector at ``place`` lie above ``high``, at it, and at ``low``; and those
+        between the two, both excluded.
+        """
+
+    def nth(self, place: int, pattern: int, rank: int, at: slice) -> int:
+        """Where the ``rank``-th (from 1) of the elements of this very magnitude stands; there are as many."""
+
+
 Piecewise = Callable[[Deltas, int], Deltas]
 """The same piece of every task vector, flat, and the place of its first element -> the pieces after a step."""
 
@@ -48,6 +65,7 @@ class TaskVectors:
         marks: for each, the steps that made it from a model and the base; None where no such list tells all.
         before: what they were before any step; None for themselves.
         told: the steps in the words of ``fused``; None where there is none for one of them.
+        scan: looks at their magnitudes where they are stored; None where nothing can, as after a step.
     """
 
     shape: torch.Size
@@ -59,10 +77,17 @@ class TaskVectors:
     marks: tuple[tuple[Hashable, ...], ...] | None
     before: TaskVectors | None = None
     told: Told | None = field(default_factory=dict)
+    scan: Scan | None = None
 
     @classmethod
     def of(
-        cls, models: Sequence[Tensor], base: Tensor, dtype: torch.dtype, pieces: Pieces, found: Found
+        cls,
+        models: Sequence[Tensor],
+        base: Tensor,
+        dtype: torch.dtype,
+        pieces: Pieces,
+        found: Found,
+        scan: Scan | None = None,
     ) -> TaskVectors:
         """Each of ``models`` minus ``base``, computed in ``dtype``."""
         flat, start = [model.reshape(-1) for model in models], base.reshape(-1)
@@ -71,7 +96,7 @@ class TaskVectors:
             piece = start[at].to(dtype)
             return [_minus(model[at], piece) for model in flat]
 
-        return cls(base.shape, dtype, pieces, read, read, found, ((),) * len(models))
+        return cls(base.shape, dtype, pieces, read, read, found, ((),) * len(models), scan=scan)
 
     @classmethod
     def held(cls, tensors: Sequence[Array], pieces: Pieces) -> TaskVectors:
@@ -109,7 +134,7 @@ class TaskVectors:
             marked = tuple((*before, mark) for before, mark in zip(self.marks, marks, strict=True))
         if told is not None and self.told is not None:
             all_told = {**self.told, **told}
-        return replace(self, read=read, marks=marked, before=self.untouched, told=all_told)
+        return replace(self, read=read, marks=marked, before=self.untouched, told=all_told, scan=None)
 
     def map(self, work: Callable[[Deltas, int], Answer]) -> list[Answer]:
         """What ``work`` makes of each of the pieces, given with the place of its first element, in their order. Several

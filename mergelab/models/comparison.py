@@ -126,6 +126,21 @@ class Comparison:
         self._seen("the seed")
         return self._seed
 
+    @property
+    def voted(self) -> tuple[int, ...]:
+        """The numbers of the prompts that have a vote, from 1."""
+        return tuple(place + 1 for place in sorted(self._votes))
+
+    def columns(self, prompt: str | int) -> tuple[tuple[str, str], ...]:
+        """Heading and text of each column for a prompt, as the table shows them: without names where it is blind.
+
+        Raises:
+            AssemblyError: there is no such prompt, or several have that text.
+        """
+        place = self._place(prompt)
+        order = zip(self._headings(), self._order(place), strict=True)
+        return tuple((heading, self._said[name][place].text) for heading, name in order)
+
     def vote(self, prompt: str | int, column: str | int) -> None:
         """Say which answer to a prompt is best; a second vote on the same prompt replaces the first.
 

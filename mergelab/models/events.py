@@ -1,5 +1,6 @@
-"""Events: what a preview tells of a request, each with the request's number. In this order: ``Merged``, ``Next``, any
-number of ``Text``, ``Done``; or ``Failed`` in place of what is left.
+"""Events: what a preview tells of a request, each with the request's number. In this order: ``Merged``, ``Next``, a
+``Shaded`` for each prompt, any number of ``Text``, for each measure ``Measuring`` and any number of ``Measured``,
+``Done``; or ``Failed`` in place of what is left. Shades and measures only where the preview was asked for them.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TypeAlias
 
 from mergelab.models.answers import Answer
 from mergelab.models.assembly import Changes
+from mergelab.models.shading import Shade
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,48 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Shaded:
+    """What the merged model makes of each token of a prompt, and how far every source is from it there.
+
+    Attributes:
+        prompt: number of the prompt, from 0.
+        tokens: of the prompt as the merged model reads it, in order.
+    """
+
+    generation: int
+    prompt: int
+    tokens: tuple[Shade, ...]
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """A measure begins.
+
+    Attributes:
+        name: of the measure.
+    """
+
+    generation: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a measure found so far.
+
+    Attributes:
+        name: of the measure.
+        value: what it gives, the whole of it; None where it cannot be measured.
+        problem: why not, in words; "" otherwise.
+    """
+
+    generation: int
+    name: str
+    value: object
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class Failed:
     """The request could not be answered, and why, in words."""
 
@@ -66,4 +110,4 @@ class Done:
     seconds: float
 
 
-Event: TypeAlias = Merged | Next | Text | Failed | Done
+Event: TypeAlias = Merged | Next | Shaded | Text | Measuring | Measured | Failed | Done

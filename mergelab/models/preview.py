@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -33,8 +33,10 @@ from mergelab.models.answers import (
 from mergelab.models.assembly import Assembly, Changes
 from mergelab.models.bank import Bank
 from mergelab.models.devices import Result, sheltered
-from mergelab.models.events import Done, Event, Failed, Merged, Next, Text
+from mergelab.models.events import Done, Event, Failed, Merged, Next, Shaded, Text
+from mergelab.models.measuring import Live, Measure, measured
 from mergelab.models.replay import Replay, stoppable
+from mergelab.models.shading import Shade, Shading
 from mergelab.models.speak import Stopped, allowed, write
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import Model
@@ -51,7 +53,7 @@ class Preview:
 
     A request that arrives while another is worked on cancels it within one merge step, one layer or one token. Of the
     merged model only layers from the first changed one on run again; each source's own answer to a prompt is computed
-    once. First come the figures of all prompts, then texts, the merged model's first.
+    once. First come the figures of all prompts, then texts, the merged model's first, then what measures find.
 
         from mergelab.models import Done, Failed, Merged, Next, Text
 
@@ -67,6 +69,8 @@ class Preview:
         *,
         device: str | torch.device = "auto",
         max_new_tokens: int = 24,
+        measures: Sequence[Measure] = (),
+        shading: bool = False,
         lock: threading.RLock | None = None,
     ) -> None:
         """Open the sources, from headers alone, and start the worker thread.
@@ -77,6 +81,8 @@ class Preview:
                 returned, nothing of an older request comes any more. It may call ``ask`` and ``stop`` itself.
             device: where models live, a name or a device of torch's; "auto": a GPU where there is one.
             max_new_tokens: length of the written answers, 1 or more.
+            measures: what else to find out about the merge, in this order, once everything is written.
+            shading: also tell what each token of a prompt is to the models, for prompts of up to 256 tokens.
             lock: held while an event is delivered, and for a moment by ``ask`` and ``stop``. If the listener needs a
                 lock that callers of ``ask`` may hold, give that one: two locks would wait for each other.
 
@@ -89,6 +95,8 @@ class Preview:
         self._listener = listener
         self._bank = Bank(self._checkpoints, device=device)
         self._length = allowed(max_new_tokens)
+        self._measures = tuple(measures)
+        self._shading = Shading() if shading else None
         self._merged: Assembly | None = None
         self._replay = Replay()
         self._own: dict[str, Assembly] = {}
@@ -209,7 +217,8 @@ class Preview:
         for assembly in (self._merged, *self._own.values()):
             if assembly is not None:
                 assembly.close()
-        self._merged = None
+        self._merged = self._shading = None
+        self._measures = ()  # they may remember much
         self._own.clear()
         self._known.clear()
         self._replay.forget()
@@ -237,11 +246,20 @@ class Preview:
             self._sheltered(partial(self._readable, merged, prompts, overtaken))
             self._tell(Merged(generation, recipe.fingerprint, changes, seconds))
             self._tell(Next(generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
+            if self._shading is not None:
+                for number, prompt in enumerate(prompts):
+                    shades = self._sheltered(partial(self._shades, self._shading, prompt, merged, overtaken))
+                    if shades:
+                        self._tell(Shaded(generation, number, shades))
             for speaker in (MERGED, *self.sources):
                 assembly = merged if speaker == MERGED else self._own[speaker]
                 for number, prompt in enumerate(prompts):
                     empty = Text(generation, speaker, "", done=False, prompt=number)
                     self._sheltered(partial(self._write, empty, assembly, prompt, overtaken))
+            live = Live(merged, self.sources, prompts, overtaken, partial(self._alone, stop=overtaken))
+            for measure in self._measures:
+                for event in measured(generation, measure, live):
+                    self._tell(event)
         self._tell(Done(generation, time.perf_counter() - started))
 
     def _sheltered(self, work: Callable[[], Result]) -> Result:
@@ -250,6 +268,8 @@ class Preview:
         def release() -> None:
             self._replay.forget()
             self._known.clear()
+            if self._shading is not None:
+                self._shading.forget()
             self._bank.shrink()
 
         return sheltered(work, release=release, device=self._bank.device)
@@ -285,6 +305,13 @@ class Preview:
             compare(prompt, {name: heard[number] for name, heard in said.items()}, vocabularies, merged.tokenizer)
             for number, prompt in enumerate(prompts)
         )
+
+    def _shades(
+        self, shading: Shading, prompt: Prompt, merged: Assembly, stop: Callable[[], bool]
+    ) -> tuple[Shade, ...]:
+        alike = {name: own is None for name, own in self._vocabularies(merged).items()}
+        sources = {name: self._own[name] for name in self.sources}
+        return shading.shades(prompt.text, merged, sources, alike, replay=self._replay, stop=stop)
 
     def _vocabularies(self, merged: Assembly) -> dict[str, Mapping[str, int] | None]:
         """For each speaker None where it has the merged model's vocabulary, else its own.

@@ -44,8 +44,12 @@ class LabWidget(anywidget.AnyWidget):
                 super().set_state(sync_data)
             except TraitError as error:
                 log.info("refused a message of the browser: %s", error)
-                self.error = str(error)
+                self.refuse(str(error), sync_data)
                 self.send_state([key for key in sync_data if key in self.keys])
+
+    def refuse(self, error: str, _sync_data: dict[str, Any]) -> None:
+        """Say what was wrong with a message of the browser. Its traits are as they were before."""
+        self.error = error
 
     def write(self, **values: object) -> None:
         """Set traits Python owns, in one message. Nothing is written to a closed widget."""

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mergelab.models.answers import Answer
 from mergelab.models.events import Merged
+from mergelab.models.shading import Shade
 from mergelab.recipes.recipe import Recipe
+from mergelab.views.sketch import Sketch
 
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked: the recipe, the prompt, and the dials they came from.
+    """What was asked: the recipe and its picture, the prompts, and where in the work that was.
 
     Attributes:
-        turn: the last edit of the browser it contains.
-        blocks: ``[source, start, end]`` of each slice.
-        coefficient: one number per output layer.
+        prompt: the prompt at hand.
+        edit: the last edit of the browser that it contains.
+        turn: the number of the recipe in the history; of one under a hand the number it is going to have.
     """
 
     recipe: Recipe
     prompt: str
+    edit: int
     turn: int
-    blocks: tuple[tuple[int, int, int], ...]
-    coefficient: tuple[float, ...]
-    method: str
+    sketch: Sketch
+
+    def same(self, other: Request | None) -> bool:
+        """Whether both ask one thing."""
+        return other is not None and (self.recipe, self.prompt) == (other.recipe, other.prompt)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class Board:
     Attributes:
         texts: what each speaker has written so far; None before its first word. The merged model comes first.
         written: whether that is all of it.
+        shades: what each token of the prompt is to the models; None where that is not known.
     """
 
     request: Request
@@ -58,11 +65,13 @@ class Board:
     next_tokens: Answer | None
     texts: tuple[str | None, ...]
     written: tuple[bool, ...]
+    shades: tuple[Shade, ...] | None = None
 
     @classmethod
     def of(cls, request: Request, speakers: int, before: Board | None) -> Board:
         """An empty board. What was written before for the same prompt stays until it is written anew."""
-        kept = before.texts if before is not None and before.request.prompt == request.prompt else (None,) * speakers
+        same = before is not None and before.request.prompt == request.prompt and len(before.texts) == speakers
+        kept = before.texts if before is not None and same else (None,) * speakers
         return cls(request, None, None, None, kept, (False,) * speakers)
 
     def with_text(self, speaker: int, text: str, *, done: bool) -> Board:
@@ -87,11 +96,7 @@ class Board:
         return {
             "prompt": request.prompt,
             "recipe": request.recipe.fingerprint,
-            "made": {
-                "blocks": [list(block) for block in request.blocks],
-                "coefficient": list(request.coefficient),
-                "method": request.method,
-            },
+            "made": request.sketch,
             "redone": merged.changes.redone,
             "steps": merged.changes.steps,
             "seconds": merged.seconds,
@@ -100,15 +105,21 @@ class Board:
             "parameters": self.costs.parameters,
             "bytes": self.costs.bytes,
             "candidates": [
-                {"token": each.token, "probabilities": [_finite(value) for value in each.probabilities]}
-                for each in tokens.candidates
+                {"token": each.token, "probabilities": _finite(each.probabilities)} for each in tokens.candidates
             ],
-            "kl": [_finite(value) for value in tokens.kl],
+            "kl": _finite(tokens.kl),
+            "entropy": _finite(tokens.entropy),
             "texts": list(self.texts),
             "written": list(self.written),
+            "shading": None if self.shades is None else [_shade(one) for one in self.shades],
         }
 
 
-def _finite(value: float) -> float | None:
+def _shade(one: Shade) -> dict[str, Any]:
+    (loss,) = _finite((one.loss,))
+    return {"token": one.token, "loss": loss, "kl": _finite(one.kl)}
+
+
+def _finite(values: Sequence[float]) -> list[float | None]:
     """JSON knows neither infinity nor NaN, which stands for what is not known."""
-    return value if math.isfinite(value) else None
+    return [value if math.isfinite(value) else None for value in values]

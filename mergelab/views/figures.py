@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 from mergelab.errors import InspectionError, Problem
 from mergelab.inspection.grid import Grid
 from mergelab.views.captions import caption
+from mergelab.views.palette import LIGHT
 from mergelab.views.panels import Drawn, span
-from mergelab.views.still import LIGHT
 
 # The resolved light values of widgets/src/tokens.css.
 DIVERGING = ((0.0, "#1f5a94"), (0.25, "#8fbbe0"), (0.5, "#f2f3f5"), (0.75, "#e9b08a"), (1.0, "#9c4313"))

@@ -14,8 +14,8 @@ import pandas as pd
 
 from mergelab.inspection.grid import Grid
 from mergelab.views.captions import Floats, number, runs
+from mergelab.views.palette import DARK, LIGHT
 from mergelab.views.panels import Drawn, Panel, cell_of, span
-from mergelab.views.still import DARK, LIGHT
 from mergelab.views.subjects import Subject
 
 # The resolved values of widgets/src/tokens.css: from low to high, light and dark.

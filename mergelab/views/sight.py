@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mergelab.inspection.changes import Changes, task_vectors
+from mergelab.inspection.changes import TaskVectors, task_vectors
 from mergelab.inspection.conflict import Conflict
 from mergelab.inspection.drift import drift
 from mergelab.inspection.grid import Floats, Grid
@@ -33,7 +33,7 @@ class Weighed:
         names: of the sources that were compared.
     """
 
-    changes: Changes
+    changes: TaskVectors
     names: tuple[str, ...]
     _conflicts: dict[tuple[str, str], Conflict] = field(default_factory=dict)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from mergelab import methods
 from mergelab.methods import REQUIRED, Method, Parameter, Stage
-from mergelab.views.still import DARK, LIGHT
+from mergelab.views.palette import DARK, LIGHT
 
 ROWS = 2
 """The numbers are a matrix of two rows: methods that look at rows or at directions have some to look at."""

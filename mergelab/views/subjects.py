@@ -14,24 +14,12 @@ from mergelab.inspection.reading import Live
 from mergelab.models.assembly import Assembly
 from mergelab.recipes.plan import plan
 from mergelab.recipes.recipe import Recipe
-from mergelab.views.dials import MOST_SOURCES, codes
+from mergelab.studies.passages import ENGLISH
+from mergelab.views.guests import MOST_SOURCES, codes
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 Model: TypeAlias = "Checkpoint | Recipe | Assembly | Live"
 Looked: TypeAlias = "Model | Source | str | os.PathLike[str]"
-
-# Prose, a question, a sum, steps, code, a letter, a fact, a tale: read where no prompts are given and the models are
-# not of the sample family.
-ENGLISH = (
-    "The river rises in the hills and turns east before it meets the sea. In winter its valley is under snow.",
-    "What is the capital of France? The capital of France is Paris, which lies on the Seine.",
-    "Twelve boxes hold seven apples each. Twelve times seven is eighty-four, so there are eighty-four apples.",
-    "First wash the rice. Then boil twice as much water, add salt, and let it simmer for fifteen minutes.",
-    "def area(width, height):\n    return width * height\n\nprint(area(3, 4))",
-    "Dear Anna, thank you for your letter. We were glad to hear that the children are well and that the house is sold.",
-    "A whale is not a fish: it breathes air, feeds its young with milk, and has to come up every few minutes.",
-    "Once upon a time there was a miller who had three sons, a donkey, and a cat.",
-)
 
 
 @dataclass(frozen=True, eq=False)

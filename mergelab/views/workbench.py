@@ -1,360 +1,378 @@
-"""Workbench: a stack of slices, one coefficient over depth, a prompt, and what every source and the merge answer."""
+"""Workbench: a recipe as a picture, as text and as data, and what every source and the merge answer."""
 
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from traitlets import Any as AnyTrait
-from traitlets import Dict, Int, List, TraitError, Unicode, observe, validate
+from traitlets import Dict, Int, List, TraitError, Unicode, validate
 
-from mergelab import sample
 from mergelab.errors import AssemblyError, MergelabError, Problem
-from mergelab.models.agreement import agreed
-from mergelab.models.events import Done, Event, Failed, Merged, Next, Text
-from mergelab.models.preview import Preview
-from mergelab.recipes.plan import plan
+from mergelab.models.comparison import Comparison
+from mergelab.models.events import Measured
 from mergelab.recipes.recipe import Recipe
-from mergelab.views._base import LabWidget, bundle, log
-from mergelab.views.board import Board, Costs, Request
-from mergelab.views.dials import (
-    METHODS,
-    check_blocks,
-    check_coefficient,
-    check_method,
-    depth,
-    first_graft,
-    open_guests,
-    recipe_of,
-    refit,
-)
+from mergelab.studies.scores import Given, scorers_of
+from mergelab.views import blind, opening
+from mergelab.views._base import bundle
+from mergelab.views.aside import Aside
+from mergelab.views.asking import CLOSED, Asking, Maker, preview_of
+from mergelab.views.board import Request
+from mergelab.views.exports import export, exports
+from mergelab.views.faced import Copied, Faced
+from mergelab.views.faces import Faces
+from mergelab.views.findings import Findings
+from mergelab.views.guests import Guest
+from mergelab.views.layouts import lay
+from mergelab.views.messages import heed
+from mergelab.views.page_text import before_saving
+from mergelab.views.past import NOW
+from mergelab.views.plain_edits import PLAIN_EDITS
+from mergelab.views.seats import seats
 from mergelab.views.still import still
-from mergelab.weights import Checkpoint, Source
+from mergelab.views.told import told_methods
+from mergelab.weights import Checkpoint, Source, open_checkpoint
 
-PAUSE = 1 / 15  # seconds between two pieces of streamed text
-PROMPTS = ("Once upon a time", "The answer is", "In the beginning")
-DIALS = ("blocks", "coefficient", "method", "prompt")
-CLOSED = Problem("", "this workbench is closed.", "Make a new one.")
-
-
-class Answerer(Protocol):
-    """What the workbench asks: `mergelab.models.preview.Preview`, or a stand-in in a test.
-
-    It calls its listener on a thread of its own, with the lock held that it was given.
-    """
-
-    def ask(self, recipe: Recipe, prompt: str) -> int:
-        """Take a request and return its generation at once; the newest wins."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Wait until idle; False when the time is over first."""
-
-    def stop(self) -> None:
-        """Drop what is being done."""
-
-    def close(self) -> None:
-        """End the worker."""
+if TYPE_CHECKING:
+    import pandas as pd
 
 
-Maker: TypeAlias = Callable[[Mapping[str, Source], Callable[[Event], None], str, threading.RLock], Answerer]
-T = TypeVar("T")
+class Workbench(Faced):
+    """Merge by hand: move layers, bend a number over depth, edit the text, and read at once what the merge says.
 
-
-def _preview(
-    sources: Mapping[str, Source], listener: Callable[[Event], None], device: str, lock: threading.RLock
-) -> Answerer:
-    return Preview(sources, listener, device=device, lock=lock)
-
-
-class Workbench(LabWidget):
-    """Merge by hand: move a slice border or bend the coefficient, and read at once what the merge says.
-
-    The first source is the base: the coefficient c(l) of output layer l says how much of a slice's own layer is blended
-    over the base's there (1: the slice's layer itself, 0: the base's). For the method ties it is the density: the share
-    of the slice's changes against the base, largest first, that is kept. Setting a trait from Python does the same as
-    moving it by hand. Nothing is written to disk, and no cell is ever blocked.
+    The recipe has three faces: ``recipe`` (data), ``sketch`` (the picture, plain JSON) and ``text`` (mergekit's YAML).
+    Setting one of them, from Python or by hand, sets the others. Nothing is written to disk, and no cell is ever
+    blocked.
 
     Attributes:
-        blocks: the slices from first to last, each ``[source, start, end]``: layers start to end - 1 of that source.
-        coefficient: one number from 0 to 1 per output layer; a single number sets all. Lists and numpy arrays are
-            taken. Without effect on layers of the base, and with passthrough, which blends nothing.
-        method: how a slice is blended over the base, one of `METHODS`.
+        recipe: the recipe at hand. Set it to a recipe, its YAML or a file of it; models it names that are not here yet
+            become further sources, where they are folders on this machine.
+        sketch: its picture.
+        text: its YAML. A text that cannot be read stays, with its problems; the others keep what could be read last.
         prompt: what is asked of every model.
+        prompts: those to choose from; seams and scores are measured on them.
+        selection: output layers that are chosen, ascending.
         answer: what they said last, as plain JSON: fingerprint of the recipe, next-token table, texts, what was redone
             and how long it took. A probability is None for a source whose vocabulary does not have the token.
-        status: "loading" (the answer is on its way), "writing" (the table is there, texts are coming), "done",
-            "failed", "stopped", or "waiting" (for a prompt).
+        status: "loading" (the answer is on its way), "writing" (the table is there, texts are coming), "measuring",
+            "done", "failed", "stopped", or "waiting" (for a prompt).
         error: what is wrong, in words, or empty.
     """
 
     _esm = bundle("workbench.js")
     _css = bundle("workbench.css")
 
-    blocks = AnyTrait(help="slices, [source, start, end] each").tag(sync=True, echo_update=False)
-    coefficient = AnyTrait(help="one number per output layer").tag(sync=True, echo_update=False)
-    method = AnyTrait("linear", help="how a slice is blended over the base").tag(sync=True, echo_update=False)
     prompt = Unicode("", help="what is asked of every model").tag(sync=True, echo_update=False)
+    prompts = Copied((), help="prompts to choose from").tag(sync=True, echo_update=False)
+    selection = Copied((), help="chosen output layers").tag(sync=True, echo_update=False)
     answer = Dict(default_value=None, allow_none=True, help="what they said last").tag(sync=True)
     status = Unicode("loading", help="how far the answer is").tag(sync=True)
-    _turn = Int(0, help="edits the browser has made").tag(sync=True, echo_update=False)
+    scores = Dict(help="the newest scores, by name")
     _answered = Int(-1, help="the edit that answer, status and error are about").tag(sync=True)
-    _sources: Any = List(help="name, code and layers of each source").tag(sync=True)
-    _methods: Any = List(help="methods to choose from").tag(sync=True)
-    _prompts: Any = List(help="example prompts").tag(sync=True)
+    _sources: Any = List(help="name, code, layers and sizes of each source").tag(sync=True)
+    _methods: Any = List(help="methods to choose from, with their numbers").tag(sync=True)
+    _fits: Any = List(help="how each source fits the base").tag(sync=True)
+    _blends: Any = List(help="why two sources cannot be blended, or nothing").tag(sync=True)
+    _kinds: Any = Dict(default_value=None, allow_none=True, help="filters of attention and feed-forward").tag(sync=True)
+    _presets: Any = List(help="layouts to choose from").tag(sync=True)
+    _seams: Any = Dict(default_value=None, allow_none=True, help="borders of slices as measured").tag(sync=True)
+    _scores: Any = Dict(help="scores with controls and their past").tag(sync=True)
+    _past: Any = Dict(help="undo, redo, history, snapshots").tag(sync=True)
+    _problems: Any = List(help="what is wrong with the text, and before saving").tag(sync=True)
+    _exports: Any = Dict(help="the recipe for other programs").tag(sync=True)
+    _lines: Any = List(help="lines of each slice in the text").tag(sync=True)
+    _blind: Any = Dict(default_value=None, allow_none=True, help="a blind comparison").tag(sync=True)
 
-    _answerer: Answerer | None = None
-    _request: Request | None = None  # the newest; events of older ones are dropped
-    _ended = False
+    _asking: Asking | None = None
 
     def __init__(
         self,
-        *sources: Checkpoint | Source | str | os.PathLike[str],
-        prompt: str | None = None,
+        *sources: Recipe | Checkpoint | Source | str | os.PathLike[str],
+        recipe: Recipe | str | os.PathLike[str] | None = None,
         names: Sequence[str] | None = None,
+        prompt: str | None = None,
+        prompts: Sequence[str] | None = None,
+        scorers: Given = None,
         device: str = "auto",
-        preview: Maker = _preview,
+        preview: Maker = preview_of,
     ) -> None:
-        """Open ``sources`` (1 to 5; the first is the base) and ask the first question.
+        """Open the sources (1 to 5; the first is the base) or a recipe with its own, and ask the first question.
 
         Args:
-            prompt: the first prompt; by default one the sources can answer.
+            sources: models; or a recipe alone: itself, its YAML, or a file of it (``.yml``).
+            recipe: what to begin with; by default a graft.
             names: what to call the sources; by default the names of their folders.
+            prompt: the first prompt; by default the first of ``prompts``.
+            prompts: those to choose from; by default some that the sources can answer.
+            scorers: what to score by, as ``studies.scores.scorers_of`` takes it: functions ``f(model) -> float``, by
+                name or in a row; by default the skills of the sample family, else some English text.
             device: where the models run, as torch names it; "auto": on a GPU where there is one.
             preview: makes what answers; a test hands in its own.
 
         Raises:
             SourceError: a source cannot be opened, there are too few or too many, or names do not match them.
+            RecipeError: the recipe cannot be read, or has no picture.
         """
-        self._guests = open_guests(sources, names)
-        self._checkpoints = {guest.checkpoint.source: guest.checkpoint for guest in self._guests}
-        self._configs: dict[Source, dict[str, Any]] = {}  # of the sources, everything written out
-        self._generation = 0  # its number
-        self._board: Board | None = None
-        self._sent = 0.0
-        self._pauses = 0  # blocks of `paused` that are open
-        super().__init__()
-        prompts = _prompts(guest.checkpoint.source for guest in self._guests)
-        with self.hold_sync():
-            self._sources = [
-                {"name": guest.name, "code": guest.code, "layers": guest.checkpoint.layers} for guest in self._guests
-            ]
-            self._methods, self._prompts = list(METHODS), list(prompts)
-            self.blocks = first_graft([guest.checkpoint.layers for guest in self._guests])
-            self.coefficient = 1.0
-            self.prompt = prompts[0] if prompt is None else prompt
+        guests, first = opening.begin(sources, recipe, names)
+        self._failure = ""  # why the last answer failed
+        self._checked: Recipe | None = None  # the last that was looked at before saving
+        self._before_saving: list[dict[str, Any]] = []  # and what was found
+        scored = scorers_of(scorers, (guest.checkpoint.source for guest in guests))
+        self._findings = Findings(scored, lambda: tuple(self.prompts))
+        self._comparison: Comparison | None = None
+        self._seated: int | None = None  # the base that sources are told to fit
+        self._device = device
+        self._aside = Aside()
+        super().__init__(Faces.of(first, guests))
+        self._asking = Asking(preview, device, self._lock, self._report, self._found)
+        known = opening.first_prompts(guests) if prompts is None else tuple(prompts)
+        with self._editing():
+            self._methods = told_methods()
+            self._seat()
+            self._take(self._faces)
+            self.prompts = known
+            self.prompt = prompt if prompt is not None else next(iter(known), "")
         self.on_msg(self._told)
-        named = {guest.name: guest.checkpoint.source for guest in self._guests}
-        self._answerer = preview(named, self._hear, device, self._lock)
-        self._ask()
 
-    # -- the dials -----------------------------------------------------------------------------------------------
+    # -- edits ---------------------------------------------------------------------------------------------------
 
-    @property
-    def recipe(self) -> Recipe:
-        """The recipe the dials stand for now: check it, assemble it, merge it to disk, or print its YAML.
-
-        Raises:
-            RecipeError: the dials cannot be meant as a recipe.
-        """
-        return recipe_of(self._guests, self.blocks, self.coefficient, self.method)
-
-    @validate("blocks")
-    def _validate_blocks(self, proposal: dict[str, Any]) -> list[list[int]]:
+    @validate("prompt", "prompts", "selection")
+    def _validate_plain(self, proposal: dict[str, Any]) -> object:
         self._opened()
-        return _in_words(check_blocks, proposal["value"], self._guests)
+        try:
+            return PLAIN_EDITS[proposal["trait"].name](proposal["value"])
+        except ValueError as error:
+            raise TraitError(str(error)) from None
 
-    @validate("coefficient")
-    def _validate_coefficient(self, proposal: dict[str, Any]) -> list[float]:
-        self._opened()
-        return _in_words(check_coefficient, proposal["value"], depth(self.blocks))
+    def _settle(self) -> None:
+        """An edit is over: remember it, unless a hand is still at it; tell what follows from it, and ask."""
+        if self._closed or self._asking is None:
+            return
+        self.set_trait("selection", [layer for layer in self.selection if layer < self._faces.layers])
+        faces = self._faces
+        if faces.sketch["base"] != self._seated:
+            self._seated = faces.sketch["base"]
+            self.write(**seats(faces.guests, self._seated))
+        if not self._held:
+            self._remember()
+        self.write(
+            error=self._refusal or self._failure,
+            **self._findings.past(self._memory),
+            _lines=faces.lines,
+            _problems=[*faces.problems, *self._before_saving],
+        )
+        if not self._held and faces.recipe is not self._checked:
+            self._checked = faces.recipe
+            self._aside.do("look", partial(self._look, faces))
+        if self.prompt.strip():
+            turn = self._memory.now.turn + (faces.recipe != self._memory.shown)
+            self._asking.ask(Request(faces.recipe, self.prompt, self._turn, turn, faces.sketch))
+        else:
+            self._asking.drop(self._turn, "waiting", "")
 
-    @validate("method")
-    def _validate_method(self, proposal: dict[str, Any]) -> str:
-        self._opened()
-        return _in_words(check_method, proposal["value"])
+    def _look(self, faces: Faces) -> None:
+        """Look at a recipe before saving, aside: that takes longer than a hand waits."""
+        rows, texts = before_saving(faces.recipe, faces.guests), exports(faces.recipe, faces.guests)
+        with self._lock:
+            if faces.recipe is self._checked:
+                self._before_saving = rows
+                self.write(_problems=[*self._faces.problems, *rows], _exports=texts)
 
-    @validate("prompt")
-    def _validate_prompt(self, proposal: dict[str, Any]) -> str:
-        self._opened()
-        return str(proposal["value"])
+    def _seat(self) -> None:
+        """Make the preview of new sources, and tell of them."""
+        guests = self._faces.guests
+        self._seated = self._faces.sketch["base"]
+        self.write(_sources=self._findings.sources(guests), **seats(guests, self._seated))
+        if self._asking is not None:
+            before = self._asking.open(guests, self._findings.measures)
+            if before is not None:
+                self._aside.do(f"close {id(before)}", before.close)
 
-    def _opened(self) -> None:
-        """A dial of a closed workbench turns nothing."""
-        if self._closed:
-            raise TraitError(str(CLOSED))
+    def _report(self, values: dict[str, Any]) -> None:
+        """Traits that an answer changes. Why an edit was refused stays until the next one."""
+        self._failure = values.get("error", self._failure)
+        self.write(**{**values, "error": self._refusal or self._failure})
 
-    @observe(*DIALS, "_turn")
-    def _moved(self, change: dict[str, Any]) -> None:
-        before = change["old"]
-        if change["name"] == "blocks" and before is not None and len(self.coefficient) != depth(self.blocks):
-            self.coefficient = refit(self.coefficient, before, self.blocks)
-        self._ask()
+    def _found(self, request: Request, event: Measured) -> None:
+        """What a measure found."""
+        self.write(**self._findings.take(event, request, self._faces.guests, self._memory))
+
+    # -- verbs ---------------------------------------------------------------------------------------------------
 
     def _told(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
-        if content.get("type") == "stop":
-            self.stop()
+        """A request of the page."""
+        with self._editing(), self._saying():
+            heed(self, content)
 
-    # -- asking and hearing --------------------------------------------------------------------------------------
+    @contextmanager
+    def _saying(self) -> Iterator[None]:
+        """What goes wrong inside is told on the page."""
+        try:
+            yield
+        except (MergelabError, TraitError) as error:
+            with self._editing():
+                self._refusal = str(error)
 
-    def _ask(self) -> None:
-        """Ask for the dials as they are now, unless that is what was asked last. Returns at once."""
-        with self._lock:  # what is asked last is the newest state; and the worker may answer before ask() returns
-            if self._answerer is None or self._closed or self._pauses:
-                return
-            if not self.prompt.strip():
-                self._drop(self._turn, "waiting", "")
-                return
-            blocks = tuple((source, start, end) for source, start, end in self.blocks)
-            try:
-                request = Request(self.recipe, self.prompt, self._turn, blocks, tuple(self.coefficient), self.method)
-            except MergelabError as error:
-                self._drop(self._turn, "failed", str(error))
-                return
-            if request != self._request:
-                self._request = request
-                self.write(status="loading")
-                self._generation = self._answerer.ask(request.recipe, request.prompt)
+    def ask(self) -> None:
+        """Ask once more what was asked last, for instance after a stop."""
+        with self._editing():
+            if self._asking is not None:
+                self._asking.again()
 
-    def _drop(self, turn: int, status: str, error: str) -> None:
-        self._request = None
-        if self._answerer is not None:
-            self._answerer.stop()
-        self.write(status=status, error=error, _answered=turn)
+    def lay(self, name: str, numbers: Mapping[str, object]) -> None:
+        """Lay a preset, as one edit. RecipeError or FitError where that is not possible."""
+        self.recipe = lay(name, numbers, self._faces.guests, self._faces.recipe)
 
-    def _hear(self, event: Event) -> None:
-        """One event of the preview, on its worker's thread."""
+    def widen(self) -> None:
+        """Bring all layers to one size, as far as that is exact: see ``ml.widen``."""
+        self.sketch = {**self._faces.sketch, "widen": True}
+
+    def add(self, model: Checkpoint | Source | str | os.PathLike[str]) -> None:
+        """Open a model as a further source, from headers alone.
+
+        Raises:
+            SourceError: it cannot be opened, is here already, or is one too many.
+        """
+        opened = open_checkpoint(model)
+        with self._editing():
+            self._take(self._faces.joined(opened))
+
+    def later(self, kind: str, work: Callable[[], None]) -> None:
+        """Do what takes a while aside, the newest of its kind; what goes wrong is told in ``error``."""
+
+        def told() -> None:
+            with self._saying():
+                work()
+
+        self._aside.do(kind, told)
+
+    def blind(self, *names: str) -> None:
+        """Ask snapshots, and "now", every prompt of ``prompts``, aside, and show the texts without names.
+
+        Args:
+            names: two or more; none: all of them, and "now".
+
+        Raises:
+            AssemblyError: there is no such snapshot.
+        """
+        recipes = {
+            name: self._faces.recipe if name == NOW else self._memory.snapshot(name, "blind")
+            for name in names or (NOW, *(known for known, _ in self._memory.kept))
+        }
+        prompts = tuple(prompt for prompt in self.prompts if prompt.strip())
+        self.later("blind", partial(self._listen, recipes, prompts, self._faces.guests))
+
+    def _listen(self, recipes: Mapping[str, Recipe], prompts: Sequence[str], guests: tuple[Guest, ...]) -> None:
+        comparison = blind.listen(recipes, prompts, guests, self._device)
         with self._lock:
-            request = self._request
-            if request is None or event.generation != self._generation:
-                return
-            try:
-                self._take(request, event)
-            except Exception as error:  # noqa: BLE001 - whatever it is belongs on the screen as well as in the log
-                log.exception("showing an answer failed")
-                self.write(status="failed", error=f"Showing the answer failed: {error!r}", _answered=request.turn)
+            self._comparison = comparison
+            self.write(_blind=blind.payload(comparison))
 
-    def _take(self, request: Request, event: Event) -> None:
-        board = self._board
-        if board is None or board.request is not request:
-            board = Board.of(request, len(self._guests) + 1, board)
-        match event:
-            case Merged():
-                planned = agreed(plan(request.recipe, self._checkpoints), self._configs)
-                differs = ", ".join(dict.fromkeys(one.what for one in planned.apart))
-                unsaved = f"It cannot be saved as it is: its layers differ in {differs}." if differs else ""
-                costs = Costs(len(planned.layers), planned.parameters, planned.bytes, unsaved)
-                self._board = replace(board, merged=event, costs=costs)
-            case Next(answers=(tokens,)):
-                # Sent together with Merged: two small messages in a row wait for each other on the wire.
-                self._board = replace(board, next_tokens=tokens)
-                self._show("writing")
-            case Text(speaker=speaker, text=text, done=done):
-                self._board = board.with_text(self._speaker(speaker), text, done=done)
-                if done or time.monotonic() - self._sent >= PAUSE:
-                    self._show("writing")
-            case Done():
-                self._board = board.finished()
-                self._show("done")
-            case Failed(message=message):
-                self.write(status="failed", error=message, _answered=request.turn)
+    def vote(self, column: str) -> None:
+        """Vote for a column of the blind comparison. AssemblyError where there is none."""
+        comparison = self._compared("vote")
+        blind.vote(comparison, column)
+        self.write(_blind=blind.payload(comparison))
 
-    def _speaker(self, name: str) -> int:
-        return 0 if name == "merged" else 1 + [guest.name for guest in self._guests].index(name)
+    def reveal(self) -> Comparison:
+        """Show which is which in the blind comparison. AssemblyError where there is none."""
+        comparison = self._compared("reveal").reveal()
+        self.write(_blind=blind.payload(comparison))
+        return comparison
 
-    def _show(self, status: str) -> None:
-        board = self._board
-        if board is None:
-            return
-        self._sent = time.monotonic()
-        answer = board.payload()
-        if answer is not None:
-            self.write(answer=answer, status=status, error="", _answered=board.request.turn)
+    def end_blind(self) -> None:
+        """Put the blind comparison away."""
+        with self._lock:
+            self._comparison = None
+            self.write(_blind=None)
+
+    def _compared(self, verb: str) -> Comparison:
+        if self._comparison is None:
+            raise AssemblyError(Problem(verb, "there is no blind comparison.", "Begin one with blind()."))
+        return self._comparison
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the recipe as YAML, and return where. OutputError where that is not possible."""
+        return opening.save(self._faces.recipe, path)
+
+    def export(self, kind: str) -> str:
+        """The recipe for other programs: "mergekit" (YAML), "python", or "json", which a workbench opens again.
+
+        Raises:
+            RecipeError: there is no such kind, or the recipe cannot be said that way.
+        """
+        return export(kind, self._faces.recipe, self._faces.guests)
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Every recipe that was made: turn, fingerprint, what changed, whether it is at hand, scores by name."""
+        return self._findings.table(self._memory)
 
     # -- for people ----------------------------------------------------------------------------------------------
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Set several dials as one edit: nothing is asked inside the block, and at its end, however it ends, one
-        question about the dials as they are then. Blocks may be nested; the outermost asks. AssemblyError where the
-        workbench is closed before.
+        """Make several edits as one: nothing is asked inside the block, and at its end, however it ends, one question
+        about how things are then. Blocks may be nested; the outermost asks. AssemblyError where the workbench is
+        closed before.
 
             with bench.paused():
-                bench.blocks = [[1, 0, 10]]
-                bench.coefficient = 0.7
-                bench.method = "ties"
+                bench.recipe = ml.graft(pirate, arithmetic, (2, 4))
+                bench.prompt = "Once upon a time"
         """
         if self._closed:
             raise AssemblyError(CLOSED)
         with self._lock:
-            self._pauses += 1
+            self._open += 1
         try:
             yield
         finally:
-            with self._lock:
-                self._pauses -= 1
-                self._ask()
+            with self._editing():
+                self._open -= 1
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the answer is whole; False when ``timeout`` seconds were not enough. Interrupt cancels it.
+        """Wait until the answer is whole and what is done aside, such as a blind comparison, is done.
+
+        False when ``timeout`` seconds were not enough. Interrupt cancels the answer.
 
         Raises:
             AssemblyError: the workbench is closed.
         """
-        if self._closed:
+        if self._closed or self._asking is None:
             raise AssemblyError(CLOSED)
-        return self._answerer is None or self._answerer.wait(timeout)
+        until = None if timeout is None else time.monotonic() + timeout
+        if not self._asking.wait(timeout):
+            return False
+        return self._aside.wait(None if until is None else max(0.0, until - time.monotonic()))
 
     def stop(self) -> None:
         """Stop what is being computed; what is on screen stays."""
-        if self._answerer is not None and self.status in ("loading", "writing"):
+        if self._asking is not None:
             with self._lock:
-                request, board = self._request, self._board
-                self._request = None
-                self._answerer.stop()
-            if board is not None and board.request is request and board.next_tokens is not None:
-                self._board = board.finished()
-                self._show("done")
-            else:
-                self.write(status="stopped", _answered=self._turn)
+                self._asking.stop(self._turn)
 
     def close(self) -> None:
-        """End the worker, let go of the models and close the widget."""
-        answerer, self._answerer = self._answerer, None
-        self._request = None
-        if answerer is not None:
-            answerer.close()
+        """End the workers, let go of the models and close the widget."""
+        if self._closed:
+            return
+        if self._asking is not None:
+            self._asking.close()
         super().close()
+        self._aside.close()
 
     def still(self) -> str:
-        """The stack and the last answer as HTML without scripts."""
-        return still(self._guests, self.blocks, self.coefficient, self.method, self.prompt, self.answer)
+        """The stack, the numbers over depth, the last answer and the text as HTML without scripts."""
+        return still(self._faces, self.prompt, self.answer, self._scores)
 
     def __repr__(self) -> str:
-        names = ", ".join(guest.name for guest in self._guests)
+        names = ", ".join(guest.name for guest in self._faces.guests)
         if self._closed:
             return f"<Workbench of {names}, closed>"
-        return f"<Workbench of {names}: {depth(self.blocks)} layers in {len(self.blocks)} slices, {self.method}>"
-
-
-def _in_words(check: Callable[..., T], *values: object) -> T:
-    try:
-        return check(*values)
-    except ValueError as error:
-        raise TraitError(str(error)) from None
-
-
-def _prompts(sources: Iterable[Source]) -> tuple[str, ...]:
-    """Prompts the sources can answer: the sample family's own, those of their skills first; else beginnings any model
-    can go on from.
-    """
-    members = [path.name for path in (Path(source.path) for source in sources) if path.parent == sample.FAMILY]
-    if not members:
-        return PROMPTS
-    skilled = [sample.SKILLS[name].prompts(1)[0] for name in members if name in sample.SKILLS]
-    return tuple(dict.fromkeys([*skilled, *sample.demo_prompts()]))
+        slices = len(self._faces.sketch["slices"])
+        return (
+            f"<Workbench of {names}: {self._faces.layers} layers in {slices} slices, {self._faces.recipe.fingerprint}>"
+        )

@@ -7,6 +7,7 @@ W + s B A (Hu et al. 2021, arXiv:2106.09685, equation 3). Files are those of pef
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 _PICKLES = ("adapter_model.bin", "adapter_model.pt")
+_BLOCK = 1 << 16  # elements of a fold that are computed at a time
 _ROOT = "base_model.model."  # what peft puts before every name
 # How the name of an adapter's tensor ends -> its part, and how the base's tensor of that module is called.
 _ENDS: tuple[tuple[str, str, str], ...] = (
@@ -92,18 +94,42 @@ class Adapter:
         change = self.changes.get(name)
         if change is None:
             return stored
-        whole = self._tensor(change.whole) if change.whole else stored
-        factors = [self._tensor(factor) for factor in change.factors]
+        self._parts(change)
         made = self._folded.get(name)
         if made is None:
-            wide = torch.promote_types(stored.dtype, torch.float32)
-            made = whole.to(wide)
-            if factors:
-                product = reduce(torch.matmul, (factor.to(wide) for factor in factors))
-                made = made + change.scale * (product.T if change.transposed else product)
-            made = made.to(stored.dtype)
+            made = self.rows(name, stored, 0, len(torch.atleast_1d(stored))).view(stored.shape)
             self._folded[name] = made
         return made
+
+    def rows(self, name: str, stored: torch.Tensor, first: int, stop: int) -> torch.Tensor:
+        """Rows ``first`` to ``stop`` of a folded tensor, to the bit; no others are computed. Errors as ``fold``.
+
+        Products are taken a block of rows at a time, the same blocks whoever asks: how a sum is rounded depends on the
+        shapes of the matrices.
+        """
+        import torch
+
+        change = self.changes.get(name)
+        if change is None:
+            return stored[first:stop]
+        wide = torch.promote_types(stored.dtype, torch.float32)
+        whole, factors = self._parts(change)
+        whole, factors = torch.atleast_1d(stored if whole is None else whole), [factor.to(wide) for factor in factors]
+        stop = min(stop, len(whole))
+        made = torch.empty(max(0, stop - first), *whole.shape[1:], dtype=stored.dtype)
+        many = max(1, _BLOCK // max(1, math.prod(whole.shape[1:])))
+        for at in range(first // many * many, stop, many):
+            block = whole[at : at + many].to(wide)
+            if factors:
+                block = block + change.scale * _product(factors, slice(at, at + many), change.transposed)
+            start, end = max(at, first), min(at + many, stop)
+            made[start - first : end - first] = block[start - at : end - at]
+        return made
+
+    def _parts(self, change: Change) -> tuple[torch.Tensor | None, list[torch.Tensor]]:
+        """What stands in for the base's tensor, if anything does, and the factors of what is added."""
+        whole = self._tensor(change.whole) if change.whole else None
+        return whole, [self._tensor(factor) for factor in change.factors]
 
     def _tensor(self, name: str) -> torch.Tensor:
         path = self._files.file(WEIGHTS)
@@ -111,6 +137,15 @@ class Adapter:
             hint = "It vanished after the adapter was opened: put it back, and open the model again."
             raise SourceError(Problem(str(self.source), f"weight file {WEIGHTS!r} is gone.", hint))
         return self._mapped.tensor(path, name)
+
+
+def _product(factors: Sequence[torch.Tensor], rows: slice, transposed: bool) -> torch.Tensor:
+    """Rows of the product of matrices, or of its transpose."""
+    import torch
+
+    if transposed:
+        return reduce(torch.matmul, (*factors[:-1], factors[-1][:, rows])).T
+    return reduce(torch.matmul, (factors[0][rows], *factors[1:]))
 
 
 @dataclass(frozen=True)

@@ -72,13 +72,26 @@ class Checkpoint:
         Raises:
             SourceError: no such tensor, or its file changed since the checkpoint was opened.
         """
+        stored = self._stored(name)
+        return self.adapter.fold(name, stored) if self.adapter else stored
+
+    def rows(self, name: str, first: int, stop: int) -> torch.Tensor:
+        """Rows ``first`` to ``stop`` of ``tensor(name)``, to the bit; if an adapter changes them they are computed, and
+        no others. Never write to them.
+
+        Raises:
+            SourceError: as ``tensor``.
+        """
+        stored = self._stored(name)
+        return self.adapter.rows(name, stored, first, stop) if self.adapter else stored[first:stop]
+
+    def _stored(self, name: str) -> torch.Tensor:
         spec = self.specs.get(name)
         if spec is None:
             raise SourceError(
                 Problem(str(self.source), f"has no tensor {name!r}.", did_you_mean(name, list(self.specs)))
             )
-        stored = self._mapped.tensor(self._path(spec.file), name)
-        return self.adapter.fold(name, stored) if self.adapter else stored
+        return self._mapped.tensor(self._path(spec.file), name)
 
     def path(self, file: str) -> Path | None:
         """Local path of one of the model's files (tokenizer, generation config ...), or None where it has none.

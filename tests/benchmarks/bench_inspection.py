@@ -99,9 +99,11 @@ def largest_private(run: Callable[[], object]) -> int:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    run()
-    ended.set()
-    watcher.join()
+    try:
+        run()
+    finally:
+        ended.set()
+        watcher.join()
     return most[0]
 
 

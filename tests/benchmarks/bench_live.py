@@ -17,9 +17,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -33,6 +36,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.benchmarks import random_models
 from tests.benchmarks.figures import COLUMNS, Row, Turned, drawn, row, table
+
+Answer = TypeVar("Answer")
 
 METHODS = ("linear", "ties", "dare_ties")
 CURVES = ("linear", "ties")  # of which the cost over the number of layers is shown
@@ -221,6 +226,14 @@ def bandwidth(device: str, size: int) -> float:
     return 2 * size / min(taken)
 
 
+def aside(work: Callable[[], Answer]) -> Answer:
+    """Do it on a thread that ends, and OpenMP's threads with it. As long as two threads of a process have some, both
+    teams sleep between two operations, and the forward pass of what is measured takes a quarter longer.
+    """
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(work).result()
+
+
 def settle(device: str) -> None:
     """Wait for the device."""
     if torch.device(device).type == "cuda":
@@ -243,7 +256,7 @@ def models(options: argparse.Namespace) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "models" if options.keep is None else options.keep
         if not folder.exists():
-            random_models.write(folder, options.shape, device=options.device)
+            aside(partial(random_models.write, folder, options.shape, device=options.device))
         yield folder
 
 
@@ -276,7 +289,7 @@ def main(given: Sequence[str] | None = None) -> None:
     logging.disable_progress_bar()
     with threads(options.threads), models(options) as folder:
         machine = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
-        copied = bandwidth(options.device, 32_000_000 if options.quick else 1_000_000_000)
+        copied = aside(partial(bandwidth, options.device, 32_000_000 if options.quick else 1_000_000_000))
         parameters = ml.open(folder / "a").parameters
         print(
             f"{options.shape}: {parameters / 1e6:.1f} M parameters, two models and a base;"
@@ -290,8 +303,8 @@ def main(given: Sequence[str] | None = None) -> None:
         recipes["passthrough"] = ml.graft(folder / "a", folder / "b", (1, 2))
         if options.shape == random_models.LLAMA_8B:
             recipes.clear()  # no merge to a folder: these models fill the disk
-        slow = {method: through_a_folder(recipe, folder, options) for method, recipe in recipes.items()}
-        kits = {method: by_mergekit(recipe, folder, options) for method, recipe in recipes.items()}
+        slow = {name: aside(partial(through_a_folder, recipe, folder, options)) for name, recipe in recipes.items()}
+        kits = {name: aside(partial(by_mergekit, recipe, folder, options)) for name, recipe in recipes.items()}
         measured = {method: seconds for method, seconds in kits.items() if seconds is not None}
         if measured:
             print("mergekit: measured in this run")

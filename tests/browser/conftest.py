@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser.stage import Stage, staged
+
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
     "--headless",
@@ -60,3 +62,9 @@ def watched(browser: Browser) -> Iterator[Watched]:
     page.set_default_timeout(20_000)
     yield Watched(page)
     page.close()
+
+
+@pytest.fixture
+def stage(watched: Watched) -> Iterator[Stage]:
+    with staged(watched) as made:
+        yield made

@@ -26,6 +26,7 @@ PAGE = """<!doctype html>
 class Model {
   constructor(name, state) {
     this.name = name; this.state = state; this.heard = {}; this.dirty = {}; this.flying = false; this.sent = 0;
+    this.line = Promise.resolve();
   }
   get(key) { return this.state[key]; }
   set(key, value) {
@@ -35,7 +36,12 @@ class Model {
   tell(key) { for (const each of [...(this.heard[`change:${key}`] ?? [])]) each(); }
   on(event, call) { (this.heard[event] ??= []).push(call); }
   off(event, call) { this.heard[event] = (this.heard[event] ?? []).filter((each) => each !== call); }
-  async post(data) { await fetch(`/send/${this.name}`, { method: "POST", body: JSON.stringify(data) }); }
+  // A kernel takes messages in the order they were sent in.
+  post(data) {
+    const body = JSON.stringify(data);
+    this.line = this.line.then(() => fetch(`/send/${this.name}`, { method: "POST", body }));
+    return this.line;
+  }
   async save_changes() {
     if (this.flying || !Object.keys(this.dirty).length) return;
     const state = this.dirty; this.dirty = {}; this.flying = true; this.sent += 1;

@@ -6,15 +6,15 @@ import pytest
 
 from mergelab import sample
 from mergelab.errors import InspectionError
-from mergelab.inspection.changes import Changes, task_vectors
+from mergelab.inspection.changes import TaskVectors, task_vectors
 
 
-def changes(*names: str) -> Changes:
+def changes(*names: str) -> TaskVectors:
     """Of these sources, before anything was read."""
     return task_vectors(*map(sample.path, ("base", *names)), stop=lambda: True)
 
 
-def problems(found: Changes, asked: str, *named: str) -> list[str]:
+def problems(found: TaskVectors, asked: str, *named: str) -> list[str]:
     with pytest.raises(InspectionError) as caught:
         getattr(found, asked)(*named)
     return [str(problem) for problem in caught.value.problems]

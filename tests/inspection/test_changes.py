@@ -13,8 +13,10 @@ from torch import Tensor
 from mergelab import sample
 from mergelab.errors import InspectionError
 from mergelab.inspection import rows
-from mergelab.inspection.changes import Changes, conflict, task_vectors
+from mergelab.inspection.changes import TaskVectors, conflict, task_vectors
 from mergelab.inspection.grid import Grid
+from mergelab.inspection.subspace import subspaces
+from mergelab.recipes.presets import graft
 from mergelab.weights import open_checkpoint
 from tests.weights import folders
 
@@ -89,9 +91,7 @@ def test_nothing_depends_on_how_tensors_are_cut(
     family: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = task_vectors(*family)
-    monkeypatch.setattr(rows, "LENGTH", 64)
     monkeypatch.setattr(rows, "PART", 640)
-    monkeypatch.setattr(rows, "_COUNTED", 192)
     cut = task_vectors(*family)
     before = torch.get_num_threads()
     torch.set_num_threads(3)
@@ -356,7 +356,7 @@ def test_sources_of_one_name_are_told_apart(family: tuple[Path, Path, Path]) -> 
 
 def test_the_sample_family_is_a_family_and_the_stranger_is_none() -> None:
     changes = task_vectors(*(sample.path(name) for name in ("base", "pirate", "stranger")))
-    assert isinstance(changes, Changes)
+    assert isinstance(changes, TaskVectors)
     summary = changes.summary()
     assert 0.05 < summary.loc["pirate", "size"] < 0.3
     assert summary.loc["stranger", "size"] > 1
@@ -369,3 +369,15 @@ def test_models_of_another_family(shared: Path) -> None:
     assert "attn.c_attn" in changes.size().rows
     assert np.isfinite(changes.size().values).all()
     assert (changes.size().values < 1).all()
+
+
+def test_what_is_no_file_is_refused(family: tuple[Path, Path, Path]) -> None:
+    """Weights are read from disk: a recipe has to be poured first."""
+    recipe = graft(family[0], family[1], (1, 2))
+    for measure, name in ((task_vectors, "task_vectors"), (subspaces, "subspaces")):
+        with pytest.raises(InspectionError) as caught:
+            measure(family[0], recipe, torch.nn.Linear(2, 2))  # type: ignore[arg-type]
+        assert [problem.where for problem in caught.value.problems] == [name, name]
+        assert "argument 2, a Recipe," in str(caught.value)
+        assert "argument 3, a Linear," in str(caught.value)
+        assert "merge(recipe, folder)" in str(caught.value)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from mergelab.inspection.changes import Changes, task_vectors
+from mergelab.inspection.changes import TaskVectors, task_vectors
 from mergelab.inspection.conflict import Conflict, _Kept, _overlap
 from mergelab.inspection.grid import Grid
 from mergelab.inspection.magnitudes import LEVELS, both, lone
@@ -24,7 +24,7 @@ def query(layer: int) -> str:
     return f"model.layers.{layer}.self_attn.q_proj.weight"
 
 
-def measured(folder: Path, one: list[Tensor], other: list[Tensor], base: Tensor | None = None) -> Changes:
+def measured(folder: Path, one: list[Tensor], other: list[Tensor], base: Tensor | None = None) -> TaskVectors:
     """Two models that changed a base of zeros, or of this, layer by layer."""
     start = torch.zeros_like(one[0]) if base is None else base
     paths = []
@@ -48,7 +48,7 @@ def few_large(draw: torch.Generator) -> Tensor:
     return normal(draw) * (1 + 30 * (torch.arange(SHAPE[0]) % 8 == 0))[:, None]
 
 
-def independent(folder: Path, kind: Draw) -> Changes:
+def independent(folder: Path, kind: Draw) -> TaskVectors:
     draw = torch.Generator().manual_seed(5)
     return measured(folder, [kind(draw) for _ in range(LAYERS)], [kind(draw) for _ in range(LAYERS)])
 
@@ -75,7 +75,7 @@ def test_choices_of_weights_have_bands_that_hold(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def frozen(tmp_path_factory: pytest.TempPathFactory) -> Changes:
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> TaskVectors:
     """Two trainings of every other layer."""
     draw = torch.Generator().manual_seed(6)
     one, other = ([normal(draw) * (layer % 2) for layer in range(LAYERS)] for _ in range(2))
@@ -83,7 +83,7 @@ def frozen(tmp_path_factory: pytest.TempPathFactory) -> Changes:
 
 
 @pytest.mark.parametrize("density", [0.3, 1.0])
-def test_layers_that_both_left_alone_make_no_overlap(frozen: Changes, density: float) -> None:
+def test_layers_that_both_left_alone_make_no_overlap(frozen: TaskVectors, density: float) -> None:
     """What is expected of two choices is expected tensor by tensor: the figure of all does not grow with the frozen."""
     row = frozen.conflict().summary(density).loc["support_overlap"]
     assert row["value"] == pytest.approx(1, abs=0.02)

@@ -13,6 +13,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from mergelab import sample
 from mergelab.errors import InspectionError
+from mergelab.inspection import drift_figures
 from mergelab.inspection.drift import Drift, drift
 from mergelab.inspection.grid import Grid
 from tests.models.families import FAMILIES
@@ -125,6 +126,26 @@ def test_signs_and_zeros_are_counted_apart() -> None:
     assert set(top["channel"][:3]) == {1, 4, 7}
     assert top["log_ratio"][3] == 0
     assert len(found.channels(name, None)) == 7 * 24
+
+
+def test_a_zero_counts_in_whichever_of_the_two_it_is() -> None:
+    one, zero = np.array([0.0, 1.0, 0.0, 0.0, -2.0]), np.array([0.0, 0.0, 3.0, 4.0, 2.0])
+    assert drift_figures.ZEROS.of(one, zero) == drift_figures.ZEROS.of(zero, one) == 3
+    assert drift_figures.CHANGED_SIGN.of(one, zero) == 1
+
+
+def test_bands_are_what_the_worst_rounding_gives() -> None:
+    """Every channel off by its error, all the same way."""
+    error, zero = np.array([0.1, 0.4, 0.0]), np.array([1.0, -2.0, 5.0])
+    worst = np.array([1.1, 1.2, 1.0])
+    figures = (getattr(drift_figures, name) for name in ("SIZE", "COSINE", "SCALE", "SHAPE", "EXTREME"))
+    bands = {figure: figure.band(error, zero) for figure in figures if figure.band}
+    assert bands[drift_figures.SCALE] == pytest.approx((1 / worst.prod() ** (1 / 3), worst.prod() ** (1 / 3)))
+    assert bands[drift_figures.SHAPE] == pytest.approx((0, math.sqrt((np.log(worst) ** 2).mean())))
+    assert bands[drift_figures.EXTREME] == pytest.approx((0, np.quantile(np.log(worst), 0.99)))
+    length = math.sqrt(0.1**2 + 0.4**2) / math.sqrt(1 + 4 + 25)
+    assert bands[drift_figures.SIZE] == pytest.approx((0, length))
+    assert bands[drift_figures.COSINE] == pytest.approx((math.sqrt(1 - length**2), 1))
 
 
 def test_rounding_stays_in_its_band_and_more_does_not() -> None:

@@ -321,6 +321,20 @@ def test_a_factor_that_is_not_known_to_a_hundredth_is_none() -> None:
     assert "in layers 2 is no plain sum" in found.notes[0]
 
 
+def test_a_part_that_rounding_hides_is_told() -> None:
+    """It is left out of the sum, which holds without it."""
+    model = made("llama", dtype=torch.bfloat16)
+    with torch.no_grad():
+        model.model.layers[1].self_attn.o_proj.weight.mul_(1e-12)
+        model.model.layers[3].mlp.down_proj.weight.zero_()
+    found = find(model)
+    assert [[writer.path for writer in found.writers[layer]] for layer in (1, 3)] == [["mlp"], ["self_attn"]]
+    hidden = "is nothing, or less than rounding: there it is no part."
+    assert f"What 'self_attn' adds in layers 1 {hidden}" in found.notes
+    assert f"What 'mlp' adds in layers 3 {hidden}" in found.notes
+    assert len(found.notes) == 2
+
+
 def test_what_no_outputs_add_up_to_is_no_sum() -> None:
     one, other, before = torch.randn(3, 2, 8, 24, generator=torch.Generator().manual_seed(5))
     assert add_up(before, before * 1.01 + one, [one, other]) == []

@@ -98,6 +98,22 @@ def test_so_many_tokens_are_held_and_no_more() -> None:
     assert affordable(HELD // 100) == 100
 
 
+def test_last_tokens_are_held_and_those_that_were_drawn_are_known() -> None:
+    batches, tokens = prompts()
+    last = np.flatnonzero(tokens.last() & tokens.counts)
+    assert len(last) > 2
+    for count in range(2 * len(last), np.count_nonzero(tokens.counts) + 1):
+        angles = Angles(batches, tokens, count)
+        assert len(angles.tokens) == count
+        assert np.isin(last, angles.tokens).all()
+        assert set(angles.tokens[~angles.drawn].tolist()) <= set(last.tolist())
+        assert np.count_nonzero(angles.drawn) >= count - len(last)
+    assert angles.drawn.all(), "all tokens are held"
+    few = Angles(batches, tokens, 4)
+    assert len(few.tokens) == 4
+    assert np.isin(few.tokens, last).sum() >= 2
+
+
 def test_states_of_16_bits_are_taken_as_they_are() -> None:
     one, other = normal(3, 64).bfloat16(), normal(3, 64, seed=1).bfloat16()
     assert turned(one, other).dtype == torch.float32

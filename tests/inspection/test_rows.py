@@ -51,13 +51,13 @@ def test_no_tensor_like_its_sample_is_read_twice(tmp_path: Path, monkeypatch: py
     change[1, 5] = 7.0
     paths = [save(tmp_path / "base", torch.zeros(600, 512)), save(tmp_path / "a", change)]
     calls: list[int] = []
-    read = rows._read
+    tally = rows.tally
 
     def counted(*given: object) -> object:
         calls.append(1)
-        return read(*given)  # type: ignore[arg-type]
+        return tally(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(rows, "_read", counted)
+    monkeypatch.setattr(rows, "tally", counted)
     task_vectors(*paths)
     assert len(calls) == 1
 
@@ -101,8 +101,8 @@ def test_sums_do_not_depend_on_who_is_ready_first() -> None:
 def test_the_largest_is_found_among_those_that_look_alike_to_a_level(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rounded to half precision two changes are one: the second, in a later run, is the larger."""
-    monkeypatch.setattr(rows, "LENGTH", 64)
+    """Of one level two changes are: the second, in a later part, is the larger."""
+    monkeypatch.setattr(rows, "PART", 64)
     change = torch.full((4, 64), 0.25)
     change[1, 5], change[3, 7] = 1.5, 1.5 + 2.0**-16
     found = task_vectors(save(tmp_path / "base", torch.zeros(4, 64)), save(tmp_path / "a", change))

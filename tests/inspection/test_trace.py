@@ -14,6 +14,7 @@ import torch
 
 from mergelab import sample
 from mergelab.errors import InspectionError
+from mergelab.inspection import influence
 from mergelab.inspection.grid import Floats
 from mergelab.inspection.handles import find
 from mergelab.inspection.trace import trace
@@ -69,6 +70,19 @@ def test_the_last_tokens_alone_are_those_of_the_paper() -> None:
     ends = np.cumsum([len(prompt.split()) - 1 for prompt in PROMPTS]) - 1
     slow = np.arccos(cosines(borders[1][ends], borders[3][ends])).mean() / math.pi
     assert traced(made).angular("base", last=True).values[1, 1] == pytest.approx(slow, rel=1e-4)
+
+
+def test_last_tokens_are_there_however_few_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And do not weigh more than others in the mean over all: that is over those that were drawn."""
+    made = model()
+    whole = traced(made).angular("base", last=True)
+    monkeypatch.setattr(influence, "affordable", lambda _: 2 * len(PROMPTS))
+    found = traced(made)
+    np.testing.assert_allclose(found.angular("base", last=True).values, whole.values, rtol=1e-6)
+    assert f"Mean over {len(PROMPTS)} last tokens" in found.angular("base", last=True).note
+    drawn = np.count_nonzero(found._counted.drawn)
+    assert drawn < len(found._counted.held) == 2 * len(PROMPTS)
+    assert f"Mean over {drawn} tokens" in found.angular("base").note
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "gpt2", "olmo2"])

@@ -61,8 +61,10 @@ def test_only_what_the_kernel_can_do_fits() -> None:
     assert one.fits()
     assert replace(one, divisor=None).fits()
     assert not work(dtype=torch.float64).fits()
-    assert not work(size=24).fits(), "no whole number of pieces"
-    assert not replace(one, base=torch.ones(33, dtype=torch.bfloat16)[1:]).fits(), "not aligned"
+    assert one.aligned()
+    for elsewhere in (work(size=24), replace(one, base=torch.ones(33, dtype=torch.bfloat16)[1:])):
+        assert elsewhere.fits()
+        assert not elsewhere.aligned(), "left to the atoms on CUDA"
     assert not replace(one, out=torch.ones(8, 8, dtype=torch.bfloat16)[:, :4]).fits(), "not contiguous"
     for term in (
         replace(first, weight=1e39),
@@ -100,14 +102,13 @@ def test_a_kernel_is_compiled_for_each_form_and_not_for_numbers() -> None:
     assert len({other.form() for other in forms}) == len(forms)
 
 
-@pytest.mark.parametrize("name", ["cpu", "meta"])
-def test_elsewhere_than_on_cuda_the_atoms_do_the_work(name: str) -> None:
-    one = work()
-    before = one.out.clone()
-    assert not fused.available(torch.device(name))
-    assert not fused.run([one])
-    assert not fused.run([])
-    assert torch.equal(one.out, before)
+def test_elsewhere_than_on_cuda_and_the_cpu_the_atoms_do_the_work() -> None:
+    one, pieces = work(), Pieces(torch.device("cpu"))
+    assert not fused.available(torch.device("meta"))
+    there = [tensor.to("meta") for tensor in one.tensors]
+    elsewhere = fused.Work([fused.Term(model, 0.5) for model in there[2:]], there[1], there[0])
+    assert not fused.run([elsewhere], pieces)
+    assert not fused.run([], pieces)
 
 
 def by_hand(work: fused.Work) -> np.ndarray:
@@ -169,7 +170,7 @@ def test_a_chain_tells_all_that_it_does(
     expected = merged()
     told: list[fused.Work] = []
     monkeypatch.setattr(fused, "available", lambda _: True)
-    monkeypatch.setattr(fused, "launch", told.extend)
+    monkeypatch.setattr(fused, "loop", lambda work, _: told.append(work))
     merged()
     if name.startswith("della") and scale.get("rescale_by") == "probability":
         assert not told, "each element has a divisor of its own"

@@ -13,6 +13,7 @@ from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from mergelab import methods
+from mergelab.methods import fused
 from tests.methods.table import COARSE, FINE, TABLE, Case, Row, cases
 
 Law = Callable[[st.DataObject, Row], None]
@@ -216,6 +217,11 @@ def empty_and_meta_tensors_pass(data: st.DataObject, row: Row) -> None:
 
 PAIRS = list(itertools.product(LAWS, TABLE))
 HELD = [(name, row) for name, row in PAIRS if name not in row.exceptions]
+IN_ONE_PASS = (
+    "passthrough", "linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "della_linear",
+    "breadcrumbs", "breadcrumbs_ties",
+)  # fmt: skip
+BY_TORCH = [(name, row) for name, row in HELD if row.name in IN_ONE_PASS]
 BROKEN = [(name, row) for name, row in PAIRS if name in row.exceptions]
 
 
@@ -231,6 +237,13 @@ def hold(name: str, row: Row, examples: int = 30, **options: object) -> None:
 @pytest.mark.parametrize(("name", "row"), HELD, ids=str)
 def test_law(name: str, row: Row) -> None:
     hold(name, row)
+
+
+@pytest.mark.parametrize(("name", "row"), BY_TORCH, ids=str)
+def test_law_by_torch_alone(name: str, row: Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there are no loops, or they are not proven."""
+    monkeypatch.setattr(fused, "available", lambda _: False)
+    hold(name, row, examples=10)
 
 
 @pytest.mark.parametrize(("name", "row"), BROKEN, ids=str)

@@ -24,17 +24,27 @@ def blend(*amounts: float, method: str = "linear") -> Recipe:
 
 def test_lines_that_changed() -> None:
     assert difference(blend(0.3), blend(0.5)) == "weight: 0.3 -> 0.5"
-    assert difference(blend(0.3), blend(0.3, method="karcher")) == "merge_method: linear -> karcher"
-    assert difference(runs(("a", 0, 3), ("b", 3, 6)), runs(("a", 0, 2), ("b", 2, 6))) == (
-        "layer_range: [0, 3] -> [0, 2]; layer_range: [3, 6] -> [2, 6]"
-    )
-    assert difference(runs(("a", 0, 3)), runs(("b", 0, 3))) == "model: a -> b", "by short names"
+    assert difference(blend(0.3), blend(0.3, method="karcher")) == "linear of a and b -> karcher of a and b"
+
+
+def test_layers_that_are_others() -> None:
+    assert difference(runs(("a", 0, 3), ("b", 3, 6)), runs(("a", 0, 2), ("b", 2, 6))) == "a 2 -> b 2"
+    assert difference(runs(("a", 0, 3)), runs(("b", 0, 3))) == "a 0–2 -> b 0–2", "by short names"
+    tied = replace(runs(("a", 0, 3)), slices=(Slice((Part(Source("a"), (0, 3)), Part(Source("b"), (3, 6)))),))
+    assert difference(runs(("a", 0, 3)), replace(tied, method="ties")) == "a 0–2 -> ties of a 0–2 and b 3–5"
+
+
+def test_layers_that_came_and_went() -> None:
+    long, short = runs(("a", 0, 3), ("b", 3, 6)), runs(("a", 0, 3))
+    assert difference(short, long) == "with b 3–5 above layer 2"
+    assert difference(long, short) == "without b 3–5"
+    assert difference(short, runs(("b", 5, 6), ("a", 0, 3))) == "with b 5 at the bottom"
+    assert difference(short, runs(("a", 0, 3), ("a", 1, 2), ("a", 0, 1))) == "with a 1, a 0 above layer 2"
+    apart = runs(("b", 0, 1), ("a", 0, 1), ("b", 1, 2), ("a", 2, 3), ("b", 4, 5))
+    assert difference(short, apart) == "with b 0 at the bottom; a 1 -> b 1; and 1 more"
 
 
 def test_lines_that_came_and_went() -> None:
-    long, short = runs(("a", 0, 3), ("b", 3, 6)), runs(("a", 0, 3))
-    assert difference(short, long) == "with sources:; with model: b; and 1 more"
-    assert difference(long, short) == "without sources:; without model: b; and 1 more"
     assert difference(blend(0.5), replace(blend(0.5), seed=7)) == "with seed: 7"
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mergelab import sample
 from mergelab.models.answers import Answer, Candidate, Prompt
 from mergelab.models.assembly import Changes
-from mergelab.models.preview import Done, Event, Failed, Merged, Next, Text
+from mergelab.models.events import Done, Event, Failed, Merged, Next, Text
+from mergelab.models.measuring import Measure
 from mergelab.recipes.recipe import Recipe
 from mergelab.views.workbench import Workbench
 from mergelab.weights import Source
@@ -19,15 +20,21 @@ class StandIn:
     """Remembers what it was asked; `answer` plays the events of a whole answer."""
 
     def __init__(
-        self, sources: Mapping[str, Source], listener: Callable[[Event], None], device: str, _lock: threading.RLock
+        self,
+        sources: Mapping[str, Source],
+        listener: Callable[[Event], None],
+        device: str,
+        _lock: threading.RLock,
+        measures: Sequence[Measure],
     ) -> None:
         self.names, self.listener, self.device = list(sources), listener, device
+        self.measures = [measure.name for measure in measures]
         self.asked: list[tuple[Recipe, str]] = []
         self.generation = self.stops = 0
         self.closed = False
 
-    def ask(self, recipe: Recipe, prompt: str) -> int:
-        self.asked.append((recipe, prompt))
+    def ask(self, recipe: Recipe, prompts: str) -> int:
+        self.asked.append((recipe, prompts))
         self.generation += 1
         return self.generation
 
@@ -84,15 +91,42 @@ class StandIn:
 
 
 class Bench:
-    """A workbench of three members with its stand-in."""
+    """A workbench of three members with its stand-ins: a source that joins gives it another."""
 
     def __init__(self, *names: str, **options: Any) -> None:
-        made: list[StandIn] = []
+        self.previews: list[StandIn] = []
 
         def make(*given: Any) -> StandIn:
-            made.append(StandIn(*given))
-            return made[0]
+            self.previews.append(StandIn(*given))
+            return self.previews[-1]
 
-        sources = [sample.path(name) for name in names or ("base", "reverse", "pirate")]
-        self.widget = Workbench(*sources, preview=make, **options)
-        self.preview = made[0]
+        sources = [] if "recipe" in options and not names else names or ("base", "reverse", "pirate")
+        self.widget = Workbench(*map(sample.path, sources), preview=make, **options)
+
+    @property
+    def preview(self) -> StandIn:
+        """The newest one."""
+        return self.previews[-1]
+
+    def settled(self) -> Workbench:
+        """The workbench, once all that is done aside is done."""
+        assert self.widget._aside.wait(30)
+        return self.widget
+
+
+def run(source: int, start: int, end: int) -> dict[str, Any]:
+    """A slice of a sketch that passes layers of one source through."""
+    part = {"source": source, "start": start, "numbers": {}}
+    return {"method": "passthrough", "base": None, "layers": end - start, "parts": [part], "numbers": {}}
+
+
+def sketch(*slices: dict[str, Any], base: int | None = 0) -> dict[str, Any]:
+    """A sketch of slices."""
+    return {"base": base, "widen": False, "slices": list(slices)}
+
+
+def blend(source: int, start: int, end: int, weight: object = 0.5, **numbers: object) -> dict[str, Any]:
+    """A slice of a sketch: task arithmetic of a source on the base."""
+    said = {"weight": [[None, weight]], **{name: [[None, value]] for name, value in numbers.items()}}
+    parts = [{"source": 0, "start": start, "numbers": {}}, {"source": source, "start": start, "numbers": said}]
+    return {"method": "task_arithmetic", "base": None, "layers": end - start, "parts": parts, "numbers": {}}

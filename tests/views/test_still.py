@@ -1,19 +1,25 @@
-"""What a saved notebook shows: no script, no address, nothing from outside as markup."""
+"""What a saved notebook shows: no script, no address, nothing from outside as markup; and the figures as they are."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 from xml.etree import ElementTree as ET
 
+import pytest
+
 from mergelab import sample
-from mergelab.views.dials import Guest
+from mergelab.views.faces import Faces
+from mergelab.views.guests import Guest
+from mergelab.views.layouts import beginning
 from mergelab.views.still import still
-from mergelab.views.workbench import Workbench
 from mergelab.weights import open_checkpoint
-from tests.views.stand_in import StandIn
+from tests.views.stand_in import Bench, blend, run, sketch
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</td></svg>"
+SPACE = "{http://www.w3.org/2000/svg}"
 
 
 class _Tags(HTMLParser):
@@ -27,70 +33,64 @@ class _Tags(HTMLParser):
         self.attributes += [name for name, _ in attrs]
 
 
-def _read(text: str) -> _Tags:
-    reader = _Tags()
-    reader.feed(text)
-    return reader
+def _faces(*slices: dict[str, Any], names: tuple[str, ...] = ("base", "reverse", "pirate")) -> Faces:
+    members = ("base", "reverse", "pirate")
+    guests = tuple(
+        Guest(name, member[:2].capitalize(), open_checkpoint(sample.path(member)))
+        for name, member in zip(names, members, strict=False)
+    )
+    faces = Faces.of(beginning(guests), guests)
+    return faces.drawn(sketch(*slices)) if slices else faces
 
 
 def test_the_bundle_of_a_cell_has_a_picture_without_scripts() -> None:
-    made: list[StandIn] = []
-
-    def make(*given: object) -> StandIn:
-        made.append(StandIn(*given))  # type: ignore[arg-type]
-        return made[0]
-
-    bench = Workbench(sample.path("base"), sample.path("reverse"), sample.path("pirate"), preview=make)
-    made[0].answer(token=EVIL, text=EVIL)
-    bench.prompt = EVIL
-    bundle = bench._repr_mimebundle_()
-    bench.close()
-    assert bundle is not None
-    data, _ = bundle
+    bench = Bench(names=[EVIL, f"{EVIL} 2", "pirate"])
+    bench.preview.answer(token=EVIL, text=EVIL)
+    bench.widget.prompt = EVIL
+    bench.widget.text = f"# {EVIL}\n{bench.widget.text}"
+    data, _ = bench.widget._repr_mimebundle_() or ({}, {})
+    bench.widget.close()
     assert set(data) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
-    assert data["text/plain"] == "<Workbench of base, reverse, pirate: 10 layers in 3 slices, linear>"
-    picture = _read(data["text/html"])
+    assert data["text/plain"].endswith(f"pirate: 10 layers in 3 slices, {bench.widget.recipe.fingerprint}>")
+    picture = _Tags()
+    picture.feed(data["text/html"])
     assert re.search("recipe <code>[0-9a-f]{8}</code>", data["text/html"])
     assert not {"script", "img", "iframe", "link", "object"} & set(picture.tags)
     assert not [name for name in picture.attributes if name.startswith("on") or name in ("src", "href")]
     assert len(data["text/html"].encode()) < 50_000
+    tree = ET.fromstring(data["text/html"])
+    assert "".join(tree.itertext()).count(EVIL) >= 6
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", data["text/html"])
 
 
-def test_the_picture_is_well_formed_and_drawn_to_the_coefficient() -> None:
-    guests = [
-        Guest(EVIL, "A&", open_checkpoint(sample.path("base"))),
-        Guest("b", "Bb", open_checkpoint(sample.path("pirate"))),
-    ]
-    text = still(guests, [[1, 0, 2], [0, 2, 3]], [0.25, 1.0, 0.0], "linear", EVIL, None)
-    tree = ET.fromstring(text)
-    space = "{http://www.w3.org/2000/svg}"
-    boxes = [(box.get("class"), round(float(box.get("height") or 0))) for box in tree.iter(f"{space}rect")]
-    assert boxes == [("s0", 62), ("s1", 20), ("s1", 83), ("s0", 83)]
-    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+def test_names_and_unfinished_texts_are_escaped() -> None:
+    faces = replace(_faces(names=(EVIL, "b", "c")).typed(f"{EVIL}: ["))
+    tree = ET.fromstring(still(faces, EVIL, None, {}))
+    assert EVIL in (next(tree.iter(f"{SPACE}svg")).get("aria-label") or "") or EVIL in "".join(tree.itertext())
+    assert f"{EVIL}: [" in "".join(tree.itertext())
 
 
-SPACE = "{http://www.w3.org/2000/svg}"
-
-
-def _drawn(method: str) -> ET.Element:
-    """A stack of twelve layers of ten-layer models, every coefficient another, with an answer."""
-    guests = [
-        Guest(name, code, open_checkpoint(sample.path(name)))
-        for name, code in (("base", "Ba"), ("reverse", "Re"), ("pirate", "Pi"))
-    ]
-    answer = {
-        "recipe": "3f2a9c01",
-        "candidates": [
-            {"token": " b", "probabilities": [0.5, 0.25, None, 0.125]},
-            {"token": "\n", "probabilities": [0.375, 0.0004, 0.751, 1.0]},
-        ],
-        "texts": [" b d", " once <more>", None, " arr"],
-    }
-    return ET.fromstring(still(guests, STACK, CURVE, method, "sort: d b", answer))
-
-
-STACK = [[1, 0, 7], [2, 2, 7]]
-CURVE = [1.0, 0.0, 0.5, 0.25, 0.75, 1.0, 0.5, 0.0, 0.5, 1.0, 0.25, 0.75]
+ANSWER = {
+    "recipe": "3f2a9c01",
+    "candidates": [
+        {"token": " b", "probabilities": [0.5, 0.25, None, 0.125]},
+        {"token": "\n", "probabilities": [0.375, 0.0004, 0.751, 1.0]},
+    ],
+    "texts": [" b d", " once <more>", None, " arr"],
+}
+SCORES = {
+    "recipe": "3f2a9c01",
+    "rows": [
+        {
+            "name": "sums",
+            "unit": "%",
+            "value": 62.25,
+            "spread": 4.0,
+            "controls": [{"name": "base", "value": 0.0}, {"name": "skip", "value": None}],
+        },
+        {"name": "bible", "unit": "nats", "value": None, "spread": None, "controls": []},
+    ],
+}
 
 
 def _rows(tree: ET.Element) -> list[list[list[str]]]:
@@ -98,7 +98,8 @@ def _rows(tree: ET.Element) -> list[list[list[str]]]:
 
 
 def test_the_tables_can_be_read_back() -> None:
-    tree = _drawn("linear")
+    faces = _faces()
+    tree = ET.fromstring(still(faces, "sort: d b", ANSWER, SCORES))
     assert _rows(tree) == [
         [
             ["next token", "merged", "base", "reverse", "pirate"],
@@ -106,12 +107,21 @@ def test_the_tables_can_be_read_back() -> None:
             ["'\\n'", "37.5%", "0.0%", "75.1%", "100.0%"],
         ],
         [["", "writes"], ["merged", " b d"], ["base", " once <more>"], ["reverse", ""], ["pirate", " arr"]],
+        [["scores, recipe 3f2a9c01", "merged", "base", "skip"], ["sums (%)", "62.2 ± 4", "0", "–"]],
     ]
-    dashes = [cell for cell in tree.iter("td") if cell.text == "–"]
+    dashes = [cell for cell in tree.iter("td") if cell.text == "–" and cell.get("title")]
     assert [(cell.get("title"), cell.get("aria-label")) for cell in dashes] == [("not in its vocabulary",) * 2]
     words = "".join(tree.itertext())
     assert "sort: d b" in words
-    assert "recipe 3f2a9c01" in words
+    assert "recipe 3f2a9c01, an earlier one than the picture's" in words
+    assert faces.text in words
+    exact = still(faces, "", {**ANSWER, "recipe": faces.recipe.fingerprint}, {})
+    assert "an earlier one" not in exact
+
+
+def test_a_source_that_joined_since_has_no_column() -> None:
+    answer = {**ANSWER, "texts": ANSWER["texts"][:3], "candidates": []}
+    assert _rows(ET.fromstring(still(_faces(), "", answer, {})))[1][-1][0] == "reverse"
 
 
 def _shares(tree: ET.Element) -> list[dict[str, float]]:
@@ -124,37 +134,38 @@ def _shares(tree: ET.Element) -> list[dict[str, float]]:
     return [found[x] for x in sorted(found)]
 
 
-def _heights(tree: ET.Element) -> list[list[float]]:
-    """The curve of each slice, read from its line."""
-    lines = [line.get("points", "").split() for line in tree.iter(f"{SPACE}polyline")]
-    return [[round(1 - (float(point.split(",")[1]) - 118) / 64, 2) for point in line] for line in lines]
-
-
-def test_the_shares_of_a_deep_stack_can_be_read_back() -> None:
-    tree = _drawn("linear")
-    own = ["s1"] * 7 + ["s2"] * 5
-    expected = [
-        {source: share for source, share in (("s0", 1 - curve), (name, curve)) if share}
-        for name, curve in zip(own, CURVE, strict=True)
-    ]
+def test_the_stack_and_its_numbers_can_be_read_back() -> None:
+    curve = [1.0, 0.0, 0.5, 0.25]
+    tree = ET.fromstring(still(_faces(run(1, 0, 7), blend(2, 2, 6, curve)), "", None, {}))
+    expected: list[dict[str, float]] = [{"s1": 1.0}] * 7
+    expected += [{"s2": 1.0}, {"s0": 1.0}, {"s0": 0.5, "s2": 0.5}, {"s0": 0.75, "s2": 0.25}]
     assert _shares(tree) == expected
-    assert _heights(tree) == [CURVE[:7], CURVE[7:]]
+    (line,) = tree.iter(f"{SPACE}polyline")
+    assert line.get("class") == "l2"
+    points = [point.split(",") for point in line.get("points", "").split()]
+    assert [round(1 - (float(y) - 122) / 64, 2) for _, y in points] == curve
     (picture,) = tree.iter(f"{SPACE}svg")
-    assert picture.get("aria-label") == "12 output layers: reverse 0 to 6, pirate 2 to 6. Method linear."
-    numbers = [text.text for text in tree.iter(f"{SPACE}text") if text.get("y") == "104" and text.text != "output"]
-    assert numbers == [str(index) for index in range(12)]
+    assert picture.get("aria-label") == (
+        "11 output layers: reverse 0 to 6, passthrough; base 2 to 5 with pirate 2 to 5, task_arithmetic."
+    )
+    labels = [text.text for text in tree.iter(f"{SPACE}text") if text.get("y") == "104" and text.text != "output"]
+    assert labels == [str(index) for index in range(11)]
+    codes = [text.text for text in tree.iter(f"{SPACE}text") if (text.get("class") or "").startswith("t")]
+    assert codes[:8] == [*(f"Re {home}" for home in range(7)), "Pi 2"]
 
 
-def test_passthrough_draws_every_layer_whole() -> None:
-    tree = _drawn("passthrough")
-    assert _shares(tree) == [{"s1": 1.0}] * 7 + [{"s2": 1.0}] * 5
-    assert _heights(tree) == [[1.0] * 7, [1.0] * 5]
-    labels = [text.text for text in tree.iter(f"{SPACE}text") if (text.get("class") or "").startswith("t")]
-    assert labels == [*(f"Re {home}" for home in range(7)), *(f"Pi {home}" for home in range(2, 7))]
+def test_curves_of_filters_are_told_apart() -> None:
+    piece = blend(1, 0, 10)
+    piece["parts"][1]["numbers"]["weight"] = [["self_attn", [0.25, 0.5]], ["mlp", 0.75], [None, 0.5]]
+    tree = ET.fromstring(still(_faces(piece), "", None, {}))
+    assert [line.get("class") for line in tree.iter(f"{SPACE}polyline")] == ["l1", "l1 d", "l1"]
+    assert "solid self_attn, dashed mlp, solid all" in "".join(tree.itertext())
 
 
-def test_the_curve_says_what_it_is() -> None:
-    for method, name in (("linear", "share"), ("ties", "density")):
-        words = [text.text for text in _drawn(method).iter(f"{SPACE}text")]
-        assert name in words
-        assert ("share" in words) == (method == "linear")
+@pytest.mark.parametrize("layers", [10, 100])
+def test_deep_stacks_stay_small(layers: int) -> None:
+    slices = [blend(1 + at % 2, 0, 10, [0, 1]) for at in range(layers // 10)]
+    text = still(_faces(*slices), "", None, {})
+    (picture,) = ET.fromstring(text).iter(f"{SPACE}svg")
+    assert float(picture.get("width") or 0) <= 763
+    assert len(text) < 60_000

@@ -15,7 +15,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mergelab.weights import Source, open_checkpoint
+from mergelab.weights import Source, adapters, open_checkpoint
 from tests.weights import folders
 from tests.weights.folders import DOWN, KEY, KEYS, QUERY, VOCABULARY, WIDTH, opened, pair, tensors
 
@@ -185,6 +185,27 @@ def test_the_base_that_the_adapter_names_is_told(tmp_path: Path) -> None:
     assert adapter.base == "org/base"
     assert adapter.source == Source(str(tmp_path / "lora"))
     assert open_checkpoint(tmp_path / "base").adapter is None
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rows_are_those_of_the_whole_to_the_bit(
+    tmp_path: Path, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matrices, turned ones, shifted biases, whole tensors, and those that no adapter changes."""
+    monkeypatch.setattr(adapters, "_BLOCK", 3 * WIDTH)
+    adapter = pair(KEY, KEYS, WIDTH) | pair(DOWN, WIDTH, folders.INNER)
+    adapter |= {"model.embed_tokens.lora_embedding_A": torch.randn(2, VOCABULARY)}
+    adapter |= {"model.embed_tokens.lora_embedding_B": torch.randn(WIDTH, 2)}
+    adapter |= {"model.norm.weight": torch.randn(WIDTH)}
+    model = opened(tmp_path, adapter, tensors(folders.shapes(), dtype=dtype))
+    changed = [name for name in model.specs if model.adapter and name in model.adapter.changes]
+    assert len(changed) == 4
+    for name in model.specs:
+        whole = model.tensor(name)
+        for first, stop in ((0, len(whole)), (0, 1), (1, 5), (len(whole) - 2, len(whole))):
+            rows = model.rows(name, first, stop)
+            assert rows.dtype == whole.dtype
+            assert torch.equal(rows, whole[first:stop])
 
 
 def test_a_folded_tensor_is_shared_while_it_is_held_and_then_forgotten(tmp_path: Path) -> None:

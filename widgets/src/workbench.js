@@ -1,22 +1,44 @@
 // @ts-check
-// The first widget: a stack of slices, one coefficient over depth, a prompt, and what each model answers.
+// The workbench: sources, the stack that is built of them, its numbers over depth, what it says, and the recipe as text.
 
-import { layersOf, rangeOf } from "./lib/blocks.js";
 import { answersView } from "./lib/answers_view.js";
-import { curveView } from "./lib/curve_view.js";
+import { curvesView } from "./lib/curves_view.js";
 import { h, icon, say } from "./lib/dom.js";
 import { draftOf } from "./lib/draft.js";
-import { onKeys } from "./lib/keys.js";
+import { drawerView } from "./lib/drawer_view.js";
+import { handOf } from "./lib/hand.js";
+import { nameOf } from "./lib/keys.js";
+import { presetsView } from "./lib/presets_view.js";
 import { scaleOf } from "./lib/scale.js";
+import { depthOf, layersOf } from "./lib/sketch.js";
+import { sliceView } from "./lib/slice_view.js";
 import { sourcesView } from "./lib/sources_view.js";
-import { methodWord, stackView } from "./lib/stack_view.js";
-import { patterns, swatch } from "./lib/swatches.js";
+import { stackView } from "./lib/stack_view.js";
+import { patterns } from "./lib/swatches.js";
 import { followTheme } from "./lib/theme.js";
 import { topView } from "./lib/top_view.js";
 
 /** @typedef {import("./lib/draft.js").State} State */
+/** @typedef {{ at: number, hover: number | null }} Cursor  output layers: of the keyboard, of the pointer */
+/**
+ * @typedef {object} Context  what every view is given
+ * @property {import("./lib/draft.js").Draft} draft @property {Cursor} cursor
+ * @property {import("./lib/hand.js").Hand} hand  what is carried between the views
+ * @property {string} id  unique in the page
+ * @property {() => void} redraw  asks for a frame
+ * @property {() => import("./lib/scale.js").Scale} scale  the x that stack, seams and curves share
+ * @property {(words: string) => void} announce  to people who listen
+ * @property {AbortSignal} signal
+ */
 
 let views = 0; // ids must differ between two views of one page; nothing else is kept here
+
+/** Whether keys pressed there are letters of a text. @param {EventTarget | null} target */
+const isText = (target) =>
+  target instanceof Element && target.matches("textarea, select, input:not([type=range], [type=checkbox], [type=radio])");
+
+/** The first output layer that is not the base's own: what one came to see. @param {import("./lib/draft.js").Sketch} sketch */
+const guestOf = (sketch) => Math.max(0, layersOf(sketch).findIndex(({ parts }) => parts.some(({ source }) => source !== sketch.base)));
 
 /** @param {{ model: import("@anywidget/types").AnyModel<State>, el: HTMLElement, signal?: AbortSignal }} context */
 function render({ model, el, signal: outer }) {
@@ -37,111 +59,92 @@ function render({ model, el, signal: outer }) {
     });
   };
   const draft = draftOf(model, redraw, signal);
-  /** @type {import("./lib/stack_view.js").Cursor} */
-  const cursor = { at: 0, hover: null };
-  const guest = layersOf(draft.dials.blocks).findIndex(({ block }) => block === 1);
-  cursor.at = Math.max(0, guest);
-  const scale = () => scaleOf(width || 612, layersOf(draft.dials.blocks).length);
+  /** @type {Cursor} */
+  const cursor = { at: guestOf(draft.sketch), hover: null };
+  const scale = () => scaleOf(width || 612, depthOf(draft.sketch), hand.spare);
+  const hand = handOf({ draft, cursor, redraw, scale, announce });
+  /** @type {Context} */
+  const context = { draft, cursor, hand, id, redraw, scale, announce, signal };
 
-  const top = topView(draft, signal);
-  const sources = sourcesView(draft, id);
-  const stack = stackView({ draft, cursor, id, redraw, scale, announce, signal });
-  const curve = curveView({ draft, cursor, id, redraw, scale, signal });
-  const answers = answersView(draft, model.get("_prompts"), id, signal);
-
-  // The slice under the cursor, and what can be done with it.
-  const sliceName = h("span", { class: "ml-slice-name" });
-  const givers = draft.sources.map(({ name, code }, source) => {
-    const radio = h("input", { type: "radio", name: `${id}-source`, value: source, "aria-label": `Take this slice from ${name}` });
-    radio.addEventListener("change", () => stack.act.give(source), { signal });
-    return { radio, root: h("label", { class: "ml-giver", title: name }, radio, swatch(id, source, 11), h("span", {}, code)) };
-  });
-  const split = h("button", { class: "ml-button ml-small", type: "button", title: "Split in front of the chosen layer (S)" }, icon("split"), "Split");
-  const remove = h("button", { class: "ml-button ml-small", type: "button", title: "Remove this slice (Delete)" }, icon("remove"), "Remove");
-  split.addEventListener("click", () => stack.act.split(), { signal });
-  remove.addEventListener("click", () => stack.act.remove(), { signal });
-  const slice = h(
-    "div",
-    { class: "ml-slice", role: "group", "aria-label": "Chosen slice" },
-    sliceName,
-    h("span", { class: "ml-givers", role: "radiogroup", "aria-label": "Source of the slice" }, ...givers.map(({ root: giver }) => giver)),
-    h("span", { class: "ml-edits" }, split, remove),
-  );
+  const top = topView(context);
+  const sources = sourcesView(context);
+  const presets = presetsView(context);
+  const stack = stackView(context);
+  const slice = sliceView(context);
+  const curves = curvesView(context);
+  const answers = answersView(context);
+  const drawer = drawerView(context);
+  const parts = [top, sources, presets, stack, slice, curves, answers, drawer];
 
   const errorText = h("div", { class: "ml-error-text" });
   const putBack = h("button", { class: "ml-button ml-small", type: "button" }, "Put back");
-  putBack.addEventListener("click", () => draft.putBack(), { signal });
+  let answered = ""; // an error that was answered where there was nothing to put back
+  const canPutBack = () => draft.answer !== null && JSON.stringify(draft.answer.made) !== JSON.stringify(draft.sketch);
+  const answer = () => {
+    if (canPutBack()) return draft.putBack();
+    answered = draft.error;
+    return redraw();
+  };
+  putBack.addEventListener("click", answer, { signal });
   const error = h("div", { class: "ml-error", role: "alert" }, icon("cross"), errorText, putBack);
 
-  const method = h("select", { class: "ml-select", "aria-label": "Method" });
-  for (const name of model.get("_methods")) method.append(h("option", { value: name }, methodWord(name)));
-  method.addEventListener("change", () => {
-    draft.edit({ method: method.value });
-    draft.flush();
-  }, { signal });
-
-  const stackNote = h("span", { class: "ml-mute" });
-  const middle = h(
-    "section",
-    { class: "ml-middle", "aria-label": "Stack and coefficient" },
-    h("div", { class: "ml-head" }, h("h3", {}, "Stack"), stackNote),
-    stack.root,
-    slice,
-    error,
-    h("div", { class: "ml-head ml-gap" }, h("h3", {}, "Coefficient over depth"), curve.knob, method),
-    curve.root,
-  );
+  const middle = h("section", { class: "ml-middle", "aria-label": "Stack and coefficients" }, presets.root, stack.root, error, slice.root, curves.root);
   const root = h(
     "div",
-    { class: "ml-root", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
+    { class: "ml-root ml-workbench", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
     patterns(id),
     top.root,
     h("div", { class: "ml-main" }, sources.root, middle, answers.root),
+    drawer.root,
     spoken,
   );
   const wrap = h("div", { class: "ml-wrap" }, root);
 
-  // The two plots share one x, so they scroll together.
-  for (const [one, other] of [[stack.root, curve.root], [curve.root, stack.root]]) {
-    one.addEventListener("scroll", () => {
-      if (other.scrollLeft !== one.scrollLeft) other.scrollLeft = one.scrollLeft;
-    }, { signal });
-  }
-  // What has focus shows its layer, so that the keys can be seen to act.
-  for (const change of ["focusin", "focusout"]) root.addEventListener(change, redraw, { signal });
-  onKeys(root, { "Mod+Enter": () => draft.flush(), ".": () => draft.stop(), m: () => method.focus() }, signal);
+  /** Keys of the whole widget; what has focus has been asked before them. @type {Record<string, () => void>} */
+  const keys = {
+    "Mod+z": () => top.undo(),
+    "Mod+Shift+z": () => top.redo(),
+    "Mod+y": () => top.redo(),
+    "Mod+Enter": () => answers.ask(),
+    ".": () => draft.stop(),
+    Escape: () => (error.hidden ? draft.stop() : answer()),
+    a: () => top.show(""),
+    b: () => top.peek(),
+    y: () => drawer.open(),
+  };
   root.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && draft.error) draft.putBack();
+    event.stopPropagation();
+    if (event.defaultPrevented || (isText(event.target) && nameOf(event) !== "Mod+Enter")) return;
+    const act = keys[nameOf(event)];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  }, { signal });
+  root.addEventListener("keyup", (event) => {
+    if (event.key.toLowerCase() === "b") top.unpeek();
     event.stopPropagation();
   }, { signal });
+  root.addEventListener("focusout", ({ relatedTarget }) => {
+    if (!(relatedTarget instanceof Element) || !root.contains(relatedTarget)) top.unpeek();
+  }, { signal });
+  // The plots share one x, so they scroll together.
+  middle.addEventListener("scroll", ({ target }) => {
+    if (!(target instanceof Element) || !target.matches(".ml-scroll")) return;
+    for (const other of middle.querySelectorAll(".ml-scroll")) if (other.scrollLeft !== target.scrollLeft) other.scrollLeft = target.scrollLeft;
+  }, { capture: true, signal });
+  // What has focus shows its layer, so that the keys can be seen to act.
+  for (const change of ["focusin", "focusout"]) root.addEventListener(change, redraw, { signal });
 
   function draw() {
-    const { dials, sources: all } = draft;
-    const depth = layersOf(dials.blocks).length;
-    cursor.at = Math.min(cursor.at, depth - 1);
+    const depth = depthOf(draft.sketch);
+    cursor.at = Math.max(0, Math.min(cursor.at, depth - 1));
     if (cursor.hover !== null) cursor.hover = Math.min(cursor.hover, depth - 1);
     root.dataset.state = draft.state;
-    top.draw();
-    sources.draw();
-    stack.draw();
-    stack.caption(stackNote);
-    curve.draw();
-    answers.draw();
-    const chosen = stack.act.current();
-    const block = dials.blocks[chosen];
-    say(sliceName, `${all[block[0]].name} ${rangeOf(block)}`);
-    givers.forEach(({ radio, root: giver }, source) => {
-      radio.checked = source === block[0];
-      radio.disabled = !stack.act.canGive(source);
-      giver.classList.toggle("ml-on", radio.checked);
-      giver.classList.toggle("ml-off", radio.disabled);
-    });
-    split.disabled = !stack.act.canSplit();
-    remove.disabled = !stack.act.canRemove();
-    if (method.value !== dials.method) method.value = dials.method;
-    error.hidden = !draft.error;
+    for (const part of parts) part.draw();
+    if (draft.error !== answered) answered = "";
+    error.hidden = !draft.error || draft.error === answered;
     say(errorText, draft.error);
-    putBack.hidden = !draft.answer;
+    say(putBack, !error.hidden && canPutBack() ? "Put back" : "Close");
   }
 
   const size = new ResizeObserver(() => {

@@ -9,6 +9,7 @@ export function openPage() {
     observe() {}
     disconnect() {}
   };
+  window.HTMLCanvasElement.prototype.getContext = () => null; // there is no font to measure
   for (const name of ["window", "document", "MutationObserver", "ResizeObserver", "getComputedStyle", "requestAnimationFrame", "cancelAnimationFrame", "AbortController", "Element"]) {
     globalThis[name] = name === "window" ? window : typeof window[name] === "function" && !/^[A-Z]/.test(name) ? window[name].bind(window) : window[name];
   }
@@ -21,43 +22,76 @@ export const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 export function answerFor(state, more = {}) {
   const speakers = ["merged", ...state._sources.map(({ name }) => name)];
   return {
+    prompt: state.prompt,
     recipe: "3f2a9c01",
-    made: { blocks: state.blocks, coefficient: state.coefficient, method: state.method },
+    made: state.sketch,
     redone: 18,
     steps: 57,
     seconds: 0.0008,
     warning: "",
-    layers: state.coefficient.length,
+    layers: state.sketch.slices.reduce((sum, { layers }) => sum + layers, 0),
     parameters: 408_896,
     bytes: 1_635_584,
     candidates: [{ token: " cat", probabilities: speakers.map((_, i) => 0.5 / (i + 1)) }],
     kl: speakers.map((_, i) => 0.31 * i),
+    entropy: speakers.map(() => 1.5),
     texts: speakers.map((name) => `the cat of ${name}`),
     written: speakers.map(() => true),
+    shading: null,
     ...more,
   };
 }
+
+/** A source of a recipe: layers of 100 parameters, 1,000 outside them, two bytes each. */
+export function sourceOf(name, layers = 10) {
+  const each = (value) => new Array(layers).fill(value);
+  return { name, code: name[0].toUpperCase() + name[1], layers, norms: each(null), parameters: each(100), bytes: each(200), rest: { parameters: 1000, bytes: 2000 } };
+}
+
+const number = (name, value, more = {}) => ({
+  name, per_part: true, kind: "number", default: value, dial: [0, 1], low: 0, high: null, choices: [], doc: `What ${name} does.`, effect: true, curve: true, ...more,
+});
+
+/** Methods as Python tells them. */
+export const METHODS = [
+  { name: "passthrough", word: "Pass", base: false, parts: [1, 1], numbers: [number("scale", 1)] },
+  { name: "linear", word: "Linear", base: false, parts: [1, null], numbers: [number("weight", null), number("normalize", true, { per_part: false, kind: "switch", dial: null, curve: false })] },
+  { name: "slerp", word: "Slerp", base: true, parts: [1, 1], numbers: [number("t", null, { per_part: false })] },
+  { name: "ties", word: "TIES", base: true, parts: [1, null], numbers: [number("weight", 1), number("density", 1), number("lambda", 1, { per_part: false, dial: [0, 2] })] },
+];
+
+/** A slice of one source, as it is. */
+export const passes = (source, start, layers) => ({ method: "passthrough", base: null, layers, parts: [{ source, start, numbers: {} }], numbers: {} });
+const fits = (grade = "fits", why = "") => ({ grade, why, facts: [], widen: false });
 
 /** Backbone's part of a Jupyter model: set tells at once, save_changes sends what changed since the last time. */
 export class FakeModel {
   constructor(more = {}) {
     this.state = {
-      blocks: [[1, 0, 3], [2, 3, 7], [1, 7, 10]],
-      coefficient: new Array(10).fill(1),
-      method: "linear",
+      sketch: { base: 0, widen: false, slices: [passes(1, 0, 3), passes(2, 3, 4), passes(1, 7, 3)] },
       prompt: "Once upon a time",
+      prompts: ["Once upon a time", "27+35="],
+      selection: [],
+      text: "slices: []\n",
       answer: null,
       status: "loading",
       error: "",
       _turn: 0,
       _answered: -1,
-      _sources: [
-        { name: "base", code: "Ba", layers: 10 },
-        { name: "reverse", code: "Re", layers: 10 },
-        { name: "pirate", code: "Pi", layers: 10 },
-      ],
-      _methods: ["linear", "slerp", "task_arithmetic", "ties", "passthrough"],
-      _prompts: ["Once upon a time", "27+35="],
+      _held: false,
+      _sources: ["base", "reverse", "pirate"].map((name) => sourceOf(name)),
+      _methods: METHODS,
+      _fits: [fits(), fits(), fits()],
+      _blends: [["", "", ""], ["", "", ""], ["", "", ""]],
+      _kinds: { attention: "self_attn", feed_forward: "mlp" },
+      _presets: [],
+      _seams: null,
+      _scores: { recipe: null, done: false, rows: [] },
+      _past: { undo: 0, redo: 0, undo_words: "", redo_words: "", entries: [], snapshots: [], showing: "" },
+      _problems: [],
+      _exports: { mergekit: null, python: null, json: null, why: {} },
+      _lines: [],
+      _blind: null,
       ...more,
     };
     this.heard = new Map();

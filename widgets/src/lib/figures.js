@@ -53,3 +53,15 @@ export function tokenLabel(token) {
   if (token === "") return "∅";
   return token.replace(/\n/g, "↵").replace(/\t/g, "⇥").replace(/^ +| +$/g, (spaces) => "·".repeat(spaces.length));
 }
+
+/** A change with its sign: +2, −0.04. @param {number} value @param {number} [figures] */
+export function signed(value, figures = 3) {
+  const size = plain(Math.abs(value), figures);
+  return Number(size) === 0 ? "±0" : `${value < 0 ? "−" : "+"}${size}`;
+}
+
+/** A figure of any size, with a true minus; a dash where there is none. @param {number | null} value @param {number} [figures] at most */
+export function figure(value, figures = 3) {
+  if (value === null || !Number.isFinite(value)) return "–";
+  return `${value < 0 ? "−" : ""}${plain(Math.abs(value), figures)}`;
+}

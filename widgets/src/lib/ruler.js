@@ -9,15 +9,20 @@ export function rulerOf(root) {
   const context = document.createElement("canvas").getContext("2d");
   /** @type {Map<string, number>} */
   const known = new Map();
+  /** @type {{ plain: string, mono: string } | null} asked for once: each time it makes the page work out its styles */
+  let families = null;
 
   /** In px, at the size of labels. @param {string} words @param {Face} [face] */
   function width(words, { mono = false, bold = false } = {}) {
     const key = `${mono}${bold}${words}`;
     let px = known.get(key);
     if (px === undefined) {
-      const style = getComputedStyle(root);
-      const family = mono ? style.getPropertyValue("--ml-mono") : style.fontFamily;
-      if (context) context.font = `${bold ? 600 : 400} 11px ${family || "sans-serif"}`;
+      if (!families && root.isConnected) {
+        const style = getComputedStyle(root);
+        families = { plain: style.fontFamily, mono: style.getPropertyValue("--ml-mono") };
+      }
+      const family = families?.[mono ? "mono" : "plain"] || "sans-serif";
+      if (context) context.font = `${bold ? 600 : 400} 11px ${family}`;
       px = context?.measureText(words).width ?? words.length * 6.3;
       known.set(key, px);
     }

@@ -7,9 +7,9 @@ const WIDEST = 120;
 
 /** @typedef {ReturnType<typeof scaleOf>} Scale */
 
-/** @param {number} width of the panel, px @param {number} depth output layers */
-export function scaleOf(width, depth) {
-  const column = Math.min(WIDEST, Math.max(NARROWEST, (width - GUTTER) / Math.max(1, depth)));
+/** @param {number} width of the panel, px @param {number} depth output layers @param {number} [spare] empty columns above them */
+export function scaleOf(width, depth, spare = 0) {
+  const column = Math.min(WIDEST, Math.max(NARROWEST, (width - GUTTER) / Math.max(1, depth + spare)));
   return {
     column,
     depth,
@@ -21,6 +21,6 @@ export function scaleOf(width, depth) {
     layerAt: (px) => Math.min(depth - 1, Math.max(0, Math.floor((px - GUTTER) / column))),
     /** The border nearest px, 0..depth. @param {number} px */
     borderAt: (px) => Math.min(depth, Math.max(0, Math.round((px - GUTTER) / column))),
-    width: GUTTER + depth * column,
+    width: GUTTER + (depth + spare) * column,
   };
 }

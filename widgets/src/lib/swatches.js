@@ -3,7 +3,7 @@
 
 import { s } from "./dom.js";
 
-const COLOURS = 5;
+export const COLOURS = 5;
 
 /** @param {number} source */
 export function hue(source) {
@@ -30,6 +30,7 @@ export function patterns(id) {
       pattern(3, 6, s("path", { d: "M0 0L6 6M6 0L0 6", style: stroke(3) })),
       pattern(4, 4, s("line", { x1: 2, y1: 0, x2: 2, y2: 4, style: stroke(4) })),
       pattern(5, 6, s("line", { x1: 0, y1: 0, x2: 0, y2: 6, style: "stroke:var(--ml-line);stroke-width:1" }), "rotate(45)"),
+      pattern(7, 6, s("line", { x1: 0, y1: 0, x2: 0, y2: 6, style: "stroke:var(--ml-risk);stroke-width:1.2;stroke-opacity:.35" }), "rotate(-45)"),
       pattern(6, 4, s("line", { x1: 0, y1: 0, x2: 0, y2: 4, style: "stroke:var(--ml-ink-3);stroke-width:1.2" }), "rotate(-45)"),
     ),
   );
@@ -37,6 +38,9 @@ export function patterns(id) {
 
 /** @param {string} id of the patterns */
 export const hatch = (id) => `url(#${id}-p5)`;
+
+/** What was refused. @param {string} id of the patterns */
+export const riskHatch = (id) => `url(#${id}-p7)`;
 
 /** What chance alone gives. @param {string} id of the patterns */
 export const chanceHatch = (id) => `url(#${id}-p6)`;
@@ -46,12 +50,9 @@ export const chanceHatch = (id) => `url(#${id}-p6)`;
  * @param {string} id @param {number} source @param {number} x @param {number} y @param {number} width @param {number} height
  */
 export function block(id, source, x, y, width, height, radius = 2) {
-  const box = { x, y, width: Math.max(0, width), height: Math.max(0, height), rx: radius };
-  const group = s("g", {}, s("rect", { ...box, style: `fill:var(${hue(source)}-fill)` }));
-  if (source % COLOURS > 0) group.append(s("rect", { ...box, style: `fill:url(#${id}-p${source % COLOURS})` }));
-  const edge = { x: x + 0.5, y: y + 0.5, width: Math.max(0, width - 1), height: Math.max(0, height - 1), rx: radius };
-  group.append(s("rect", { ...edge, style: `fill:none;stroke:var(${hue(source)});stroke-width:.8;stroke-opacity:.75` }));
-  return group;
+  const box = { x: x + 0.5, y: y + 0.5, width: Math.max(0, width - 1), height: Math.max(0, height - 1), rx: radius };
+  const fill = s("rect", { ...box, class: `ml-block${source % COLOURS}` });
+  return source % COLOURS > 0 ? s("g", {}, fill, s("rect", { ...box, style: `fill:url(#${id}-p${source % COLOURS})` })) : fill;
 }
 
 /** @param {string} id @param {number} source */

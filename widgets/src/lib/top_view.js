@@ -1,12 +1,13 @@
 // @ts-check
-// The top bar: what the stack is, what it costs, and whether what is on screen is of this stack.
+// The top bar: what the stack is, what it costs, back and forth in time, and whether what is on screen is of this stack.
 
-import { titleOf } from "./blocks.js";
+import { costsOf, hostOf } from "./counts.js";
 import { h, icon, pool, say } from "./dom.js";
-import { bytes, count, seconds } from "./figures.js";
-import { methodWord } from "./stack_view.js";
+import { bytes, count, seconds, signed } from "./figures.js";
+import { titleOf } from "./sketch.js";
+import { allow, press, roving } from "./toolbar.js";
 
-/** @typedef {import("./draft.js").Draft} Draft */
+/** @typedef {import("../workbench.js").Context} Context */
 
 const STATES = /** @type {Record<string, string>} */ ({
   loading: "Loading",
@@ -17,27 +18,77 @@ const STATES = /** @type {Record<string, string>} */ ({
   waiting: "Waits",
 });
 
-/** @param {Draft} draft @param {AbortSignal} signal */
-export function topView(draft, signal) {
+const SETTLED = 600; // ms that a state has to last before it is said aloud: a drag goes through many
+const TAP = 300; // ms; a key that is down for longer is held
+
+/** @param {Context} context */
+export function topView({ draft, announce, signal }) {
   const title = h("div", { class: "ml-title" });
-  const under = h("div", { class: "ml-under" });
-  const counts = h("div", { class: "ml-counts" });
+  const fingerprint = h("span", { class: "ml-fingerprint", title: "SHA-256 of the recipe's YAML, first 8 digits" });
+  const kept = h("span", {});
+  const counts = h("dl", { class: "ml-counts" });
   const light = h("span", { class: "ml-light", "aria-hidden": "true" });
-  const state = h("b", { role: "status" });
+  const state = h("b");
+  const told = h("span", { class: "ml-hidden", role: "status" }); // the state to those who listen, once it has settled
   const detail = h("span", { class: "ml-detail" });
-  const stop = h("button", { class: "ml-button", type: "button" }, icon("stop"), "Stop");
-  stop.addEventListener("click", () => draft.stop(), { signal });
-  const root = h(
-    "header",
-    { class: "ml-top" },
-    h("div", { class: "ml-name" }, title, under),
-    counts,
-    h("div", { class: "ml-state" }, light, h("div", {}, state, detail)),
+
+  const undoButton = press([icon("undo")], () => act.undo(), signal, { class: "ml-square", "aria-label": "Undo" });
+  const redoButton = press([icon("redo")], () => act.redo(), signal, { class: "ml-square", "aria-label": "Redo" });
+  const nowButton = press(["A now"], () => act.show(""), signal);
+  const savedButton = press(["B saved"], () => act.show(newest()), signal);
+  const keepButton = press([icon("keep")], () => act.keep(), signal, { class: "ml-square", "aria-label": "Keep a snapshot of this" });
+  const stop = press([icon("stop"), "Stop"], () => draft.stop(), signal, { class: "ml-stop" });
+  const bar = h(
+    "div",
+    { class: "ml-act", role: "toolbar", "aria-label": "History and running" },
+    h("span", { class: "ml-group" }, undoButton, redoButton),
+    h("span", { class: "ml-either", role: "group", "aria-label": "Compare" }, nowButton, savedButton),
+    keepButton,
+    h("div", { class: "ml-state" }, light, h("div", {}, state, detail), told),
     stop,
   );
+  const settle = roving(bar, signal);
+  const root = h("header", { class: "ml-top" }, h("div", { class: "ml-name" }, title, h("div", { class: "ml-under" }, fingerprint, kept)), counts, bar);
+
+  const newest = () => draft.past.snapshots.at(-1)?.name ?? "";
+  const recipeNow = () => draft.past.entries.find(({ now }) => now)?.recipe ?? "";
+  /** When B went down, in ms; null: it is up. @type {number | null} */
+  let peeking = null;
+
+  const act = {
+    undo() {
+      if (draft.past.undo) draft.tell({ type: "undo" });
+      announce(draft.past.undo ? `Undone: ${draft.past.undo_words}` : "Nothing to undo");
+    },
+    redo() {
+      if (draft.past.redo) draft.tell({ type: "redo" });
+      announce(draft.past.redo ? `Redone: ${draft.past.redo_words}` : "Nothing to redo");
+    },
+    /** @param {string} name  of a snapshot; empty: the stack as it is now */
+    show(name) {
+      if (name !== draft.past.showing) draft.tell({ type: "show", name });
+    },
+    /** The snapshot: for good after a tap on the key, while it is down after a longer press. */
+    peek() {
+      if (peeking !== null || draft.past.showing || !newest()) return;
+      peeking = performance.now();
+      draft.tell({ type: "show", name: newest() });
+    },
+    unpeek() {
+      if (peeking !== null && performance.now() - peeking > TAP) draft.tell({ type: "show", name: "" });
+      peeking = null;
+    },
+    keep() {
+      const taken = draft.past.snapshots.map(({ name }) => name);
+      let number = taken.length + 1;
+      while (taken.includes(`snapshot ${number}`)) number += 1;
+      draft.tell({ type: "keep", name: `snapshot ${number}` });
+      announce(`Kept as snapshot ${number}`);
+    },
+  };
 
   function sentence() {
-    const { answer, sources } = draft;
+    const { answer, sources, status } = draft;
     switch (draft.state) {
       case "loading":
         return `opening ${sources.length} model${sources.length === 1 ? "" : "s"}`;
@@ -50,30 +101,75 @@ export function topView(draft, signal) {
       case "draft":
         return answer ? `exact in about ${seconds(Math.max(answer.seconds, 0.001))}` : "";
       default:
-        return answer ? `redone ${answer.redone} of ${answer.steps} steps, ${seconds(answer.seconds)}` : "";
+        if (!answer) return "";
+        return status === "measuring" ? "measuring scores and seams" : `redone ${answer.redone} of ${answer.steps} steps, ${seconds(answer.seconds)}`;
     }
   }
 
+  function whereKept() {
+    const { showing, snapshots } = draft.past;
+    if (showing) return `showing ${showing}`;
+    if (!snapshots.length) return "no snapshot yet";
+    const here = snapshots.find(({ recipe }) => recipe === recipeNow());
+    return here ? `kept as ${here.name}` : `changed since ${newest()}`;
+  }
+
+  let last = "";
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  let settling;
+  signal.addEventListener("abort", () => clearTimeout(settling));
+  function tell() {
+    if (draft.state === last) return;
+    last = draft.state;
+    clearTimeout(settling);
+    say(told, "");
+    settling = setTimeout(() => say(told, STATES[last]), SETTLED);
+  }
+
   function draw() {
-    const { answer, dials, sources } = draft;
-    const words = titleOf(dials.blocks, sources.map(({ name }) => name));
+    const { answer, past, sketch, sources } = draft;
+    const words = titleOf(sketch, sources.map(({ name }) => name));
     say(title, words);
     title.title = words;
-    say(under, `${methodWord(dials.method)}, over ${sources[0].name}`);
-    /** @type {[string, string][]} */
+    say(fingerprint, draft.state === "exact" && answer ? answer.recipe : recipeNow() || "–");
+    say(kept, whereKept());
+
+    const host = sources[hostOf(sketch)];
+    const counted = costsOf(sketch, sources);
+    // What Python has counted is exact; while it is not of this picture, the sizes of the sources say the same.
+    const { layers, parameters, bytes: size } = draft.state === "exact" && answer ? answer : counted;
+    /** @type {[figure: string, more: string, name: string, title: string][]} */
     const figures = [
-      [answer ? `${answer.layers}` : "–", "layers"],
-      [answer ? count(answer.parameters) : "–", "parameters"],
-      [answer ? bytes(answer.bytes) : "–", "on disk"],
+      [`${layers}`, layers === host.layers ? "" : signed(layers - host.layers), "layers", `${host.name} has ${host.layers}`],
+      [count(parameters), "", "parameters", `${parameters.toLocaleString("en")} parameters`],
+      [bytes(size), "", "on disk", `${size.toLocaleString("en")} bytes`],
+      [bytes(counted.memory), "", "preview memory", "every source, and the blended layers; layers kept whole are shared with their source"],
+      [`${counted.decode.toFixed(2)}×`, "", `decode cost vs ${host.name}`, `bytes of weights read for a written token, against ${host.name} alone`],
     ];
-    pool(counts, figures.length, () => h("div", {}, h("b", {}), h("span", {}))).forEach((cell, i) => {
-      say(cell.children[0], figures[i][0]);
-      say(cell.children[1], figures[i][1]);
+    pool(counts, figures.length, () => h("div", {}, h("dd", {}, h("span", {}), " ", h("em", {})), h("dt", {}))).forEach((cell, i) => {
+      const [figure, more, name, why] = figures[i];
+      const [value, beside] = cell.children[0].children;
+      say(value, figure);
+      say(beside, more);
+      say(cell.children[1], name);
+      /** @type {HTMLElement} */ (cell).title = why;
     });
+
+    allow(undoButton, past.undo ? "" : "nothing to undo", `undo: ${past.undo_words}`);
+    allow(redoButton, past.redo ? "" : "nothing to redo", `redo: ${past.redo_words}`);
+    allow(nowButton, "", "the stack as it is now (A)");
+    const other = past.showing || newest();
+    allow(savedButton, other ? "" : "keep a snapshot first", `${other} (hold B to peek)`);
+    for (const [button, on] of /** @type {[HTMLElement, boolean][]} */ ([[nowButton, !past.showing], [savedButton, past.showing !== ""]])) {
+      button.setAttribute("aria-pressed", `${on}`);
+    }
+    allow(keepButton, "", "keep a snapshot of this");
     light.dataset.state = draft.state;
     say(state, STATES[draft.state]);
     say(detail, sentence());
-    stop.disabled = !draft.writing;
+    tell();
+    allow(stop, draft.writing ? "" : "nothing is running", "stop (full stop, Escape)");
+    settle();
   }
-  return { root, draw };
+  return { root, draw, ...act };
 }

@@ -1,0 +1,137 @@
+"""Loops over the magnitudes of stored task vectors, among which ``select`` looks for the k-th: compiled by numba."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mergelab.methods.loops import BLOCK, expect, read, read_change
+from mergelab.methods.machine import as_bits, loop, step
+
+Sizes = np.ndarray[Any, np.dtype[Any]]
+_MAGNITUDE = np.uint32(0x7FFFFFFF)
+
+
+class Scanner:
+    """A ``vectors.Scan`` of contiguous tensors on the CPU."""
+
+    def __init__(self, models: Sequence[Tensor], base: Tensor, kinds: Sequence[int]) -> None:
+        """Scan each of ``models`` minus ``base``; ``kinds`` are the dtypes, the base's first, as in ``loops``."""
+        self._stored = (base, *models)  # it reads at their addresses
+        own, *others = kinds
+        self._rows = [
+            (model.data_ptr(), kind, base.data_ptr(), own) for model, kind in zip(models, others, strict=True)
+        ]
+
+    def pick(self, place: int, at: Sizes) -> Sizes:
+        """See ``vectors.Scan``."""
+        sizes = np.empty(len(at), np.int32)
+        pick(*self._rows[place], at, sizes)
+        return sizes
+
+    def tally(self, place: int, low: int, high: int, at: slice) -> tuple[int, int, int, Any]:
+        """See ``vectors.Scan``."""
+        between = np.empty(at.stop - at.start + 1, np.int32)  # one more is written and does not count
+        *counts, inside = tally(*self._rows[place], low, high, at.start, at.stop, between)
+        return (*counts, between[:inside].copy())
+
+    def nth(self, place: int, pattern: int, rank: int, at: slice) -> int:
+        """See ``vectors.Scan``."""
+        return int(nth(*self._rows[place], pattern, rank, at.start, at.stop))
+
+
+@loop
+def tally(
+    model: int, kind: int, base: int, base_kind: int, low: int, high: int, start: int, stop: int, between: Any
+) -> tuple[int, int, int, int]:
+    """Count the magnitudes of elements ``start`` to ``stop`` of a task vector.
+
+    Args:
+        model, kind, base, base_kind: addresses of the stored tensors, and their dtypes as in ``loops``.
+        low, high: patterns of two magnitudes.
+        between: int32, room for all of them and one more: gets those between the two, both excluded.
+
+    Returns:
+        How many lie above ``high``, at it, at ``low``, and between.
+    """
+    blocks = np.empty((2, BLOCK), np.float32)
+    least, most = np.int32(low), np.int32(high)
+    above, at_high, at_low, inside = 0, 0, 0, 0
+    for at in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - at)
+        delta = _delta(model, kind, base, base_kind, at, blocks[0][:count], blocks[1][:count])
+        above += _larger(delta, most)
+        at_high += _equal(delta, most)
+        at_low += _equal(delta, least)
+        inside += _collect(delta, least, most, between[inside:])
+    return above, at_high, at_low, inside
+
+
+@loop
+def pick(model: int, kind: int, base: int, base_kind: int, places: Any, into: Any) -> None:
+    """The magnitudes of elements at ``places`` (int64), as int32 patterns."""
+    blocks = np.empty((2, 1), np.float32)
+    for i in range(len(places)):
+        read(base, base_kind, places[i], blocks[0])
+        read_change(model, kind, places[i], blocks[0], blocks[1])
+        into[i] = np.int32(as_bits(blocks[1, 0]) & _MAGNITUDE)
+
+
+@loop
+def nth(model: int, kind: int, base: int, base_kind: int, pattern: int, rank: int, start: int, stop: int) -> int:
+    """The place of the ``rank``-th element (from 1) from ``start`` on whose magnitude is that of ``pattern``; -1: there
+    are fewer before ``stop``.
+    """
+    blocks = np.empty((2, BLOCK), np.float32)
+    wanted = np.int32(pattern)
+    for at in range(start, stop, BLOCK):
+        count = min(BLOCK, stop - at)
+        delta = _delta(model, kind, base, base_kind, at, blocks[0][:count], blocks[1][:count])
+        here = _equal(delta, wanted)
+        if here < rank:
+            rank -= here
+            continue
+        for i in range(len(delta)):
+            rank -= np.int32(as_bits(delta[i]) & _MAGNITUDE) == wanted
+            if rank == 0:
+                return at + i
+    return -1
+
+
+@step
+def _delta(model: int, kind: int, base: int, base_kind: int, at: int, start: Any, into: Any) -> Any:
+    expect(model, kind, at + BLOCK)
+    expect(base, base_kind, at + BLOCK)
+    read(base, base_kind, at, start)
+    read_change(model, kind, at, start, into)
+    return into
+
+
+@step
+def _larger(delta: Any, limit: Any) -> Any:
+    found = np.int32(0)
+    for i in range(len(delta)):
+        found = np.int32(found + np.int32(np.int32(as_bits(delta[i]) & _MAGNITUDE) > limit))
+    return found
+
+
+@step
+def _equal(delta: Any, wanted: Any) -> Any:
+    found = np.int32(0)
+    for i in range(len(delta)):
+        found = np.int32(found + np.int32(np.int32(as_bits(delta[i]) & _MAGNITUDE) == wanted))
+    return found
+
+
+@step
+def _collect(delta: Any, low: Any, high: Any, into: Any) -> Any:
+    """Without branches: each is written where the next one belongs, and stays if it is inside."""
+    found = np.uint64(0)
+    for i in range(len(delta)):
+        size = np.int32(as_bits(delta[i]) & _MAGNITUDE)
+        into[found] = size
+        found += np.uint64((size > low) & (size < high))
+    return np.int64(found)

@@ -1,0 +1,43 @@
+"""What is wrong with the edits that are no recipe: prompts and the selection of layers."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from typing import Any, Final
+
+
+def checked_prompts(value: object) -> list[str]:
+    """Texts to choose from, each once.
+
+    Raises:
+        ValueError: something is no text.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        texts = [one for one in value if isinstance(one, str)]
+        if len(texts) == len(value):
+            return list(dict.fromkeys(texts))
+    raise ValueError(f"prompts: {reprlib.repr(value)} is not a list of texts.")
+
+
+def checked_selection(value: object) -> list[int]:
+    """Output layers, ascending, each once. A range, a set's list or an array of whole numbers is taken.
+
+    Raises:
+        ValueError: something is no whole number from 0.
+    """
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(plain, Sequence) and not isinstance(plain, str | bytes):
+        whole = [one for one in plain if not isinstance(one, bool) and isinstance(one, Integral)]
+        layers = [int(one) for one in whole if int(one) >= 0]
+        if len(layers) == len(plain):
+            return sorted(dict.fromkeys(layers))
+    raise ValueError(f"selection: {reprlib.repr(value)} is not a list of output layers, whole numbers from 0.")
+
+
+PLAIN_EDITS: Final[Mapping[str, Callable[[Any], object]]] = {
+    "prompt": str,
+    "prompts": checked_prompts,
+    "selection": checked_selection,
+}

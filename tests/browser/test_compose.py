@@ -1,0 +1,300 @@
+"""Frankenmodels composed by hand, with the real models of the sample family behind the page: with the pointer, and again
+with the keyboard alone."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+import mergelab as ml
+from mergelab import sample
+from mergelab.views.layouts import goliath
+from tests.browser.stage import Stage, answered, makes, middle
+
+BASE, REVERSE, PIRATE = (sample.path(name) for name in ("base", "reverse", "pirate"))
+HANDS = pytest.mark.parametrize("hand", ["pointer", "keyboard"])
+WHOLE = ml.stack([(BASE, 0, 10)], base=BASE)
+
+
+def focus(stage: Stage, plot: str) -> None:
+    """The keyboard to the stack, from its first layer on, or to the sources."""
+    stage.root.locator(plot).focus()
+    stage.press("Home" if plot == ".ml-source-plot" else "ArrowLeft*30")
+
+
+# ------------------------------------------------------------------------------------------------- frankenmodels
+
+
+@HANDS
+def test_a_graft(stage: Stage, hand: str) -> None:
+    """Two layers of the host go, the donor's come in their place."""
+    bench = stage.make(recipe=WHOLE)
+    stage.exact()
+    before = stage.table()
+    if hand == "pointer":
+        stage.select(2, 3)
+        stage.page.keyboard.press("Delete")
+        stage.exact()
+        stage.bring(2, 2, 3, stage.layer(1.5))
+    else:
+        focus(stage, ".ml-stack")
+        stage.press("ArrowRight*2", "Shift+ArrowRight", "Delete")
+        focus(stage, ".ml-source-plot")
+        stage.press("ArrowRight*2", "ArrowDown*2", "Shift+ArrowDown", "Space")
+        stage.press("ArrowLeft*9", "ArrowRight*2", "Enter")
+    stage.title("base with pirate 2–3")
+    answered(stage, bench, ml.graft(BASE, PIRATE, (2, 4)))
+    assert stage.table() != before
+    assert bench.selection == [2, 3], "what was dropped is in hand"
+
+
+@HANDS
+def test_depth_up_scaling(stage: Stage, hand: str) -> None:
+    """SOLAR: the whole stack once more, then the seam is cut from both sides."""
+    bench = stage.make(recipe=WHOLE)
+    stage.exact()
+    if hand == "pointer":
+        stage.button("Repeat").click()
+        stage.exact()
+        seam = stage.root.locator(".ml-border").nth(1)
+        for key, way in (("Shift", -2), ("Alt", 2)):
+            x, y = middle(seam)
+            stage.drag((x, y), (x + way * stage.column(), y), key=key)
+    else:
+        focus(stage, ".ml-stack")
+        stage.press("d", "ArrowLeft", "e", "Shift+ArrowLeft*2", "Alt+ArrowRight*2", "Enter")
+        expect(stage.stack).to_be_focused()
+    expect(stage.root.locator(".ml-counts")).to_contain_text("+6")
+    expect(stage.stack.get_by_role("option")).to_have_count(16)
+    answered(stage, bench, ml.upscale(BASE, 2))
+
+
+@HANDS
+@pytest.mark.parametrize(
+    ("word", "recipe"),
+    [
+        ("Depth up-scaling", ml.upscale(BASE, 2)),
+        ("Goliath's blocks", ml.interleave(BASE, REVERSE, ranges=goliath(10))),
+        ("Skip", ml.stack([(BASE, 0, 2), (BASE, 4, 10)], base=BASE)),
+    ],
+)
+def test_presets(stage: Stage, hand: str, word: str, recipe: ml.Recipe) -> None:
+    bench = stage.make()
+    stage.exact()
+    first = bench.recipe
+    layouts = stage.button("Layouts")
+    if hand == "pointer":
+        layouts.click()
+        stage.root.get_by_label("Layout").select_option(label=word)
+        stage.button("Lay it").click()
+    else:
+        layouts.focus()
+        stage.press("Enter")
+        stage.page.keyboard.type(word[:4])
+        stage.tab_to(stage.button("Lay it"))
+        stage.press("Enter")
+    expect(layouts).to_be_focused()
+    expect(stage.root.locator(".ml-top .ml-fingerprint")).not_to_have_text(first.fingerprint)
+    answered(stage, bench, recipe)
+    stage.press("Control+z")
+    expect(stage.root.locator(".ml-top .ml-fingerprint")).to_have_text(first.fingerprint)
+    assert bench.recipe == first, "it is one edit"
+
+
+@HANDS
+def test_goliath(stage: Stage, hand: str) -> None:
+    """Blocks of two sources in turn, each brought from its column to the top of the stack."""
+    bench = stage.make("base", "reverse", recipe=ml.stack([(BASE, 0, 2)], base=BASE))
+    stage.exact()
+    blocks = goliath(10)
+    for turn, (first, end) in enumerate(blocks[1:], start=1):
+        if hand == "pointer":
+            depth = sum(stop - start for start, stop in blocks[:turn])
+            stage.bring(turn % 2, first, end - 1, stage.layer(depth - 0.5))
+        else:
+            focus(stage, ".ml-source-plot")
+            stage.press("ArrowRight" if turn % 2 else "ArrowLeft")
+            stage.press("Home", f"ArrowDown*{first}", f"Shift+ArrowDown*{end - 1 - first}", "Space", "ArrowRight*3", "Enter")
+        expect(stage.root.locator(".ml-stack [role=group]")).to_have_count(turn + 1)
+    answered(stage, bench, ml.interleave(BASE, REVERSE, ranges=blocks))
+
+
+@HANDS
+def test_a_weight_like_a_u(stage: Stage, hand: str) -> None:
+    """TIES of a source on the base, its weight high at both ends: by a shape, then by hand."""
+    bench = stage.make(recipe=WHOLE)
+    stage.exact()
+    method, curve = stage.root.get_by_label("Method of the slice"), stage.root.locator(".ml-curve-row[data-row='0']")
+    if hand == "pointer":
+        stage.bring(2, 0, 9, stage.layer(0, 0.8))
+        method.select_option("ties")
+        stage.button("U").click()
+    else:
+        focus(stage, ".ml-source-plot")
+        stage.press("ArrowRight*2", "Shift+End", "Space", "ArrowDown", "Enter")
+        stage.root.locator(".ml-stack").focus()
+        stage.press("m")
+        expect(method).to_be_focused()
+        stage.page.keyboard.type("TIES")
+        stage.tab_to(stage.button("Flat"))
+        stage.press("ArrowRight*2", "Enter")
+    stage.title("base with pirate 0–9")
+    answered(stage, bench, u_shaped([0.83, 0.33, 0.17, 0.33, 0.83]))
+    before = stage.table()
+    if hand == "pointer":
+        stage.drag(stage.curve(0, 0, 1.0), stage.curve(0, 4, 0.1), stage.curve(0, 9, 1.0), steps=12)
+    else:
+        curve.focus()
+        stage.press("ArrowLeft*9", "End", "ArrowRight", "PageUp*3")
+    stage.exact()
+    weight = bench.sketch["slices"][0]["parts"][1]["numbers"]["weight"][0][1]
+    answered(stage, bench, u_shaped(weight))
+    assert weight[0] == 1
+    assert min(weight) == pytest.approx(0.1 if hand == "pointer" else 0.17, abs=0.02)
+    assert stage.table() != before
+    line = stage.root.locator(".ml-type")
+    expect(line).to_have_value(bench.recipe.to_yaml())
+
+
+def u_shaped(weight: list[float]) -> ml.Recipe:
+    return ml.Recipe.load(
+        f"merge_method: ties\nbase_model: {BASE}\nmodels:\n  - model: {PIRATE}\n    parameters: {{weight: {weight}}}\n"
+    )
+
+
+# --------------------------------------------------------------------------------------------------- the edits
+
+
+@HANDS
+def test_every_edit_of_the_stack(stage: Stage, hand: str) -> None:
+    bench = stage.make(recipe=ml.graft(REVERSE, PIRATE, (2, 4)))
+    stage.exact()
+    pointer, slices = hand == "pointer", stage.stack.get_by_role("group")
+
+    def now(*runs: tuple[object, int, int]) -> None:
+        stage.exact()
+        assert makes(bench.recipe)[1] == makes(ml.stack(list(runs), base=REVERSE))[1]  # type: ignore[arg-type]
+
+    # Another donor.
+    if pointer:
+        stage.page.mouse.click(*stage.layer(2))
+        stage.root.get_by_label("Source of part 1").select_option(label="base")
+    else:
+        focus(stage, ".ml-stack")
+        stage.press("ArrowRight*2", "ArrowDown")
+    now((REVERSE, 0, 2), (BASE, 2, 4), (REVERSE, 4, 10))
+
+    # Split.
+    if pointer:
+        stage.page.mouse.click(*stage.layer(6))
+        stage.button("Split").click()
+    else:
+        stage.press("ArrowRight*4", "s")
+    expect(slices).to_have_count(4)
+    now((REVERSE, 0, 2), (BASE, 2, 4), (REVERSE, 4, 10))
+
+    # The stack made shorter at its end, and two slices that trade a layer.
+    if pointer:
+        for handle, by in ((4, -2), (1, 1)):
+            x, y = middle(stage.root.locator(".ml-border").nth(handle))
+            stage.drag((x, y), (x + by * stage.column(), y))
+    else:
+        stage.press("ArrowRight*3", "e", "ArrowLeft*2", "Enter", "ArrowLeft*30", "ArrowRight", "e", "ArrowRight", "Enter")
+    now((REVERSE, 0, 3), (BASE, 3, 4), (REVERSE, 4, 8))
+
+    # Several at once: selected, repeated, moved, and let go.
+    if pointer:
+        stage.select(1, 2)
+        stage.button("Repeat").click()
+    else:
+        stage.press("ArrowLeft*30", "ArrowRight", "Shift+ArrowRight", "d")
+    now((REVERSE, 0, 3), (REVERSE, 1, 3), (BASE, 3, 4), (REVERSE, 4, 8))
+    assert bench.selection == [3, 4]
+    if pointer:
+        stage.drag(stage.layer(3), stage.layer(9.4))
+    else:
+        stage.press("Space", "ArrowRight*9", "Enter")
+    now((REVERSE, 0, 3), (BASE, 3, 4), (REVERSE, 4, 8), (REVERSE, 1, 3))
+    stage.press("Alt+ArrowLeft")
+    now((REVERSE, 0, 3), (BASE, 3, 4), (REVERSE, 4, 7), (REVERSE, 1, 3), (REVERSE, 7, 8))
+    if pointer:
+        stage.page.mouse.click(*stage.layer(0))
+        stage.page.keyboard.down("Shift")
+        stage.page.mouse.click(*stage.layer(2))
+        stage.page.keyboard.up("Shift")
+        stage.button("Remove").click()
+    else:
+        stage.press("ArrowLeft*30", "Shift+ArrowRight*2", "Delete")
+    answered(stage, bench, ml.stack([(BASE, 3, 4), (REVERSE, 4, 7), (REVERSE, 1, 3), (REVERSE, 7, 8)], base=REVERSE))
+
+
+@HANDS
+def test_what_is_picked_up_can_be_put_back(stage: Stage, hand: str) -> None:
+    bench = stage.make()
+    stage.exact()
+    before = bench.sketch
+    options = stage.stack.get_by_role("option")
+    if hand == "pointer":
+        stage.page.mouse.move(*stage.source(0, 0))
+        stage.page.mouse.down()
+        stage.page.mouse.move(*stage.source(0, 4), steps=3)
+        stage.page.mouse.move(*stage.layer(0.5), steps=3)
+    else:
+        focus(stage, ".ml-source-plot")
+        stage.press("Shift+ArrowDown*4", "Space")
+    expect(options).to_have_count(15)
+    stage.press("Escape")
+    expect(options).to_have_count(10)
+    stage.page.mouse.up()
+    stage.exact()
+    assert bench.sketch == before
+    assert bench._past["undo"] == 0
+
+
+# ------------------------------------------------------------------------------------------------- refused
+
+
+@HANDS
+def test_a_source_that_does_not_fit_is_refused_where_it_is_dropped(stage: Stage, hand: str) -> None:
+    bench = stage.make("base", "pirate", "stranger", recipe=WHOLE)
+    stage.exact()
+    first, table = bench.sketch, stage.table()
+    bar = stage.root.get_by_role("group", name="Not added")
+
+    def drop(blend: bool) -> None:
+        if hand == "pointer":
+            stage.bring(2, 1, 2, stage.layer(3, 0.8) if blend else stage.layer(3.5))
+        else:
+            focus(stage, ".ml-source-plot")
+            stage.press("ArrowRight*2", "ArrowDown", "Shift+ArrowDown", "Space", *["ArrowDown"] * blend, "Enter")
+
+    def answer(word: str) -> None:
+        button = bar.get_by_role("button", name=word)
+        if hand == "pointer":
+            button.click()
+        else:
+            stage.tab_to(button)
+            stage.press("Enter")
+
+    for blend in (True, False):
+        drop(blend)
+        expect(bar).to_contain_text("stranger")
+        expect(bar).to_contain_text("≠" if blend is None else "96")
+        stage.exact()
+        assert (bench.sketch, stage.table()) == (first, table), "nothing has changed"
+        stage.press("Escape")
+        expect(bar).to_be_hidden()
+    assert bench._past["undo"] == 0
+    drop(blend=False)
+    answer("Put back")
+    expect(bar).to_be_hidden()
+    assert bench.sketch == first
+
+    drop(blend=False)
+    answer("Preview only")
+    expect(bar).to_be_hidden()
+    stage.exact()
+    assert [part["source"] for slice_ in bench.sketch["slices"] for part in slice_["parts"]].count(2) == 1
+    assert not bench.sketch["widen"]
+    assert stage.table() != table
+    expect(stage.root.locator(".ml-checks")).to_contain_text("stranger")

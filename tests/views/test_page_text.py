@@ -1,0 +1,118 @@
+"""What is wrong with a text: where, which word, how to mend it; and the lines of each slice, in any writing."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+
+from mergelab.errors import RecipeError
+from mergelab.recipes.dialect import read
+from mergelab.recipes.recipe import Recipe
+from mergelab.views.page_text import NAME, lines_of, unreadable
+from tests.recipes import drawn
+
+FAULTY = """# a note
+merge_method: tiess
+base_model: base
+slices:
+- sources:
+  - model: base
+    layer_range: [0, 4]
+  - model: a
+    layer_range: [0, 4]
+    paramters:
+      wieght: 0.5
+- sources: [{model: base, layer_rang: [0, 4]}]
+dtype: flot32
+"""
+
+
+def wrong(text: str) -> list[dict[str, Any]]:
+    with pytest.raises(RecipeError) as caught:
+        read(text, NAME)
+    return unreadable(caught.value.problems, text)
+
+
+def test_each_problem_has_its_word_and_what_to_write_instead() -> None:
+    lines = FAULTY.splitlines()
+    found = {}
+    for row in wrong(FAULTY):
+        line, column, end = row["line"], row["column"], row["end"]
+        assert (row["grade"], row["where"]) == ("error", f"Line {line}")
+        if row["fix"]:
+            found[lines[line - 1][column - 1 : end - 1]] = row["fix"]
+    assert found == {
+        "tiess": "ties",
+        "paramters": "parameters",
+        "wieght": "weight",
+        "layer_rang": "layer_range",
+        "flot32": "float32",
+    }
+
+
+def test_writing_the_fixes_mends_what_was_misspelt() -> None:
+    text = FAULTY
+    while fixes := [row for row in wrong(text) if row["fix"]]:
+        row, lines = fixes[0], text.splitlines()
+        line = lines[row["line"] - 1]
+        lines[row["line"] - 1] = line[: row["column"] - 1] + row["fix"] + line[row["end"] - 1 :]
+        text = "\n".join(lines) + "\n"
+    (left,) = wrong(text)
+    assert (left["line"], left["fix"]) == (12, None)
+    assert "here are 0" in left["what"]
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("", None), ("a: [", 2), ("merge_method: linear\nmodels:\n- modle: a\n", 3), ("models: !!python/object {}", 1)],
+)
+def test_texts_that_are_no_recipe_at_all(text: str, line: int | None) -> None:
+    row = wrong(text)[0]
+    assert row["line"] in (line, (line or 1) - 1, None)
+    assert row["what"]
+    assert (row["column"] is None) == (row["end"] is None)
+
+
+def sliced(text: str, lines: list[list[int]]) -> list[str]:
+    rows = text.splitlines()
+    return ["\n".join(rows[first - 1 : last]) for first, last in lines]
+
+
+@settings(max_examples=30)
+@given(drawn.recipes(stages=0))
+def test_lines_of_what_is_written_are_those_of_what_is_read(recipe: Recipe) -> None:
+    """The text that a recipe writes, read again: its slices have the same lines either way, and name their models."""
+    text = recipe.to_yaml()
+    found = lines_of(recipe, text, written=True)
+    assert found == lines_of(read(text, NAME), text, written=False)
+    assert len(found) == len(recipe.slices)
+    for part, piece in zip(sliced(text, found), recipe.slices, strict=True):
+        assert len(re.findall(r"\bmodel:", part)) >= len(piece.parts)
+
+
+def test_lines_of_a_text_in_other_writing() -> None:
+    text = """# what for
+slices:
+  # the first
+
+  - sources: [{model: a, layer_range: [0, 2]}]
+    # still the first
+    parameters: {scale: 1}
+
+  # the second
+  - {sources: [{model: b, layer_range: [0, 2]}]}
+# the end
+merge_method: passthrough
+"""
+    recipe = read(text, NAME)
+    assert lines_of(recipe, text, written=False) == [[5, 7], [10, 10]]
+    whole = "merge_method: linear\nmodels:\n- model: a\n  parameters:\n    weight: 1\n\n# end\ndtype: float32\n"
+    assert lines_of(read(whole, NAME), whole, written=False) == [[2, 5]]
+    inside = "modules:\n  default:\n    slices:\n    - sources:\n      - model: a\n        layer_range: [0, 1]\n"
+    inside += "merge_method: passthrough\n"
+    assert lines_of(read(inside, NAME), inside, written=False) == [[4, 6]]
+    one_line = "{merge_method: passthrough, slices: [{sources: [{model: a, layer_range: [0, 1]}]}]}"
+    assert lines_of(read(one_line, NAME), one_line, written=False) == [[1, 1]]

@@ -1,0 +1,370 @@
+// Coefficients over depth in a page: what a hand does to them, with a pointer and with keys, and what is said of it.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { numberAt, rowsOf } from "../src/lib/curves.js";
+import { GUTTER, scaleOf } from "../src/lib/scale.js";
+import { depthOf } from "../src/lib/sketch.js";
+import { KINDS_HERE, METHODS, mixed, part, slice } from "./bending.mjs";
+import { frame, openPage, point, press } from "./page.mjs";
+
+const WIDTH = 614;
+let state;
+let view;
+let said;
+let over;
+let cursor;
+const find = (selector) => view.root.querySelector(selector);
+const all = (selector) => [...view.root.querySelectorAll(selector)];
+const rowAt = (index) => all(".ml-curve-row")[index];
+const column = () => scaleOf(WIDTH, depthOf(state.sketch)).column;
+const middle = (layer) => GUTTER + (layer + 0.5) * column();
+const TOP = 9;
+const TALL = 62;
+/** @param {number} value @param {[number, number]} range */
+const heightOf = (value, [low, high] = [-1, 2]) => TOP + TALL - ((value - low) / (high - low)) * TALL;
+const button = (name) => find(`.ml-curve-bar [aria-label="${name}"]`);
+const weightOf = (index, place) => state.sketch.slices[index].parts[place].numbers.weight;
+const field = (kind) => all(".ml-curve-entry").filter((each) => !each.hidden).find((each) => each.textContent === kind)?.querySelector("input");
+
+async function show(sketch = mixed(), names = ["Base", "Arith", "Bible"]) {
+  const { curvesView } = await import("../src/lib/curves_view.js");
+  state = { sketch, held: false, edits: [], flushed: 0, holds: 0 };
+  said = [];
+  over = new AbortController();
+  cursor = { at: 5, hover: null };
+  let waiting = 0;
+  const redraw = () => {
+    waiting ||= requestAnimationFrame(() => {
+      waiting = 0;
+      view.draw();
+    });
+  };
+  const draft = {
+    get sketch() {
+      return state.sketch;
+    },
+    sources: names.map((name) => ({ name, code: name.slice(0, 2), layers: 12 })),
+    methods: METHODS,
+    kinds: KINDS_HERE,
+    edit({ sketch: next }) {
+      state.sketch = next;
+      state.edits.push(next);
+      redraw();
+    },
+    hold() {
+      state.held = true;
+      state.holds += 1;
+    },
+    release() {
+      state.held = false;
+    },
+    flush() {
+      state.flushed += 1;
+    },
+  };
+  view = curvesView({ draft, cursor, id: "t", redraw, scale: () => scaleOf(WIDTH, depthOf(state.sketch)), announce: (words) => said.push(words), signal: over.signal });
+  document.body.append(view.root);
+  view.draw();
+}
+
+beforeEach(() => openPage());
+afterEach(() => over?.abort());
+
+test("a point in hand bends its layer and its kind; the ghost shows the curve before", async () => {
+  await show();
+  const row = rowAt(1);
+  point(row, "pointerdown", middle(6), heightOf(0.5));
+  point(row, "pointermove", middle(6) + 3, heightOf(0.5));
+  assert.equal(state.edits.length, 0, "nothing is rounded before it moves up or down");
+  point(row, "pointermove", middle(7), heightOf(0.62) + 0.5);
+  await frame();
+  assert.ok(state.held);
+  assert.equal(cursor.at, 5, "the layer is not chosen before the hand lets go: what is shown of it could move the row away");
+  assert.notEqual(row.querySelector("path[style*='1.5 3']").getAttribute("d"), "", "ghost");
+  assert.match(find(".ml-curve-note").textContent, /^was 0\.50, now 0\.6\d at 6 · drawn by hand: 4 points for 4 layers$/);
+  point(row, "pointermove", middle(6), heightOf(0.62));
+  point(row, "pointerup", middle(6), heightOf(0.62));
+  await frame();
+  assert.deepEqual(weightOf(1, 1), [["self_attn", [0.3, 0.48, 0.62, 0.5]], [null, [0.45, 0.3]]]);
+  assert.ok(!state.held);
+  assert.equal(row.querySelector("path[style*='1.5 3']").getAttribute("d"), "");
+  assert.equal(cursor.at, 6);
+  assert.match(row.getAttribute("aria-valuetext"), /^layer 6, attention 0\.62, feed-forward 0\.35/);
+});
+
+test("away from points the hand draws, through columns it skips, across slices, round what cannot be bent", async () => {
+  await show();
+  const row = rowAt(2);
+  point(row, "pointerdown", middle(6), heightOf(1));
+  point(row, "pointermove", middle(11), heightOf(2));
+  assert.equal(cursor.at, 5, "the layer is chosen when the hand lets go");
+  point(row, "pointerup", middle(11), heightOf(2));
+  assert.deepEqual(weightOf(1, 2), [[null, [0.25, 0.25, 1, 1.2]]]);
+  assert.deepEqual(weightOf(3, 1)[0], ["q_proj", 0.9], "other rules stay");
+  const drawn = weightOf(3, 1).at(-1)[1];
+  assert.equal(drawn[0], 1, "at the dial of this slice: 1.8 is above it");
+  assert.deepEqual(state.sketch.slices[0], mixed().slices[0]);
+});
+
+test("a press beside a point draws on into the next columns, and does not take the point", async () => {
+  await show();
+  const row = rowAt(2);
+  point(row, "pointerdown", middle(4) + 14, heightOf(0.25));
+  point(row, "pointermove", middle(5), heightOf(0.4));
+  point(row, "pointerup", middle(5), heightOf(0.4));
+  assert.deepEqual(weightOf(1, 2), [[null, [0.25, 0.4, 0.25, 0.25]]]);
+});
+
+test("Escape puts the curve back; where nothing can be bent a press says why", async () => {
+  await show();
+  point(rowAt(2), "pointerdown", middle(5), heightOf(1.5));
+  point(rowAt(2), "pointermove", middle(7), heightOf(0));
+  press(document.body, "Escape");
+  assert.deepEqual(state.sketch, mixed());
+  assert.equal(said.pop(), "Put back.");
+  for (const [layer, why] of [[0, "kept whole"], [5, "base of TIES: no weight"], [9, "not here"]]) {
+    point(rowAt(0), "pointerdown", middle(layer), heightOf(0.5, [0, 1]));
+    point(rowAt(0), "pointerup", middle(layer), 0);
+    assert.equal(said.pop(), `Base, layer ${layer}: ${why}.`);
+    assert.equal(cursor.at, layer);
+  }
+  assert.deepEqual(state.sketch, mixed());
+});
+
+test("with keys: a hundredth, a tenth, the ends; one hold until the key is up", async () => {
+  await show();
+  const row = rowAt(2);
+  row.focus();
+  const key = (name, more) => press(row, name, more);
+  key("ArrowUp");
+  key("ArrowUp");
+  assert.ok(state.held && state.holds === 1);
+  row.dispatchEvent(new window.KeyboardEvent("keyup", { key: "ArrowUp", bubbles: true }));
+  assert.ok(!state.held);
+  assert.deepEqual(weightOf(1, 2), [[null, [0.25, 0.27, 0.25, 0.25]]]);
+  key("ArrowRight");
+  key("ArrowDown", { shiftKey: true });
+  key("PageDown");
+  assert.equal(weightOf(1, 2)[0][1][2], 0.05);
+  key("End");
+  assert.equal(weightOf(1, 2)[0][1][2], 2);
+  key("ArrowUp");
+  assert.equal(weightOf(1, 2)[0][1][2], 2, "not past the dial");
+  key("Home");
+  assert.equal(weightOf(1, 2)[0][1][2], -1);
+  row.blur();
+  assert.ok(!state.held, "a lost key lets go too");
+  await frame();
+  assert.equal(row.getAttribute("aria-valuenow"), "-1");
+  assert.equal(row.getAttribute("aria-valuetext"), "layer 6, weight −1.00");
+  assert.deepEqual([row.getAttribute("aria-valuemin"), row.getAttribute("aria-valuemax")], ["-1", "2"]);
+  key("ArrowLeft");
+  assert.equal(cursor.at, 5);
+});
+
+test("K chooses the tensors that the hand moves; both move by the same step", async () => {
+  await show();
+  const row = rowAt(1);
+  row.focus();
+  press(row, "ArrowUp", { shiftKey: true });
+  assert.deepEqual(weightOf(1, 1), [["self_attn", [0.3, 0.58, 0.5, 0.5]], [null, [0.45, 0.5, 0.35, 0.3]]]);
+  press(row, "k");
+  press(row, "k");
+  assert.equal(said.pop(), "The hand moves feed-forward.");
+  press(row, "End");
+  assert.deepEqual(weightOf(1, 1).map(([filter]) => filter), ["self_attn", "mlp", null]);
+  assert.equal(weightOf(1, 1)[1][1][1], 2);
+  assert.equal(weightOf(1, 1)[2][1][1], 0.5, "the rest stays");
+  await frame();
+  assert.ok(field("rest"), "and is told apart now");
+});
+
+test("a typed number is taken as it is, or refused with the bounds", async () => {
+  await show();
+  rowAt(2).focus();
+  await frame();
+  press(rowAt(2), "Enter");
+  const input = field("weight");
+  assert.equal(document.activeElement, input);
+  input.value = "0,123456789";
+  press(input, "Enter");
+  assert.deepEqual(weightOf(1, 2), [[null, [0.25, 0.123456789, 0.25, 0.25]]]);
+  assert.equal(state.flushed, 1);
+  input.value = "<b>much</b>";
+  press(input, "Enter");
+  assert.equal(find(".ml-curve-wrong").textContent, "“<b>much</b>” is not a number.");
+  assert.equal(input.getAttribute("aria-invalid"), "true");
+  press(input, "Escape");
+  await frame();
+  assert.equal(input.value, "0.123456789");
+  assert.equal(find(".ml-curve-wrong").textContent, "");
+  const menu = find(".ml-select");
+  menu.value = "density";
+  menu.dispatchEvent(new window.Event("change"));
+  await frame();
+  const density = field("density");
+  density.value = "1.5";
+  press(density, "Enter");
+  assert.equal(find(".ml-curve-wrong").textContent, "“1.5” is not a number from 0 to 1.");
+  assert.equal(state.edits.length, 1);
+});
+
+test("attention and feed-forward have fields of their own where they differ", async () => {
+  await show();
+  rowAt(1).focus();
+  await frame();
+  const input = field("feed-forward");
+  assert.equal(input.value, "0.4");
+  input.value = "0.9";
+  input.dispatchEvent(new window.Event("change"));
+  assert.deepEqual(weightOf(1, 1), [["self_attn", [0.3, 0.48, 0.5, 0.5]], ["mlp", [0.45, 0.9, 0.35, 0.3]], [null, [0.45, 0.3]]]);
+});
+
+test("a number typed while the hand moves one kind is of that kind", async () => {
+  await show();
+  rowAt(2).focus();
+  press(rowAt(2), "k");
+  await frame();
+  const input = field("attention");
+  input.value = "0.9";
+  press(input, "Enter");
+  assert.deepEqual(weightOf(1, 2), [["self_attn", [0.25, 0.9, 0.25, 0.25]], [null, 0.25]]);
+});
+
+test("shapes, mirror, copy and paste act on the slice at the cursor, each as one edit", async () => {
+  await show();
+  rowAt(2).focus();
+  await frame();
+  button("Linear").click();
+  assert.deepEqual(weightOf(1, 2), [[null, [-0.75, 1.25]]]);
+  assert.equal(said.pop(), "weight of Bible 4–7: linear.");
+  button("Mirror").click();
+  assert.deepEqual(weightOf(1, 2), [[null, [1.25, -0.75]]]);
+  button("Copy the curve").click();
+  assert.equal(said.pop(), "Copied weight of Bible 4–7.");
+  rowAt(1).focus();
+  cursor.at = 4;
+  await frame();
+  button("Paste the curve").click();
+  assert.deepEqual(weightOf(1, 1), [[null, [1.25, -0.75]]]);
+  assert.equal(said.pop(), "weight of Arith 4–7: pasted weight of Bible 4–7.");
+  button("Step").click();
+  assert.deepEqual(weightOf(1, 1), [[null, [-0.75, -0.75, 1.25, 1.25]]]);
+  button("Flat").click();
+  assert.deepEqual(weightOf(1, 1), [[null, 0.25]]);
+  assert.equal(state.flushed, 5);
+  cursor.at = 0;
+  button("U").click();
+  assert.equal(said.pop(), "Arith 0–3: not here.");
+  assert.equal(state.flushed, 5);
+});
+
+test("a pasted curve with bounds stays inside them", async () => {
+  await show();
+  rowAt(2).focus();
+  button("Linear").click();
+  button("Copy the curve").click();
+  const menu = find(".ml-select");
+  menu.value = "density";
+  menu.dispatchEvent(new window.Event("change"));
+  await frame();
+  button("Paste the curve").click();
+  assert.deepEqual(state.sketch.slices[1].parts[2].numbers.density, [[null, [0, 1]]]);
+});
+
+test("a locked row is left alone until it is unlocked", async () => {
+  await show();
+  const row = rowAt(2);
+  row.focus();
+  press(row, "l");
+  assert.equal(said.pop(), "weight of Bible locked.");
+  press(row, "ArrowUp");
+  point(row, "pointerdown", middle(5), heightOf(1));
+  point(row, "pointerup", middle(5), heightOf(1));
+  button("U").click();
+  await frame();
+  const input = field("weight");
+  assert.ok(input.disabled);
+  assert.equal(button("Lock").getAttribute("aria-pressed"), "true");
+  assert.match(row.getAttribute("aria-valuetext"), /locked$/);
+  assert.equal(state.edits.length, 0);
+  press(row, "l");
+  press(row, "ArrowUp");
+  assert.equal(state.edits.length, 1);
+});
+
+test("numbers outside the dial are marked and stay until they are touched; other rules are told", async () => {
+  await show();
+  cursor.at = 13;
+  rowAt(2).focus();
+  await frame();
+  // The axis goes to 2 because of TIES; 2.5 is above it.
+  assert.equal((rowAt(2).querySelector(".ml-curve-outside").getAttribute("d").match(/M/g) ?? []).length, 1);
+  assert.equal(rowAt(1).querySelector(".ml-curve-outside").getAttribute("d"), "");
+  assert.equal(find(".ml-curve-note").textContent, "outside the dial, 0 to 1 · 1 more rule in the text");
+  assert.equal(field("weight").value, "2.5");
+  assert.equal(state.edits.length, 0);
+  press(rowAt(2), "ArrowDown");
+  assert.equal(numberAt(rowsOf(state.sketch, METHODS, "weight", null)[2], 13, KINDS_HERE, "rest"), 2.49);
+});
+
+test("every layer's number is written under its column; a hover is shared", async () => {
+  await show();
+  rowAt(1).focus();
+  await frame();
+  const texts = () => [...find(".ml-curve-strip > svg").children[1].children].map(({ textContent }) => textContent);
+  assert.deepEqual(texts().slice(4, 8), ["0.30", "0.48", "0.50", "0.50"]);
+  assert.deepEqual(texts().slice(14 + 4, 14 + 8), ["0.45", "0.40", "0.35", "0.30"]);
+  point(rowAt(2), "pointermove", middle(9), 10);
+  assert.equal(cursor.hover, 9);
+  await frame();
+  for (const row of all(".ml-curve-row")) assert.equal(Number(row.querySelector("svg > rect").getAttribute("x")), GUTTER + 9 * column());
+  point(rowAt(2), "pointerleave", 0, 0);
+  assert.equal(cursor.hover, null);
+});
+
+test("a stack of whole layers has nothing to bend but their scale, and that only when asked", async () => {
+  await show({ base: 0, widen: false, slices: [slice("passthrough", 6, [part(1, 0)])] });
+  assert.equal(all(".ml-curve-row").length, 1);
+  assert.match(rowAt(0).getAttribute("aria-valuetext"), /kept whole/);
+  point(rowAt(0), "pointerdown", middle(2), 30);
+  point(rowAt(0), "pointerup", middle(2), 30);
+  assert.equal(state.edits.length, 0);
+  const menu = find(".ml-select");
+  assert.deepEqual([...menu.options].map(({ textContent }) => textContent), ["kept whole", "scale (kept whole)"]);
+  menu.value = "scale";
+  menu.dispatchEvent(new window.Event("change"));
+  await frame();
+  rowAt(0).focus();
+  press(rowAt(0), "ArrowDown");
+  assert.deepEqual(state.sketch.slices[0].parts[0].numbers.scale, [[null, [1, 1, 0.99, 1, 1, 1]]]);
+});
+
+test("names are text, rows come and go with the sources", async () => {
+  await show(mixed(), ["<img src=x>", "Arith", "Bible"]);
+  assert.equal(view.root.querySelector("img"), null);
+  assert.equal(rowAt(0).querySelector(".ml-curve-words").textContent, "<i");
+  assert.equal(rowAt(0).getAttribute("aria-label"), "weight of <img src=x>");
+  state.sketch = { ...state.sketch, slices: state.sketch.slices.slice(0, 1) };
+  cursor.at = 0;
+  view.draw();
+  assert.equal(all(".ml-curve-row").length, 1);
+  state.sketch = { ...state.sketch, slices: [] };
+  view.draw();
+  assert.equal(all(".ml-curve-row").length, 0);
+});
+
+test("100 layers of three sources: the same nodes in every frame, few of them", async () => {
+  const weights = (from) => ({ weight: [["self_attn", Array.from({ length: 25 }, (_, i) => ((from + i * 7) % 100) / 100)], [null, [0.2, 0.8]]] });
+  await show({ base: 0, widen: false, slices: [0, 25, 50, 75].map((start) => slice("ties", 25, [part(0, start), part(1, start, weights(start)), part(2, start, weights(start + 3))])) });
+  const nodes = all("*");
+  const path = rowAt(1).querySelector(".ml-curve-line[data-kind=attention]");
+  const before = path.getAttribute("d");
+  assert.ok(nodes.length < 900, `${nodes.length} nodes`);
+  rowAt(1).focus();
+  press(rowAt(1), "ArrowUp", { shiftKey: true });
+  await frame();
+  assert.notEqual(path.getAttribute("d"), before);
+  const kept = all("*");
+  assert.ok(nodes.every((node) => kept.includes(node)));
+});

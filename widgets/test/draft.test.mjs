@@ -1,0 +1,120 @@
+// What the hand has moved, before Python has answered: few messages, the newest state, the hand's last word.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+import { draftOf } from "../src/lib/draft.js";
+import { FakeModel, passes } from "./page.mjs";
+
+let model;
+let over;
+let draft;
+let frames;
+const stack = (start) => ({ base: 0, widen: false, slices: [passes(0, start, 3)] });
+
+beforeEach(() => {
+  mock.timers.enable({ apis: ["setTimeout"] });
+  model = new FakeModel();
+  over = new AbortController();
+  frames = 0;
+  draft = draftOf(model, () => (frames += 1), over.signal);
+});
+afterEach(() => {
+  over.abort();
+  mock.timers.reset();
+});
+
+test("a thousand moves in a second: under 60 messages, the last one right, and the hand is told at both ends", () => {
+  draft.hold();
+  for (let move = 1; move <= 1000; move += 1) {
+    draft.edit({ sketch: stack(move) });
+    mock.timers.tick(1);
+  }
+  draft.release();
+  mock.timers.tick(1000);
+  assert.ok(model.sent.length < 60, `${model.sent.length} messages`);
+  assert.ok(model.sent.length > 15, "it follows the hand");
+  assert.deepEqual(model.get("sketch"), stack(1000));
+  assert.equal(model.sent[0]._held, true);
+  assert.equal(model.get("_held"), false);
+  assert.deepEqual(model.sent.filter((each) => each._held === false).length, 1);
+  const edits = model.sent.filter((each) => "sketch" in each);
+  assert.equal(model.get("_turn"), edits.length, "a turn for every message of edits, none for letting go");
+});
+
+test("the first edit goes at once; an edit that changes nothing goes nowhere", () => {
+  draft.edit({ prompt: "hello" });
+  assert.deepEqual(model.sent, [{ prompt: "hello", _turn: 1 }]);
+  draft.edit({ prompt: "hello" });
+  mock.timers.tick(500);
+  assert.equal(model.sent.length, 1);
+});
+
+test("a press without a move asks for nothing", () => {
+  draft.hold();
+  draft.release();
+  mock.timers.tick(500);
+  assert.deepEqual(model.sent, []);
+});
+
+test("while a hand holds, what Python sets waits; the hand wins on what it moved and nothing else", () => {
+  draft.hold();
+  draft.edit({ sketch: stack(1) });
+  mock.timers.tick(100);
+  model.hear({ sketch: stack(7), prompt: "from a cell" });
+  assert.deepEqual([draft.sketch, draft.prompt], [stack(1), "Once upon a time"]);
+  draft.release();
+  assert.deepEqual([draft.sketch, draft.prompt], [stack(1), "from a cell"]);
+  assert.deepEqual(model.get("sketch"), stack(1), "and it says so");
+  model.hear({ sketch: stack(2) });
+  assert.deepEqual(draft.sketch, stack(2));
+});
+
+test("draft until Python has answered this very edit; measuring is exact already", () => {
+  assert.equal(draft.state, "loading");
+  model.answerNow();
+  assert.deepEqual([draft.state, draft.writing], ["exact", false]);
+  draft.edit({ sketch: stack(1) });
+  assert.deepEqual([draft.state, draft.writing], ["draft", true]);
+  model.hear({ status: "done", _answered: 0 });
+  assert.equal(draft.state, "draft", "an answer to an earlier edit");
+  model.hear({ status: "measuring", _answered: 1 });
+  assert.deepEqual([draft.state, draft.writing], ["exact", true]);
+  for (const status of ["failed", "stopped", "waiting"]) {
+    model.hear({ status });
+    assert.deepEqual([draft.state, draft.writing], [status, false]);
+  }
+});
+
+test("a request goes behind the edits that were made before it", () => {
+  draft.edit({ sketch: stack(1) });
+  draft.edit({ sketch: stack(2) });
+  assert.deepEqual(model.get("sketch"), stack(1), "the second waits");
+  let before = null;
+  model.send = () => (before = structuredClone(model.get("sketch")));
+  draft.tell({ type: "undo" });
+  assert.deepEqual(before, stack(2));
+});
+
+test("put back is an edit to the picture of the last answer", () => {
+  model.answerNow();
+  const made = structuredClone(model.get("sketch"));
+  draft.edit({ sketch: stack(1) });
+  draft.putBack();
+  assert.deepEqual(model.get("sketch"), made);
+});
+
+test("a view that is closed in the middle of a drag lets go and leaves nothing behind", () => {
+  draft.hold();
+  draft.edit({ sketch: stack(1) });
+  draft.edit({ sketch: stack(4) });
+  over.abort();
+  assert.deepEqual([model.get("sketch"), model.get("_held")], [stack(4), false]);
+  assert.equal(model.listeners, 0);
+});
+
+test("everything that Python tells asks for a frame", () => {
+  for (const name of ["answer", "status", "_seams", "_scores", "_past", "_problems", "_exports", "_lines", "_blind", "_fits"]) {
+    frames = 0;
+    model.hear({ [name]: model.get(name) });
+    assert.equal(frames, 1, name);
+  }
+});

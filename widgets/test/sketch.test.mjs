@@ -1,0 +1,261 @@
+// The stack as data. Every edit is compared with what it does to the list of output layers, on random sketches.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import * as mixing from "../src/lib/mixing.js";
+import { valueAt } from "../src/lib/setting.js";
+import * as sketches from "../src/lib/sketch.js";
+
+const { bordersOf, depthOf, layersOf } = sketches;
+const DEPTHS = [12, 9, 7];
+const number = (name, per_part, more = {}) => ({ name, per_part, kind: "number", default: null, dial: [0, 1], low: null, high: null, choices: [], doc: "", effect: true, curve: true, ...more });
+const METHODS = [
+  { name: "passthrough", word: "Pass", base: false, parts: [1, 1], numbers: [number("scale", true, { default: 1 })] },
+  { name: "linear", word: "Linear", base: false, parts: [1, null], numbers: [number("weight", true), number("normalize", false, { kind: "switch", default: true })] },
+  { name: "slerp", word: "Slerp", base: true, parts: [1, 1], numbers: [number("t", false)] },
+  { name: "ties", word: "TIES", base: true, parts: [1, null], numbers: [number("weight", true), number("density", true, { default: 1 }), number("lambda", false, { default: 1 })] },
+  { name: "karcher", word: "Karcher", base: false, parts: [2, null], numbers: [] },
+];
+
+function dice(seed) {
+  let state = seed;
+  return (below) => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return Math.floor((state / 2 ** 32) * below);
+  };
+}
+function partOf(roll, source, layers) {
+  const points = Array.from({ length: 1 + roll(4) }, () => roll(100) / 100);
+  const weight = roll(2) ? [[null, points]] : [["mlp", roll(10) / 10], [null, points]];
+  return { source, start: roll(DEPTHS[source] - layers + 1), numbers: roll(3) ? { weight } : {} };
+}
+function sketchOf(roll) {
+  const slices = Array.from({ length: 1 + roll(4) }, () => {
+    const layers = 1 + roll(5);
+    const method = METHODS[roll(3)].name;
+    const sources = method === "passthrough" ? [roll(3)] : [0, 1 + roll(2)];
+    return { method, base: null, layers, parts: sources.map((source) => partOf(roll, source, layers)), numbers: method === "slerp" ? { t: [[null, [0, roll(10) / 10]]] } : {} };
+  });
+  return { base: 0, widen: false, slices };
+}
+/** All that one output layer is: whose layers, how, with which numbers. */
+function said(sketch) {
+  return layersOf(sketch).map(({ slice, offset }) => {
+    const { method, base, layers, parts, numbers } = sketch.slices[slice];
+    const told = (all) => Object.fromEntries(Object.entries(all).map(([name, setting]) => [name, setting.map(([filter, value]) => [filter, valueAt(value, offset, layers)])]));
+    return JSON.stringify({ method, base, numbers: told(numbers), parts: parts.map((part) => ({ source: part.source, home: part.start + offset, numbers: told(part.numbers) })) });
+  });
+}
+const whole = (source, start, layers) => ({ method: "passthrough", base: null, layers, parts: [{ source, start, numbers: {} }], numbers: {} });
+const stack = (...slices) => ({ base: 0, widen: false, slices });
+const runs = (sketch) => sketch.slices.map(({ layers, parts: [{ source, start }] }) => [source, start, start + layers]);
+const each = (check) => { for (let seed = 1; seed <= 400; seed += 1) { const roll = dice(seed); check(sketchOf(roll), roll); } };
+const freeze = (value) => { Object.values(Object(value)).forEach((one) => typeof one === "object" && one && freeze(one)); return Object.freeze(value); };
+
+test("borders and layers tell the same depth", () => {
+  each((sketch) => {
+    const layers = layersOf(sketch);
+    assert.equal(layers.length, depthOf(sketch));
+    assert.equal(bordersOf(sketch).at(-1), layers.length);
+    layers.forEach(({ slice, offset }, at) => {
+      assert.equal(bordersOf(sketch)[slice] + offset, at);
+      assert.equal(sketches.sliceAt(sketch, at), slice);
+    });
+  });
+});
+
+test("insert, move, repeat, remove and split do to the layers what they say, and keep every number of each", () => {
+  each((sketch, roll) => {
+    freeze(sketch);
+    const before = said(sketch);
+    const depth = before.length;
+    const from = roll(depth);
+    const end = from + 1 + roll(depth - from);
+    const at = roll(depth + 1);
+    const added = said(stack(whole(1, 2, 3)));
+    assert.deepEqual(said(sketches.insertRun(sketch, at, { source: 1, start: 2, end: 5 })), [...before.slice(0, at), ...added, ...before.slice(at)]);
+    const rest = [...before.slice(0, from), ...before.slice(end)];
+    const to = at <= from ? at : Math.max(from, at - (end - from));
+    assert.deepEqual(said(sketches.moveRun(sketch, from, end, at)), [...rest.slice(0, to), ...before.slice(from, end), ...rest.slice(to)]);
+    assert.deepEqual(said(sketches.repeat(sketch, from, end)), [...before.slice(0, end), ...before.slice(from)]);
+    const removed = sketches.remove(sketch, from, end);
+    if (rest.length) assert.deepEqual(said(removed), rest);
+    else assert.equal(removed, null);
+    const split = sketches.splitAt(sketch, at);
+    if (bordersOf(sketch).includes(at)) assert.equal(split, null);
+    else {
+      assert.deepEqual(said(split), before);
+      assert.equal(split.slices.length, sketch.slices.length + 1);
+    }
+  });
+});
+
+test("a slice that an edit does not cut is the very same object", () => {
+  const sketch = stack(whole(0, 0, 4), whole(1, 2, 3), whole(0, 6, 4));
+  const next = sketches.insertRun(sketch, 8, { source: 2, start: 0, end: 2 });
+  assert.equal(next.slices[0], sketch.slices[0]);
+  assert.equal(next.slices[1], sketch.slices[1]);
+  assert.deepEqual(runs(next), [[0, 0, 4], [1, 2, 5], [0, 6, 7], [2, 0, 2], [0, 7, 10]]);
+});
+
+test("moving a run away and back gives the sketch back", () => {
+  const bent = { ...whole(1, 2, 3), parts: [{ source: 1, start: 2, numbers: { scale: [[null, 0.5]] } }] };
+  const sketch = stack(whole(0, 0, 6), bent);
+  const away = sketches.moveRun(sketch, 2, 4, 8);
+  assert.deepEqual(runs(away), [[0, 0, 2], [0, 4, 6], [1, 2, 4], [0, 2, 4], [1, 4, 5]]);
+  assert.deepEqual(sketches.moveRun(away, 6, 8, 2), sketch);
+});
+
+test("new neighbours that go on become one slice; what was split stays split", () => {
+  const split = sketches.splitAt(stack(whole(0, 0, 6)), 3);
+  assert.deepEqual(runs(sketches.insertRun(split, 6, { source: 0, start: 6, end: 8 })), [[0, 0, 3], [0, 3, 8]]);
+  const bent = stack({ ...whole(0, 0, 3), parts: [{ source: 0, start: 0, numbers: { scale: [[null, [0, 1]]] } }] });
+  assert.deepEqual(runs(sketches.insertRun(bent, 3, { source: 0, start: 3, end: 5 })), [[0, 0, 3], [0, 3, 5]], "a curve is not spread further");
+  const slerp = (start, t) => ({ ...whole(0, start, 2), method: "slerp", numbers: { t: [[null, t]] } });
+  const joined = (t) => sketches.moveRun(stack(slerp(0, t), whole(1, 0, 1), slerp(2, t)), 2, 3, 5).slices.length;
+  assert.deepEqual([joined(0.5), joined([0, 1])], [2, 3], "nor is one of the slice");
+  assert.deepEqual(runs(sketches.repeat(stack(whole(0, 0, 10)), 2, 8)), [[0, 0, 8], [0, 2, 10]], "depth up-scaling is a repeat");
+});
+
+test("a border trades layers between two slices and stops where a source ends", () => {
+  each((sketch, roll) => {
+    if (sketch.slices.length < 2) return;
+    const index = roll(sketch.slices.length - 1);
+    const [low, high] = sketches.borderRange(sketch, index, DEPTHS);
+    for (const by of [-99, -1, 0, 1, 99]) {
+      const moved = sketches.moveBorder(sketch, index, by, DEPTHS);
+      assert.equal(depthOf(moved), depthOf(sketch));
+      assert.equal(bordersOf(moved)[index + 1] - bordersOf(sketch)[index + 1], Math.min(high, Math.max(low, by)));
+      inside(moved);
+    }
+    for (const [by, side] of [[high + 1, 0], [low - 1, 1]]) {
+      const slices = [sketch.slices[index], sketch.slices[index + 1]].map((slice, i) => ({ ...slice, layers: slice.layers + (i ? -by : by), parts: slice.parts.map((part) => ({ ...part, start: part.start + (i ? by : 0) })) }));
+      assert.ok(slices.some(({ layers, parts }) => layers < 1 || parts.some(({ source, start }) => start < 0 || start + layers > DEPTHS[source])), `one further is wrong (${side})`);
+    }
+  });
+});
+
+function inside(sketch) {
+  for (const { layers, parts } of sketch.slices) {
+    assert.ok(layers >= 1);
+    for (const { source, start } of parts) assert.ok(start >= 0 && start + layers <= DEPTHS[source]);
+  }
+}
+
+test("an edge stretches its slice alone, a shift moves a part alone, both inside the sources", () => {
+  each((sketch, roll) => {
+    const index = roll(sketch.slices.length);
+    const slice = sketch.slices[index];
+    for (const by of [-99, -1, 1, 99]) {
+      for (const edge of ["start", "end"]) {
+        const next = sketches.stretch(sketch, index, edge, by, DEPTHS);
+        inside(next);
+        const now = next.slices[index];
+        now.parts.forEach(({ source, start }, i) => {
+          const old = slice.parts[i];
+          if (edge === "end") assert.equal(start, old.start);
+          else assert.equal(start + now.layers, old.start + slice.layers);
+          assert.equal(source, old.source);
+        });
+        next.slices.forEach((other, i) => i !== index && assert.equal(other, sketch.slices[i]));
+      }
+      const part = roll(slice.parts.length);
+      const shifted = sketches.shift(sketch, index, part, by, DEPTHS);
+      inside(shifted);
+      assert.equal(shifted.slices[index].layers, slice.layers);
+      shifted.slices[index].parts.forEach((one, i) => i !== part && assert.equal(one, slice.parts[i]));
+    }
+  });
+  const long = stack(whole(0, 3, 4));
+  assert.deepEqual(runs(sketches.stretch(long, 0, "start", 2, DEPTHS)), [[0, 1, 7]]);
+  assert.deepEqual(runs(sketches.stretch(long, 0, "end", 99, DEPTHS)), [[0, 3, 12]]);
+});
+
+test("shares are weights by size, the base has what they leave", () => {
+  const blend = (method, numbers, ...parts) => ({ method, base: null, layers: 4, parts: parts.map(([source, weight]) => ({ source, start: 0, numbers: weight === undefined ? {} : { weight } })), numbers });
+  const shares = (slice, offset = 0) => mixing.sharesOf(stack(slice), slice, METHODS)(offset).map((share) => Math.round(share * 1000) / 1000);
+  assert.deepEqual(shares(blend("ties", {}, [0], [1, [[null, 0.3]]], [2, [[null, 0.2]]])), [0.5, 0.3, 0.2]);
+  assert.deepEqual(shares(blend("ties", {}, [0], [1, [["self_attn", 0.2], ["mlp", 0.4]]])), [0.7, 0.3]);
+  assert.deepEqual(shares(blend("ties", {}, [0], [1, [[null, 1.5]]], [2, [[null, -0.5]]])), [0, 0.75, 0.25]);
+  assert.deepEqual(shares(blend("linear", {}, [0, [[null, 3]]], [1, [[null, 1]]])), [0.75, 0.25]);
+  assert.deepEqual(shares(blend("linear", {}, [0, [[null, [0, 1]]]], [1, [[null, [1, 0]]]]), 1), [0.333, 0.667]);
+  assert.deepEqual(shares(blend("linear", {}, [0, [[null, 0]]], [1, [[null, 0]]])), [0.5, 0.5]);
+  assert.deepEqual(shares(blend("slerp", { t: [[null, [0, 0.6]]] }, [1], [0]), 3), [0.6, 0.4]);
+  assert.deepEqual(shares(blend("karcher", {}, [0], [1])), [0.5, 0.5]);
+  assert.deepEqual(shares(blend("passthrough", {}, [2])), [1]);
+});
+
+test("a method brings its base, drops what it has no room for, and starts from the shares before", () => {
+  const set = (sketch, name) => mixing.setMethod(sketch, 0, name, METHODS);
+  const arith = stack(whole(1, 4, 3));
+  const ties = set(arith, "ties").slices[0];
+  assert.deepEqual(ties, { method: "ties", base: null, layers: 3, parts: [{ source: 0, start: 4, numbers: {} }, { source: 1, start: 4, numbers: { weight: [[null, 1]] } }], numbers: {} });
+  assert.equal(set(stack(whole(0, 4, 3)), "ties"), null, "the base alone is nothing to blend");
+  assert.equal(set(arith, "karcher"), null);
+  const three = stack({ ...ties, parts: [ties.parts[0], { ...ties.parts[1], numbers: { weight: [[null, 0.3]], density: [[null, 0.5]] } }, { source: 2, start: 1, numbers: { weight: [[null, 0.2]] } }], numbers: { lambda: [[null, 0.9]] } });
+  const linear = set(three, "linear").slices[0];
+  assert.deepEqual(linear.parts.map(({ numbers }) => numbers), [{ weight: [[null, 0.5]] }, { weight: [[null, 0.3]] }, { weight: [[null, 0.2]] }]);
+  assert.deepEqual(linear.numbers, {}, "lambda is not linear's");
+  const slerp = set(three, "slerp").slices[0];
+  assert.deepEqual(slerp.parts.map(({ source, numbers }) => [source, numbers]), [[0, {}], [1, {}]]);
+  assert.deepEqual(slerp.numbers, { t: [[null, 0.3]] });
+  const pass = set(three, "passthrough").slices[0];
+  assert.deepEqual(pass.parts, [{ source: 1, start: 4, numbers: {} }], "what was brought stays, the base goes");
+  assert.deepEqual(set(stack({ ...whole(0, 0, 2), base: 2 }), "ties").slices[0].base, 2, "a base of its own is kept");
+});
+
+test("parts come and go: a pass becomes linear, a blend of one becomes a pass", () => {
+  const sketch = stack(whole(0, 4, 3), whole(0, 7, 2));
+  const added = mixing.addPart(sketch, 0, { source: 1, start: 2 }, METHODS, DEPTHS);
+  assert.deepEqual(added.slices[0], { method: "linear", base: null, layers: 3, parts: [{ source: 0, start: 4, numbers: { weight: [[null, 0.5]] } }, { source: 1, start: 2, numbers: { weight: [[null, 0.5]] } }], numbers: {} });
+  assert.equal(added.slices[1], sketch.slices[1]);
+  assert.equal(mixing.addPart(sketch, 0, { source: 1, start: 7 }, METHODS, DEPTHS), null, "not that deep");
+  assert.equal(mixing.addPart(sketch, 0, { source: 0, start: 4 }, METHODS, DEPTHS), null, "in it already");
+  const ties = mixing.setMethod(added, 0, "ties", METHODS);
+  const more = mixing.addPart(ties, 0, { source: 2, start: 4 }, METHODS, DEPTHS);
+  assert.equal(more.slices[0].method, "ties");
+  assert.deepEqual(more.slices[0].parts[2], { source: 2, start: 4, numbers: { weight: [[null, 0.33]] } });
+  assert.equal(mixing.addPart(ties, 0, { source: 0, start: 0 }, METHODS, DEPTHS), null, "the base is in it once");
+  assert.deepEqual(mixing.removePart(more, 0, 1, METHODS).slices[0].parts.map(({ source }) => source), [0, 2]);
+  const unbased = mixing.removePart(more, 0, 0, METHODS).slices[0];
+  assert.deepEqual([unbased.method, unbased.base], ["linear", null]);
+  assert.deepEqual(mixing.removePart(ties, 0, 1, METHODS).slices[0], whole(0, 4, 3));
+  assert.equal(mixing.removePart(sketch, 0, 0, METHODS), null);
+});
+
+test("a donor is swapped for one that is deep enough; the base may be another", () => {
+  const ties = mixing.setMethod(stack(whole(1, 4, 3)), 0, "ties", METHODS);
+  assert.deepEqual(mixing.give(ties, 0, 1, 2, METHODS, DEPTHS).slices[0].parts[1], { source: 2, start: 4, numbers: { weight: [[null, 1]] } });
+  assert.equal(mixing.give(ties, 0, 1, 2, METHODS, [12, 9, 6]), null);
+  assert.equal(mixing.give(ties, 0, 1, 0, METHODS, DEPTHS), null);
+  const other = mixing.give(ties, 0, 0, 2, METHODS, DEPTHS);
+  assert.deepEqual([other.base, other.slices[0].base, other.slices[0].parts[0].source], [0, 2, 2]);
+  const turned = mixing.setBase(ties, 0, 1, METHODS).slices[0];
+  assert.equal(turned.base, 1);
+  assert.deepEqual(turned.parts.map(({ numbers }) => numbers), [{ weight: [[null, 0]] }, {}]);
+  assert.equal(mixing.setBase(ties, 0, 0, METHODS), null);
+});
+
+test("a run is blended in where it is dropped, splitting what it does not cover", () => {
+  const blended = mixing.blendRun(stack(whole(0, 0, 8)), 2, { source: 1, start: 5, end: 8 }, METHODS, DEPTHS);
+  assert.deepEqual(blended.slices.map(({ method, layers, parts }) => [method, layers, parts.map(({ source, start }) => [source, start])]), [
+    ["passthrough", 2, [[0, 0]]],
+    ["linear", 3, [[0, 2], [1, 5]]],
+    ["passthrough", 3, [[0, 5]]],
+  ]);
+  assert.equal(mixing.blendRun(stack(whole(0, 0, 8)), 6, { source: 1, start: 5, end: 8 }, METHODS, DEPTHS), null, "past the top");
+});
+
+test("numbers are set and taken out again", () => {
+  const sketch = stack(whole(0, 0, 4));
+  const set = sketches.setNumber(sketch, 0, 0, "scale", [[null, 0.5]]);
+  assert.deepEqual(set.slices[0].parts[0].numbers, { scale: [[null, 0.5]] });
+  assert.deepEqual(sketches.setNumber(set, 0, 0, "scale", null), sketch);
+  assert.deepEqual(sketches.setNumber(sketch, 0, null, "t", [[null, [0, 1]]]).slices[0].numbers, { t: [[null, [0, 1]]] });
+});
+
+test("a stack is named after its host and the runs in it", () => {
+  const names = ["base", "arith", "bible"];
+  assert.equal(sketches.titleOf(stack(whole(0, 0, 4)), names), "base");
+  assert.equal(sketches.titleOf(stack(whole(0, 0, 4), whole(1, 4, 2), whole(0, 6, 3)), names), "base with arith 4–5");
+  assert.equal(sketches.titleOf(stack(whole(0, 0, 4), whole(1, 0, 1), whole(2, 0, 1), whole(1, 3, 1)), names), "base with arith 0, bible 0 and 1 more");
+});

@@ -1,0 +1,345 @@
+// The stack under the hand: what is dragged, moved, stretched, split and refused, by pointer and by keys.
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, test } from "node:test";
+import { seamInWords, seamsOf } from "../src/lib/seams_row.js";
+import { METHODS, answerFor, passes, point, press, sourceOf } from "./page.mjs";
+import { LOWER, UPPER, building } from "./building.mjs";
+
+let page;
+const START = { base: 0, widen: false, slices: [passes(0, 0, 4), passes(1, 2, 3), passes(0, 7, 3)] };
+const open = (more) => (page = building({ sketch: structuredClone(START), ...more }));
+const blend = { method: "ties", base: null, layers: 3, parts: [{ source: 0, start: 4, numbers: {} }, { source: 1, start: 4, numbers: { weight: [[null, 0.3]], density: [[null, 0.6]] } }], numbers: {} };
+const preview = (more = {}) => ({ grade: "preview", why: "Feed-forward 96 against 128.", facts: [{ what: "layers", theirs: "8", ours: "10", differs: true }, { what: "feed-forward", theirs: "96", ours: "128", differs: true }], widen: true, ...more });
+const fits = { grade: "fits", why: "", facts: [], widen: false };
+
+beforeEach(() => open());
+afterEach(() => page.close());
+
+test("a run of a source lands where it is dropped, is seen there before, and is one edit of the hand", () => {
+  const { columns, plot, model, context, hand, cell, at } = page;
+  const place = (layer) => [page.border(layer), UPPER];
+  page.drag(columns, cell(2, 3), cell(2, 5), place(4));
+  assert.deepEqual(hand.held.ghosts, [4, 7]);
+  assert.ok(plot.querySelector(".ml-ghost"));
+  assert.equal(page.find(".ml-card-hand").textContent, "3 layers");
+  assert.deepEqual(page.told(page.draft.sketch), ["passthrough 0@0 +4", "passthrough 2@3 +3", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+  point(columns, "pointermove", at(2), 900);
+  assert.deepEqual(page.draft.sketch, START, "outside the stack it is nowhere");
+  page.drag(columns, [0, 0], place(4));
+  page.drop(columns);
+  assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 2@3 +3", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+  assert.deepEqual(model.get("selection"), [4, 5, 6]);
+  assert.equal(context.cursor.at, 4);
+  assert.equal(model.get("_held"), false);
+  assert.match(page.said.at(-1), /^pirate 3–5 in front of output layer 4/);
+});
+
+test("on the lower half a run is blended in, and snaps to a slice that it is as long as", () => {
+  page.drag(page.columns, page.cell(2, 4), page.cell(2, 6), [page.at(6), LOWER]);
+  assert.deepEqual(page.hand.held.place, { at: 4, blend: true });
+  page.drop(page.columns);
+  assert.deepEqual(page.told(), ["passthrough 0@0 +4", "linear 1@2 2@4 +3", "passthrough 0@7 +3"]);
+  const [first] = page.draft.sketch.slices[1].parts;
+  assert.deepEqual(first.numbers, { weight: [[null, 0.5]] });
+});
+
+test("Escape in the middle of a drag puts it back", () => {
+  page.drag(page.columns, page.cell(2, 3), [page.at(4), UPPER]);
+  assert.notDeepEqual(page.draft.sketch, START);
+  press(document.body, "Escape");
+  page.drop(page.columns);
+  assert.deepEqual(page.model.get("sketch"), START);
+  assert.equal(page.hand.held, null);
+});
+
+test("what cannot be saved is refused where it is dropped, with the reason and the ways out, until it is answered", () => {
+  page.close();
+  open({ _sources: ["base", "arith", "odd"].map((name) => sourceOf(name)), _fits: [fits, fits, preview()] });
+  page.drag(page.columns, page.cell(2, 8), page.cell(2, 9), [page.border(10), UPPER]);
+  assert.equal(page.find(".ml-card-hand").textContent, "not here");
+  assert.equal(page.hand.held.ghosts, null);
+  assert.deepEqual(page.draft.sketch, START, "what is refused is not in the picture");
+  page.drop(page.columns);
+  const bar = page.find(".ml-refuse");
+  assert.equal(bar.hidden, false);
+  assert.equal(bar.querySelector(".ml-refuse-words").textContent, "odd: Feed-forward 96 against 128. Previews here, cannot be saved.");
+  assert.deepEqual([...bar.querySelectorAll("button")].map((button) => button.textContent), ["Widen to 128", "Preview only", "Put back"]);
+  assert.match(page.plot.textContent, /not added.*96 ≠ 128/);
+  assert.equal(page.hand.spare, 2, "on top there is room for it beside the stack");
+  page.draft.edit({ prompt: "elsewhere" });
+  assert.equal(bar.hidden, false);
+  bar.querySelector("button").click();
+  assert.equal(page.draft.sketch.widen, true);
+  assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 1@2 +3", "passthrough 0@7 +3", "passthrough 2@8 +2"]);
+  assert.equal(bar.hidden, true);
+  page.drag(page.columns, page.cell(2, 0), [page.border(0), UPPER]);
+  page.drop(page.columns);
+  assert.equal(page.told()[0], "passthrough 2@0 +1", "once it is widened, more of it may come");
+});
+
+test("Escape answers a refusal, and a source that fits in no way has no way out", () => {
+  page.close();
+  open({ _fits: [fits, fits, { grade: "no", why: "pirate: another architecture.", facts: [], widen: false }] });
+  page.drag(page.columns, page.cell(2, 0), [page.border(2), UPPER]);
+  page.drop(page.columns);
+  assert.deepEqual([...page.root.querySelectorAll(".ml-refuse button")].map((button) => button.textContent), ["Put back"]);
+  press(page.plot, "Escape");
+  assert.equal(page.find(".ml-refuse").hidden, true);
+  assert.deepEqual(page.model.get("sketch"), START);
+});
+
+test("a source that was let in for the preview alone is not refused again", () => {
+  page.close();
+  open({ _fits: [fits, fits, preview({ widen: false })] });
+  page.drag(page.columns, page.cell(2, 0), [page.border(2), UPPER]);
+  page.drop(page.columns);
+  const ways = [...page.root.querySelectorAll(".ml-refuse button")];
+  assert.deepEqual(ways.map((button) => button.textContent), ["Preview only", "Put back"]);
+  ways[0].click();
+  page.drag(page.columns, page.cell(2, 5), [page.border(0), UPPER]);
+  page.drop(page.columns);
+  assert.deepEqual(page.told().slice(0, 3), ["passthrough 2@5 +1", "passthrough 0@0 +2", "passthrough 2@0 +1"]);
+  assert.equal(page.draft.sketch.widen, false);
+});
+
+test("the key that moves a run passes over its own place, and Delete takes every run that is selected", () => {
+  page.draft.edit({ selection: [2, 3] });
+  page.context.cursor.at = 3;
+  press(page.plot, " ");
+  press(page.plot, "ArrowRight");
+  assert.deepEqual(page.hand.held.ghosts, [3, 5]);
+  press(page.plot, "Escape");
+  page.draft.edit({ selection: [1, 2, 8] });
+  page.context.cursor.at = 8;
+  press(page.plot, "Delete");
+  assert.deepEqual(page.told(), ["passthrough 0@0 +1", "passthrough 0@3 +1", "passthrough 1@2 +3", "passthrough 0@7 +1", "passthrough 0@9 +1"]);
+});
+
+test("sources that cannot be blended are refused on the lower half, and may go between", () => {
+  page.close();
+  open({ _blends: [["", "", ""], ["", "", "Heads 4 against 8."], ["", "Heads 4 against 8.", ""]] });
+  page.drag(page.columns, page.cell(2, 4), page.cell(2, 6), [page.at(5), LOWER]);
+  page.drop(page.columns);
+  assert.match(page.find(".ml-refuse-words").textContent, /Heads 4 against 8/);
+  page.find(".ml-refuse button").click();
+  assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 2@4 +3", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+});
+
+test("a drag over layers selects them, a drag of what is selected moves it, and so does a slice's head", () => {
+  page.drag(page.plot, [page.at(1), UPPER], [page.at(2), UPPER]);
+  page.drop(page.plot);
+  assert.deepEqual(page.model.get("selection"), [1, 2]);
+  page.drag(page.plot, [page.at(2), UPPER], [page.border(7), UPPER]);
+  page.drop(page.plot);
+  assert.deepEqual(page.told(), ["passthrough 0@0 +1", "passthrough 0@3 +1", "passthrough 1@2 +3", "passthrough 0@1 +2", "passthrough 0@7 +3"]);
+  assert.deepEqual(page.model.get("selection"), [5, 6]);
+  page.drag(page.plot, [page.at(3), 30], [page.border(0), 30]);
+  page.drop(page.plot);
+  assert.equal(page.told()[0], "passthrough 1@2 +3");
+  press(page.plot, "Escape");
+  assert.deepEqual(page.model.get("selection"), []);
+});
+
+test("with Shift a press extends what is selected from the chosen layer", () => {
+  point(page.plot, "pointerdown", page.at(2), UPPER);
+  page.drop(page.plot);
+  point(page.plot, "pointerdown", page.at(6), UPPER, { shiftKey: true });
+  page.drop(page.plot);
+  assert.deepEqual(page.draft.selection, [2, 3, 4, 5, 6]);
+});
+
+test("edges trade layers; with Shift the slice below grows alone, with Alt the one above; outside the stack grows", () => {
+  const { column } = page.context.scale();
+  const edge = (i) => page.root.querySelectorAll(".ml-border")[i];
+  const pull = (i, by, more = {}) => {
+    page.model.hear({ sketch: structuredClone(START) });
+    point(edge(i), "pointerdown", 300, 90, more);
+    point(edge(i), "pointermove", 300 + by * column, 90, more);
+    point(edge(i), "pointerup", 300 + by * column, 90, more);
+    return page.told();
+  };
+  assert.deepEqual(pull(1, 2), ["passthrough 0@0 +6", "passthrough 1@4 +1", "passthrough 0@7 +3"]);
+  assert.deepEqual(pull(1, 2, { shiftKey: true }), ["passthrough 0@0 +6", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+  assert.deepEqual(pull(1, -2, { altKey: true }), ["passthrough 0@0 +4", "passthrough 1@0 +5", "passthrough 0@7 +3"]);
+  assert.deepEqual(pull(0, 3), ["passthrough 0@3 +1", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+  assert.deepEqual(pull(3, -2), ["passthrough 0@0 +4", "passthrough 1@2 +3", "passthrough 0@7 +1"]);
+  assert.deepEqual(pull(3, 5), ["passthrough 0@0 +4", "passthrough 1@2 +3", "passthrough 0@7 +3"], "there is no layer above its last");
+});
+
+test("an edge says where it is and how far it goes, moves by keys, and goes back with Escape", () => {
+  press(page.plot, "ArrowRight");
+  for (let i = 0; i < 3; i += 1) press(page.plot, "ArrowRight");
+  press(page.plot, "e");
+  const edge = page.root.querySelectorAll(".ml-border")[1];
+  assert.equal(document.activeElement, edge);
+  assert.deepEqual(["aria-valuemin", "aria-valuenow", "aria-valuemax"].map((name) => edge.getAttribute(name)), ["2", "4", "6"]);
+  assert.equal(edge.getAttribute("aria-label"), "Edge between base 0–3 and reverse 2–4");
+  press(edge, "ArrowRight");
+  press(edge, "ArrowRight");
+  press(edge, "ArrowRight");
+  assert.equal(edge.getAttribute("aria-valuenow"), "6");
+  assert.deepEqual(page.told(), ["passthrough 0@0 +6", "passthrough 1@4 +1", "passthrough 0@7 +3"]);
+  press(edge, "Escape");
+  assert.deepEqual(page.model.get("sketch"), START);
+  assert.equal(document.activeElement, page.plot);
+});
+
+test("keys alone build: pick up, choose, drop, move, repeat, split, delete, swap", () => {
+  const { plot, columns, context } = page;
+  columns.focus();
+  press(columns, "ArrowRight");
+  press(columns, "ArrowRight");
+  for (let i = 0; i < 3; i += 1) press(columns, "ArrowDown");
+  press(columns, "ArrowDown", { shiftKey: true });
+  press(columns, " ");
+  assert.match(page.said.join("|"), /pirate 3–4 picked up/);
+  for (let i = 0; i < 7; i += 1) press(columns, "ArrowRight");
+  assert.deepEqual(page.hand.held.place, { at: 7, blend: false });
+  press(columns, "Enter");
+  assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 1@2 +3", "passthrough 2@3 +2", "passthrough 0@7 +3"]);
+  plot.focus();
+  assert.deepEqual([context.cursor.at, page.draft.selection], [7, [7, 8]]);
+  press(plot, "ArrowLeft", { altKey: true });
+  press(plot, "ArrowLeft", { altKey: true });
+  press(plot, "ArrowLeft", { altKey: true });
+  assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 2@3 +2", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+  press(plot, "d");
+  assert.deepEqual(page.told().slice(0, 3), ["passthrough 0@0 +4", "passthrough 2@3 +2", "passthrough 2@3 +2"]);
+  press(plot, "Delete");
+  assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 2@3 +2", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+  context.cursor.at = 2;
+  press(plot, "s");
+  assert.deepEqual(page.told().slice(0, 2), ["passthrough 0@0 +2", "passthrough 0@2 +2"]);
+  press(plot, "s");
+  assert.equal(page.said.at(-1), "A slice starts here already.");
+  press(plot, "ArrowDown");
+  assert.equal(page.told()[1], "passthrough 1@2 +2");
+  press(plot, "ArrowRight", { shiftKey: true });
+  assert.deepEqual(page.draft.selection, [2, 3]);
+  press(plot, " ");
+  press(plot, "ArrowLeft");
+  press(plot, "ArrowLeft");
+  assert.deepEqual(page.hand.held.ghosts, [0, 2]);
+  press(plot, "Enter");
+  assert.deepEqual(page.told().slice(0, 2), ["passthrough 1@2 +2", "passthrough 0@0 +2"]);
+});
+
+test("with Down the load in the keys is blended in, Escape puts it back and returns the focus", () => {
+  page.columns.focus();
+  press(page.columns, "ArrowRight");
+  press(page.columns, " ");
+  press(page.columns, "ArrowDown");
+  assert.deepEqual(page.told(page.draft.sketch)[0], "linear 0@0 1@0 +1");
+  press(page.columns, "Escape");
+  assert.deepEqual(page.draft.sketch, START);
+  assert.equal(document.activeElement, page.columns);
+  assert.equal(page.hand.held, null);
+});
+
+test("a load picked up by a button is dropped by a click in the stack", () => {
+  point(page.columns, "pointerdown", ...page.cell(2, 5));
+  page.drop(page.columns);
+  page.find(".ml-card button").click();
+  point(page.plot, "pointermove", page.border(4), UPPER);
+  assert.deepEqual(page.hand.held.place, { at: 4, blend: false });
+  point(page.plot, "pointerdown", page.border(4), UPPER);
+  assert.equal(page.told()[1], "passthrough 2@5 +1");
+});
+
+test("the last layers stay, and the selection never outlives its layers", () => {
+  press(page.plot, "a", { ctrlKey: true });
+  assert.equal(page.draft.selection.length, 10);
+  press(page.plot, "Delete");
+  assert.match(page.said.at(-1), /a stack needs one/);
+  page.draft.edit({ selection: [8, 9] });
+  page.context.cursor.at = 9;
+  press(page.plot, "Delete");
+  assert.deepEqual([page.draft.selection, page.context.cursor.at, page.told().at(-1)], [[], 7, "passthrough 0@7 +1"]);
+});
+
+test("layers and slices have names, repeats are counted, blends are as high as their shares", () => {
+  page.model.hear({ sketch: { base: 0, widen: false, slices: [passes(1, 2, 3), blend, passes(1, 2, 3)] } });
+  const options = [...page.plot.querySelectorAll("[role=option]")];
+  assert.deepEqual(options.map((option) => option.getAttribute("aria-label")).slice(2, 5), ["Output layer 2: reverse 4, used 3 times", "Output layer 3: base 4 with reverse 4, used 3 times", "Output layer 4: base 5 with reverse 5"]);
+  assert.equal(page.plot.querySelectorAll("[role=group]")[1].getAttribute("aria-label"), "Slice 2 of 3: TIES 0.60, base, reverse 4–6");
+  assert.equal(page.plot.getAttribute("aria-activedescendant"), options[0].id);
+  const heights = [...page.plot.querySelectorAll("rect.ml-block0")].map((box) => Number(box.getAttribute("height")));
+  assert.equal(heights.length, 3);
+  assert.ok(heights.every((height) => Math.abs(height - (0.7 * 112 - 2.5)) < 0.01), `${heights}`);
+  assert.match(page.plot.textContent, /×2/);
+  assert.match(page.root.textContent, /9 output layers from 3 slices; 3 layers used again/);
+});
+
+test("drawing again makes no new columns, and a hover touches nothing but the hover", async () => {
+  const columns = [...page.plot.querySelectorAll(".ml-blocks > g")];
+  assert.equal(columns.length, 10);
+  let changes = 0;
+  const watch = new MutationObserver((records) => (changes += records.length));
+  page.context.cursor.hover = 3;
+  page.context.redraw();
+  page.context.cursor.hover = 5;
+  watch.observe(page.plot.querySelector(".ml-blocks"), { childList: true, attributes: true, subtree: true });
+  page.context.redraw();
+  await Promise.resolve();
+  assert.equal(changes, 0);
+  page.draft.edit({ sketch: { ...START, slices: [START.slices[0], passes(2, 0, 1), ...START.slices.slice(1)] } });
+  const after = [...page.plot.querySelectorAll(".ml-blocks > g")];
+  const width = page.context.scale().column;
+  assert.equal(after.length, 11);
+  page.draft.edit({ sketch: { ...START, slices: [START.slices[0], passes(2, 1, 1), ...START.slices.slice(1)] } });
+  const later = [...page.plot.querySelectorAll(".ml-blocks > g")];
+  assert.equal(page.context.scale().column, width);
+  assert.equal(later.filter((column) => after.includes(column)).length, 10, "only the column that changed is made anew");
+  watch.disconnect();
+});
+
+test("seams are where layers do not follow, with what was measured, stale or missing told apart", () => {
+  const sources = ["base", "reverse", "pirate"].map((name) => sourceOf(name));
+  const sketch = { base: 0, widen: false, slices: [passes(0, 0, 2), passes(0, 2, 2), passes(1, 4, 2), blend, passes(1, 7, 2)] };
+  const measured = { at: 4, below: "base 3", above: "reverse 4", norm: 1.8, cosine: -0.71, frechet: null, low: { norm: 0.9, cosine: 0.9 }, high: { norm: 1.2, cosine: 1 }, off: true, sentence: "It arrives too large." };
+  const draft = { sketch, sources, methods: METHODS, seams: { turn: 3, recipe: "aa", seams: [measured] }, answer: { recipe: "aa" }, state: "exact" };
+  const seams = seamsOf(draft);
+  assert.deepEqual(seams.map(({ at, below, above }) => [at, below, above]), [[4, "base 3", "reverse 4"], [6, "reverse 5", "base 4"], [9, "base 6", "reverse 7"], [11, "reverse 8", "final norm"]]);
+  assert.deepEqual(seams.map((seam) => [seam.measured !== null, seam.stale]), [[true, false], [false, false], [false, false], [false, false]]);
+  assert.equal(seamInWords(seams[0], 11, 3), "Seam 3 to 4, base 3 to reverse 4: risk, norm 1.8×, cos −0.71. It arrives too large.");
+  assert.equal(seamInWords(seams[3], 11, 3), "Seam under the final norm, reverse 8 to final norm: not measured yet.");
+  assert.equal(seamsOf({ ...draft, state: "draft" })[0].stale, true);
+  assert.equal(seamsOf({ ...draft, answer: { recipe: "bb" } })[0].stale, true);
+  assert.match(seamInWords(seamsOf({ ...draft, state: "draft" })[0], 11, 3), /From turn 3\.$/);
+  page.model.hear({ sketch, _seams: draft.seams });
+  assert.equal(page.plot.querySelectorAll(".ml-seam.ml-risk.ml-stale").length, 1);
+  assert.match(page.find(".ml-seam-words").textContent, /risk/);
+  assert.equal(page.root.querySelectorAll(".ml-seam").length, 4);
+  page.model.hear({ answer: answerFor(page.model.state, { recipe: "aa" }), status: "done", _answered: page.model.get("_turn") });
+  assert.equal(page.plot.querySelectorAll(".ml-seam.ml-stale").length, 0);
+});
+
+test("hostile names are text", () => {
+  page.close();
+  const name = "<img src=x onerror=alert(1)>";
+  open({ _sources: [name, "b</text><script>", "c"].map((each) => ({ ...sourceOf("base"), name: each, code: "<b" })) });
+  assert.equal(page.root.querySelectorAll("img, script, b > b").length, 0);
+  assert.match(page.root.textContent, /<img src=x/);
+});
+
+test("nothing is heard after the page is gone", () => {
+  page.close();
+  press(page.plot, "s");
+  point(page.plot, "pointerdown", 200, UPPER);
+  assert.equal(page.model.listeners, 0);
+  assert.deepEqual(page.model.get("sketch"), START);
+});
+
+test("who leaves with a load in the keys puts it back, and keeps the focus where it went", () => {
+  page.columns.focus();
+  press(page.columns, " ");
+  const elsewhere = page.find("#t-method");
+  elsewhere.focus();
+  assert.deepEqual([page.hand.held, document.activeElement], [null, elsewhere]);
+  page.plot.focus();
+  press(page.plot, " ");
+  press(page.plot, "ArrowRight");
+  elsewhere.focus();
+  assert.deepEqual([page.hand.held, document.activeElement], [null, elsewhere]);
+  assert.deepEqual(page.draft.sketch, START);
+});
