@@ -1,6 +1,6 @@
 // Slices of every kind that a panel of coefficients can meet, and the methods they are of.
 
-const number = (name, per_part, more = {}) => ({ name, per_part, kind: "number", default: null, dial: [0, 1], low: null, high: null, choices: [], doc: "", effect: true, curve: true, ...more });
+const number = (name, per_part, more = {}) => ({ name, per_part, kind: "number", default: null, needed: !("default" in more), dial: [0, 1], low: null, high: null, choices: [], doc: "", effect: true, curve: true, ...more });
 export const METHODS = [
   { name: "passthrough", word: "Pass", base: false, parts: [1, 1], numbers: [number("scale", true, { dial: [0, 1.5], default: 1 })] },
   { name: "linear", word: "Linear", base: false, parts: [1, null], numbers: [number("weight", true), { ...number("normalize", false, { kind: "switch", default: true, dial: null, curve: false }) }] },

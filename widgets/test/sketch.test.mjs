@@ -7,7 +7,7 @@ import * as sketches from "../src/lib/sketch.js";
 
 const { bordersOf, depthOf, layersOf } = sketches;
 const DEPTHS = [12, 9, 7];
-const number = (name, per_part, more = {}) => ({ name, per_part, kind: "number", default: null, dial: [0, 1], low: null, high: null, choices: [], doc: "", effect: true, curve: true, ...more });
+const number = (name, per_part, more = {}) => ({ name, per_part, kind: "number", default: null, needed: !("default" in more), dial: [0, 1], low: null, high: null, choices: [], doc: "", effect: true, curve: true, ...more });
 const METHODS = [
   { name: "passthrough", word: "Pass", base: false, parts: [1, 1], numbers: [number("scale", true, { default: 1 })] },
   { name: "linear", word: "Linear", base: false, parts: [1, null], numbers: [number("weight", true), number("normalize", false, { kind: "switch", default: true })] },

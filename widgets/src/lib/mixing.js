@@ -13,7 +13,8 @@ import { splitAt, withSlice } from "./sketch.js";
 /**
  * @typedef {object} Declared  a number of a method
  * @property {string} name @property {boolean} per_part @property {"number" | "whole" | "switch" | "choice"} kind
- * @property {number | boolean | string | null} default  null: it has none
+ * @property {number | boolean | string | null} default  what counts where it is not said; of one that must be, where it begins
+ * @property {boolean} [needed]  it must be said
  * @property {[number, number] | null} dial  range worth turning @property {number | null} low @property {number | null} high
  * @property {string[]} choices @property {string} doc @property {boolean} effect @property {boolean} curve
  */
@@ -86,7 +87,7 @@ const known = (numbers, declared) => Object.fromEntries(Object.entries(numbers).
  */
 function fitted(slice, method, base, shares) {
   const own = method.numbers.filter(({ per_part }) => per_part);
-  const needsWeight = own.some((number) => number.name === "weight" && number.default === null);
+  const needsWeight = own.some(({ name, needed }) => name === "weight" && needed);
   /** @param {Part} part @param {number} i @returns {Part} */
   const dressed = (part, i) => {
     if (part.source === base) return { ...part, numbers: {} };
@@ -95,9 +96,10 @@ function fitted(slice, method, base, shares) {
     return { ...part, numbers };
   };
   const numbers = known(slice.numbers, method.numbers);
-  if (!numbers.t && method.numbers.some(({ name, per_part, default: usual }) => name === "t" && !per_part && usual === null)) {
-    const other = slice.parts.findIndex(({ source }) => source !== base);
-    numbers.t = [[null, rounded(shares[other] ?? 0.5)]];
+  const t = method.numbers.find(({ name, per_part, needed }) => name === "t" && !per_part && needed);
+  if (t && !numbers.t) {
+    const share = rounded(shares[slice.parts.findIndex(({ source }) => source !== base)] ?? 0.5);
+    numbers.t = [[null, t.dial && share > t.dial[1] ? (t.default ?? share) : share]];
   }
   return { ...slice, method: method.name, parts: slice.parts.map(dressed), numbers };
 }
