@@ -7,7 +7,7 @@
 #   make js           build the browser bundles from widgets/ into mergelab/static/
 #   make notebooks    execute the lessons
 #   make bench        measure; nothing is judged by time
-#   make screenshot   take the picture of the README anew
+#   make screenshot   take the pictures of the workbench anew
 #   make format       put the Python files into the house's format
 #   make clean        forget everything that was set up
 #
@@ -73,14 +73,14 @@ js: $(NODE)
 	cd widgets && npm run --silent build
 
 notebooks: $(DEV)
-	$(BIN)/python -m pytest tests/test_notebooks.py $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests/test_notebooks*.py $(PYTEST_ARGS)
 
 bench: $(DEV)
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done
 
 screenshot: $(DEV)
 	.ci/need.sh 'a browser for the picture' 'chromium fonts-dejavu-core' chromium chromium-browser google-chrome
-	MERGELAB_SCREENSHOT=notebooks/first_graft.png $(BIN)/python -m pytest tests/browser/test_notebook.py
+	MERGELAB_SCREENSHOT=notebooks $(BIN)/python -m pytest tests/browser/test_looks.py
 
 format: $(DEV)
 	$(BIN)/ruff format .

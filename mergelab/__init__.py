@@ -23,7 +23,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mergelab import methods, sample
+    from mergelab import methods, sample, studies
     from mergelab.errors import (
         AssemblyError,
         FitError,
@@ -99,6 +99,7 @@ __all__ = [
     "sample",
     "seams",
     "stack",
+    "studies",
     "subspaces",
     "task_vectors",
     "trace",
@@ -106,7 +107,7 @@ __all__ = [
     "widen",
 ]
 
-_ROOMS = ("methods", "sample")
+_ROOMS = ("methods", "sample", "studies")
 
 # Where each name lives, and what it is called there if that differs. A type checker reads the imports above;
 # a test holds the two together.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mergelab.recipes.plan import Plan
@@ -42,11 +43,13 @@ class Seam:
 def borders(planned: Plan) -> tuple[Seam, ...]:
     """The seams of a plan, bottom first.
 
-    A border is a seam where what is above is not, for each of its models, the next layer of what is below. Where
-    several models are blended, a new slice is one too, since it may blend them in another way.
+    A border is a seam where what is above is not, for each of its models, the next layer of what is below, or where
+    several models go on in a slice that blends them by another method. A slice that goes on by the same method is none,
+    whatever its numbers.
     """
     layers, depth = planned.layers, len(planned.layers)
-    found = [place for place in range(1, depth) if not _follows(layers[place - 1], layers[place])]
+    methods = [planned.recipe.method_of(piece) for piece in planned.recipe.slices]
+    found = [place for place in range(1, depth) if not _follows(layers[place - 1], layers[place], methods)]
     if layers[0].home.index:
         found.insert(0, 0)
     if layers[-1].home.index + 1 != planned.origins[layers[-1].home.source].layers:
@@ -69,8 +72,9 @@ def home_border(planned: Plan, border: int) -> Home:
     return Home(source, planned.origins[source].layers)
 
 
-def _follows(below: Layer, above: Layer) -> bool:
-    """Whether the upper layer is the one that follows the lower one at home."""
+def _follows(below: Layer, above: Layer, methods: Sequence[str]) -> bool:
+    """Whether the upper layer is the one that follows the lower one at home, made by the same method of its slice."""
     lower, upper = ([one.home, one.base, *one.parts] for one in (below, above))
     alone = above.base is None and len(above.parts) == 1
-    return (alone or below.slice == above.slice) and upper == [one and Home(one.source, one.index + 1) for one in lower]
+    alike = alone or methods[below.slice] == methods[above.slice]
+    return alike and upper == [one and Home(one.source, one.index + 1) for one in lower]

@@ -12,18 +12,29 @@ import torch
 
 from mergelab.inspection.magnitudes import BITS, CELLS, FLOOR, LEVELS, LOWEST
 from mergelab.inspection.tally import KINDS, LANES, RUN
-from mergelab.methods.machine import as_bits, as_float, from_bfloat16, from_float16, load16, load32, loop
+from mergelab.methods.machine import (
+    as_bits,
+    as_float,
+    from_bfloat16,
+    from_float16,
+    load16,
+    load32,
+    loop,
+    prefetch,
+    step,
+)
 
 _BFLOAT16, _FLOAT16 = KINDS[torch.bfloat16], KINDS[torch.float16]
 _Q1, _Q2, _Q3 = RUN // 4, RUN // 2, 3 * RUN // 4  # where quarters of a run begin
 _S1, _S2, _S3 = _Q1 // 4, _Q1 // 2, 3 * _Q1 // 4  # and quarters of a quarter
+_FULL = 65535 // (RUN // 2)  # runs, half of each to a table of uint16, small enough for the cache: it may be full then
 _PADDED = CELLS + 16  # two tables of one size apart would compete for the same places of the cache
 _MAGNITUDE, _LOWEST, _BITS = np.uint32(0x7FFFFFFF), np.uint32(LOWEST), np.uint32(BITS)
 _FLOOR, _HIGHEST = np.float32(FLOOR), np.uint32(LEVELS - 1)
 _WIDTH = LEVELS.bit_length() - 1  # bits of a level
 _LEVEL, _SHIFT, _APART = np.uint16(LEVELS - 1), np.uint16(_WIDTH), np.uint16(1 << 2 * _WIDTH)
 _SIGN, _DOWN = np.uint32(1 << 2 * _WIDTH), np.uint32(31 - 2 * _WIDTH)  # where a code has the sign, and the way there
-_NONE, _STEP, _TWO, _ONE = np.uint64(0), np.uint64(1), np.uint64(2), np.uint32(1)
+_NONE, _STEP, _TWO, _ONE = np.uint64(0), np.uint64(1), np.uint64(2), np.uint16(1)
 
 
 @loop  # type: ignore[untyped-decorator, unused-ignore]
@@ -47,12 +58,14 @@ def count(
     codes = np.zeros((sources, RUN), np.uint16)
     cell = np.zeros(RUN, np.uint16)
     spare = np.zeros((2, _Q1), np.float32)
-    tables = np.zeros((joint, 2, _PADDED), np.uint32)
+    tables = np.zeros((joint, 2, _PADDED), np.uint16)
     base = rows[0, :RUN]
     for at in range(0, size, RUN):
         length = min(RUN, size - at)
         if length < RUN:
             rows[:, length:] = 0
+        for number in range(1 + sources):
+            _expect(addresses[number], kinds[number], at + RUN)
         _read(addresses[0], kinds[0], at, base[:length])
         _square(base, spare[0], totals[0])
         for number in range(sources):
@@ -67,12 +80,20 @@ def count(
             _multiply(rows[1 + one, :RUN], rows[1 + other, :RUN], spare, totals[place], totals[place + joint])
             _join(codes[one, :length], codes[other, :length], cell[:length])
             _tally(cell[:length], tables[number, 0], tables[number, 1])
-    for number in range(joint):
+        if at // RUN % _FULL == _FULL - 1:
+            _empty(tables, cells)
+    _empty(tables, cells)
+
+
+@step  # type: ignore[untyped-decorator, unused-ignore]
+def _empty(tables: Any, cells: Any) -> None:
+    for number in range(len(cells)):
         for place in range(CELLS):
             cells[number, place] += np.int64(tables[number, 0, place]) + np.int64(tables[number, 1, place])
+    tables[:] = 0
 
 
-@loop  # type: ignore[untyped-decorator, unused-ignore]
+@step  # type: ignore[untyped-decorator, unused-ignore]
 def _read(address: int, kind: int, at: int, into: Any) -> None:
     """Stored weights from place ``at`` on, as float32."""
     if kind == _BFLOAT16:
@@ -86,7 +107,15 @@ def _read(address: int, kind: int, at: int, into: Any) -> None:
             into[i] = as_float(load32(address, at + i))
 
 
-@loop  # type: ignore[untyped-decorator, unused-ignore]
+@step  # type: ignore[untyped-decorator, unused-ignore]
+def _expect(address: int, kind: int, at: int) -> None:
+    """Have a run of stored weights brought into the cache while the one before it is worked on."""
+    size = 2 if kind in (_BFLOAT16, _FLOAT16) else 4
+    for line in range(address + size * at, address + size * (at + RUN), 64):
+        prefetch(line)
+
+
+@step  # type: ignore[untyped-decorator, unused-ignore]
 def _change(row: Any, base: Any, scale: Any, codes: Any) -> Any:
     """Weights become scaled changes; codes are their levels and signs, as ``Coder`` has them; the largest is returned.
 
@@ -104,7 +133,7 @@ def _change(row: Any, base: Any, scale: Any, codes: Any) -> Any:
     return top
 
 
-@loop  # type: ignore[untyped-decorator, unused-ignore]
+@step  # type: ignore[untyped-decorator, unused-ignore]
 def _square(row: Any, spare: Any, total: Any) -> None:
     """The sum of a run's squares, by quarters of quarters."""
     for i in range(_Q1):
@@ -113,7 +142,7 @@ def _square(row: Any, spare: Any, total: Any) -> None:
     _fold(spare, total)
 
 
-@loop  # type: ignore[untyped-decorator, unused-ignore]
+@step  # type: ignore[untyped-decorator, unused-ignore]
 def _multiply(one: Any, other: Any, spare: Any, total: Any, squares: Any) -> None:
     """The sum of the products of two runs, and that of the products' squares."""
     for i in range(_Q1):
@@ -125,7 +154,7 @@ def _multiply(one: Any, other: Any, spare: Any, total: Any, squares: Any) -> Non
     _fold(spare[1], squares)
 
 
-@loop  # type: ignore[untyped-decorator, unused-ignore]
+@step  # type: ignore[untyped-decorator, unused-ignore]
 def _fold(spare: Any, total: Any) -> None:
     for i in range(_S1):
         spare[i] = (spare[i] + spare[i + _S1]) + (spare[i + _S2] + spare[i + _S3])
@@ -133,7 +162,7 @@ def _fold(spare: Any, total: Any) -> None:
         total[i] += np.float64((spare[i] + spare[i + LANES]) + (spare[i + 2 * LANES] + spare[i + 3 * LANES]))
 
 
-@loop  # type: ignore[untyped-decorator, unused-ignore]
+@step  # type: ignore[untyped-decorator, unused-ignore]
 def _join(one: Any, other: Any, cell: Any) -> None:
     """Cells of a joint count: signs alike or apart, level of one, level of the other."""
     for i in range(len(cell)):
@@ -141,7 +170,7 @@ def _join(one: Any, other: Any, cell: Any) -> None:
         cell[i] = ((a ^ b) & _APART) | np.uint16((a & _LEVEL) << _SHIFT) | (b & _LEVEL)
 
 
-@loop  # type: ignore[untyped-decorator, unused-ignore]
+@step  # type: ignore[untyped-decorator, unused-ignore]
 def _tally(cell: Any, even: Any, odd: Any) -> None:
     """By turns into two tables: adding to one place twice in a row would have to wait for the first."""
     whole = np.uint64(len(cell)) & ~_STEP

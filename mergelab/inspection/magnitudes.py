@@ -68,7 +68,7 @@ def sampled_scale(weights: Flat, base: Flat) -> float:
     if size <= _EXACT:
         return scale(_largest(weights[:], base[:]))
     starts = [run * ((size - _RUN) // (_RUNS - 1)) for run in range(_RUNS)]
-    found = max(_largest(weights[at : at + _RUN], base[at : at + _RUN]) for at in starts)
+    found = _largest(*(torch.cat([flat[at : at + _RUN] for at in starts]) for flat in (weights, base)))
     if found > 0:
         return scale(found * 2**_HEADROOM)
     return scale(max(_largest(weights[at : at + _EXACT], base[at : at + _EXACT]) for at in range(0, size, _EXACT)))

@@ -12,15 +12,15 @@ from mergelab.inspection.distance import Figure, Floats
 Figures = Mapping[str, Figure]
 
 SAME = 0.98  # cosine from which on a token's direction counts as kept
-SLIGHT = 0.25  # Frechet distance as read, of the spread, up to which a shift is slight
+SLIGHT = 0.25  # Fréchet distance as read, of the spread, up to which a shift is slight
 LENGTH = 1.5  # times as long, or as short, as at home, up to which a shift is slight
 SLIGHTLY = (
     f"Slightly shifted: told apart from home, but at both ends what is read is at most {SLIGHT:g} of its spread away "
-    f"(Frechet), states are at most {LENGTH:g} times as long or as short, and the cosine of tokens with themselves at "
+    f"(Fréchet distance), states are at most {LENGTH:g} times as long or as short, and the cosine of tokens with themselves at "
     "home is nearer to 1 than to that in a random basis."
 )
 SHIFTS = {
-    "frechet_read": "what the layer reads is {0:.2g} of its spread from home (Frechet; chance: up to {1:.2g})",
+    "frechet_read": "what the layer reads is {0:.2g} of its spread from home (Fréchet distance; chance: up to {1:.2g})",
     "mean_shift_read": "the middle of what the layer reads has moved by {0:.2g} of its spread (chance: up to {1:.2g})",
     "covariance_shift_read": "the spread of what the layer reads is {0:.2g} other than at home (chance: up to {1:.2g})",
 }
@@ -117,4 +117,4 @@ def _length(place: str, end: Figures) -> str:
 
 def _alike(end: Figures) -> str:
     figure = end["cosine_read"]
-    return f"a token's cosine with itself at home is {figure.value:.2f} (in a random basis: up to {figure.high:.2f})"
+    return f"as read there, a token's cosine with itself at home is {figure.value:.2f} (in a random basis: up to {figure.high:.2f})"

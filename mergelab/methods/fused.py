@@ -194,9 +194,7 @@ def scan(models: Sequence[Tensor], base: Tensor, dtype: torch.dtype) -> Scan | N
     tensors = (base, *models)
     if dtype != torch.float32 or base.device.type != "cpu" or not _plain(tensors) or not available(base.device):
         return None
-    from mergelab.methods.scan import Scanner
-
-    return Scanner(models, base, _kinds(tensors).tolist())
+    return scanner(models, base)
 
 
 def run(works: Sequence[Work], pieces: Pieces) -> bool:
@@ -227,6 +225,13 @@ def add(one: Sum, pieces: Pieces) -> None:
 
     row, kinds, divides = np.array(one.row()), _kinds((one.out, *one.models)), one.divisor is not None
     pieces.map(one.out.numel(), lambda at: loops.mix(row, kinds, divides, at.start, at.stop))
+
+
+def scanner(models: Sequence[Tensor], base: Tensor) -> Scan:
+    """What looks at the magnitudes of plain tensors on the CPU, wherever numba is."""
+    from mergelab.methods.scan import Scanner
+
+    return Scanner(models, base, _kinds((base, *models)).tolist())
 
 
 def launch(works: Sequence[Work]) -> None:

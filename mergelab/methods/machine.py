@@ -15,20 +15,20 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as of_llvm
 
+from mergelab.methods.kept import keep
+
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _INFINITY = np.uint32(0x7F800000)
 
 
 def loop(function: Any) -> Any:
-    """``function`` compiled at its first call, and kept on disk beside its file where that can be written to.
+    """``function`` compiled at its first call, and kept on disk where there is a place, see ``kept``.
 
-    It lets go of Python while it runs. What it calls from other files is compiled into it: change that, and change the
-    file of the loop too, or the kept one goes on.
+    It lets go of Python while it runs.
     """
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:  # no place to keep it
-        return numba.njit(nogil=True, error_model="numpy")(function)
+    compiled = numba.njit(nogil=True, error_model="numpy")(function)
+    keep(compiled)
+    return compiled
 
 
 _INSIDE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # a sixth of the time to compile

@@ -4,55 +4,95 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from mergelab.methods import fused
-from mergelab.methods.atoms import added_up, agreed
-from mergelab.methods.chain import chain
+from mergelab.methods.atoms import added_up, agreed, disjoint_mean, weigh
+from mergelab.methods.chain import Atom, chain
 from mergelab.methods.mix import Mix
 from mergelab.methods.pieces import Pieces
-from mergelab.methods.select import Threshold
-from mergelab.methods.sparsify import divide, trim_below
+from mergelab.methods.select import counted, magnitudes
+from mergelab.methods.sparsify import divide, drop, restore_norm, trim_below, trim_both_ends
+from mergelab.methods.vectors import TaskVectors
 
-_SIZE = 3001
+_SIZE, _START = 3001, 1000
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 _ODD = (0.0, -0.0, float("inf"), float("-inf"), float("nan"), 1e-40, -3e-39, 3e38, -3e38, 65519.0, 65520.0, 6e-8)
-_WEIGHT, _CUTOFF, _DENSITY = (0.3, 0.7, -0.4), (1.0, 0.1, 0.5), (0.3, 0.9, 0.7)
+_CUTOFF, _DENSITY, _GAMMA = (1.0, 0.1, 0.5), (0.3, 0.9, 0.7), (0.05, 0.0, 0.2)
+_POSITIVE, _MIXED, _CANCELLING = (0.3, 0.7, 0.4), (0.3, 0.7, -0.4), (0.3, 0.7, -1.0000005)
 
 
 def proven() -> bool:
-    """Whether TIES, a thinned mean and a weighted mean of random and odd values come out of the loops as torch has
-    them, in every dtype.
+    """Whether every step of a merge, a weighted mean, and what is found out about magnitudes come out of the loops as
+    torch has them, of random and odd values in every dtype.
     """
     draws = torch.Generator().manual_seed(0)
     values = torch.randn(4, _SIZE, generator=draws)
     for row in values:
         row[torch.randperm(_SIZE, generator=draws)[: len(_ODD)]] = torch.tensor(_ODD)
     with Pieces(values.device) as pieces:
-        return all(
-            _alike(values.to(of), torch.empty(_SIZE, dtype=to), pieces)
+        return all(_scanned(values.to(of)) for of in _DTYPES) and all(
+            _merged(values.to(of), to, pieces) and _mixed(values.to(of), to, pieces)
             for of, to in itertools.product(_DTYPES, _DTYPES)
         )
 
 
-def _alike(values: Tensor, expected: Tensor, pieces: Pieces) -> bool:
+def _merged(values: Tensor, to: torch.dtype, pieces: Pieces) -> bool:
+    thin = trim_both_ends(_DENSITY, _GAMMA), drop(_DENSITY, torch.Generator().manual_seed(0))
+    below, tame = (trim_below(_CUTOFF), divide(_DENSITY)), _coarse(values).clamp(-9, 9)
+    return (
+        _made(values, to, pieces, *below, *agreed(_POSITIVE, normalize=True, factor=0.9))
+        and _made(values, to, pieces, *below, *added_up(_MIXED, normalize=True, factor=0.9))
+        and _made(values, to, pieces, *thin, *agreed(_CANCELLING, normalize=True, factor=1.0))
+        and _made(tame, to, pieces, *thin, restore_norm(_DENSITY), weigh(_CANCELLING), disjoint_mean(_CANCELLING))
+    )
+
+
+def _made(values: Tensor, to: torch.dtype, pieces: Pieces, *atoms: Atom) -> bool:
     base, *models = values
-    out, rest = torch.empty_like(expected), (torch.float32, expected, pieces)
-    thin = trim_below(_CUTOFF), divide(_DENSITY)
-    pairs = zip(models, _WEIGHT, _CUTOFF, _DENSITY, strict=True)
-    terms = [fused.Term(model, weight, Threshold(cut, _SIZE), share=share) for model, weight, cut, share in pairs]
-    chain(models, base, *thin, *agreed(_WEIGHT, normalize=True, factor=0.9)).by_atoms(*rest, {})
-    fused.loop(fused.Work(terms, base, out, elect=True, divisor=None, factor=0.9), pieces)
-    if not _same(out, expected):
+    out, expected = (torch.empty(_SIZE, dtype=to) for _ in range(2))
+    chain(models, base, *atoms).by_atoms(torch.float32, expected, pieces, {})
+    vectors = TaskVectors.of(models, base, torch.float32, pieces, {})
+    for atom in atoms:
+        vectors = atom.after(vectors)
+    work = fused.work(models, base, vectors.told or {}, out)
+    if not work.fits():
         return False
-    chain(models, base, *thin, *added_up(_WEIGHT, normalize=True, factor=0.9)).by_atoms(*rest, {})
-    fused.loop(fused.Work(terms, base, out, divisor=sum(_WEIGHT), factor=0.9), pieces)
-    if not _same(out, expected):
-        return False
-    Mix(models, _WEIGHT, 0.6).by_torch(*rest)
-    fused.add(fused.Sum(models, _WEIGHT, 0.6, out), pieces)
+    fused.loop(work, pieces)
     return _same(out, expected)
+
+
+def _mixed(values: Tensor, to: torch.dtype, pieces: Pieces) -> bool:
+    out, expected = (torch.empty(_SIZE, dtype=to) for _ in range(2))
+    Mix(list(values), (*_MIXED, 0.1), 0.7).by_torch(torch.float32, expected, pieces)
+    fused.add(fused.Sum(list(values), (*_MIXED, 0.1), 0.7, out), pieces)
+    return _same(out, expected)
+
+
+def _scanned(values: Tensor) -> bool:
+    base, *models = _coarse(values)
+    scanner, part = fused.scanner(models, base), slice(_START, _SIZE)
+    for place, model in enumerate(models):
+        sizes = magnitudes(model.float() - base.float())
+        low, middle, high = (int(one) for one in np.sort(sizes)[[_SIZE // 4, _SIZE // 2, -_SIZE // 4]])
+        for bounds in ((0, high), (low, high), (middle, middle)):
+            *counts, between = scanner.tally(place, *bounds, part)
+            *expected, inside = counted(sizes[part], *bounds)
+            if counts != expected or not np.array_equal(between, inside):
+                return False
+        equals = _START + np.flatnonzero(sizes[part] == middle)
+        if any(scanner.nth(place, middle, rank, part) != equals[rank - 1] for rank in (1, len(equals) // 2)):
+            return False
+        if not np.array_equal(scanner.pick(place, equals), sizes[equals]):
+            return False
+    return True
+
+
+def _coarse(values: Tensor) -> Tensor:
+    """In steps of a quarter, so that many magnitudes are equal; without NaN, whose bits may be any."""
+    return values.nan_to_num(0, 0, 0).mul(4).round().div(4)
 
 
 def _same(left: Tensor, right: Tensor) -> bool:

@@ -55,7 +55,7 @@ def tally(
         between: int32, room for all of them and one more: gets those between the two, both excluded.
 
     Returns:
-        How many lie above ``high``, at it, at ``low``, and between.
+        How many lie above ``high``, at it, at ``low`` (0 where this is ``high``), and between.
     """
     blocks = np.empty((2, BLOCK), np.float32)
     least, most = np.int32(low), np.int32(high)
@@ -65,7 +65,7 @@ def tally(
         delta = _delta(model, kind, base, base_kind, at, blocks[0][:count], blocks[1][:count])
         above += _larger(delta, most)
         at_high += _equal(delta, most)
-        at_low += _equal(delta, least)
+        at_low += _equal(delta, least) if least < most else 0
         inside += _collect(delta, least, most, between[inside:])
     return above, at_high, at_low, inside
 

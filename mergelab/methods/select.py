@@ -99,8 +99,10 @@ def thresholds(vectors: TaskVectors, wanted: Sequence[tuple[int, int]]) -> list[
     while len(found) < len(wanted):
         open_ones = [number for number in range(len(wanted)) if number not in found]
         asked = [(wanted[number][0], bounds[number]) for number in open_ones]
-        counted, starts = _counted(vectors, asked)
-        tasks = [(parts, bounds[number], wanted[number][1]) for number, parts in zip(open_ones, counted, strict=True)]
+        found_there, starts = _count_pieces(vectors, asked)
+        tasks = [
+            (parts, bounds[number], wanted[number][1]) for number, parts in zip(open_ones, found_there, strict=True)
+        ]
         outcomes = vectors.pieces.share(tasks, lambda task: _choose(*task))
         for number, outcome in zip(open_ones, outcomes, strict=True):
             place, _ = wanted[number]
@@ -199,8 +201,8 @@ class _Bounds(NamedTuple):
     high: int
 
 
-class _Counted(NamedTuple):
-    """What a piece holds."""
+class Counted(NamedTuple):
+    """What a piece holds of two magnitudes, given as patterns, and above."""
 
     above: int
     at_high: int
@@ -237,7 +239,7 @@ def _samples(vectors: TaskVectors, count: int, places: Sequence[int]) -> tuple[S
         at = torch.randint(vectors.size, (count,), generator=torch.Generator().manual_seed(0))
         if vectors.scan is None:
             drawn = vectors.pick(at)
-            picked = [_magnitudes(drawn[place]) for place, _ in missing]
+            picked = [magnitudes(drawn[place]) for place, _ in missing]
         else:
             picked = [vectors.scan.pick(place, at.numpy()) for place, _ in missing]
         return [torch.from_numpy(np.sort(one)) for one in picked]
@@ -253,22 +255,23 @@ def _around(ordered: Sizes, share: float, top: int) -> _Bounds:
     return _Bounds(int(ordered[low]) if low >= 0 else 0, int(ordered[high]) if high < count else top)
 
 
-def _counted(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> tuple[list[list[_Counted]], list[int]]:
+def _count_pieces(vectors: TaskVectors, asked: Sequence[tuple[int, _Bounds]]) -> tuple[list[list[Counted]], list[int]]:
     """For each (place of a task vector, bounds), what its pieces hold; and where they begin, and the last ends."""
 
-    def count(at: slice) -> tuple[int, list[_Counted]]:
+    def count(at: slice) -> tuple[int, list[Counted]]:
         if vectors.scan is not None:
-            return at.start, [_Counted(*vectors.scan.tally(place, *bounds, at)) for place, bounds in asked]
+            return at.start, [Counted(*vectors.scan.tally(place, *bounds, at)) for place, bounds in asked]
         deltas = vectors.read(at)
-        return at.start, [_count(_magnitudes(deltas[place]), *bounds) for place, bounds in asked]
+        return at.start, [counted(magnitudes(deltas[place]), *bounds) for place, bounds in asked]
 
     starts, parts = zip(*vectors.pieces.map(vectors.size, count), strict=True)
     return [list(part) for part in zip(*parts, strict=True)], [*starts, vectors.size]
 
 
-def _count(sizes: Sizes, low: int, high: int) -> _Counted:
+def counted(sizes: Sizes, low: int, high: int) -> Counted:
+    """What there is among ``sizes`` of the magnitudes from ``low`` on, both ends given as patterns."""
     inside = sizes.compress((sizes >= low) & (sizes <= high))
-    return _Counted(
+    return Counted(
         above=_count_of(sizes > high),
         at_high=_count_of(inside == high),
         at_low=_count_of(inside == low) if low < high else 0,
@@ -280,7 +283,7 @@ def _count_of(mask: Sizes) -> int:
     return int(np.count_nonzero(mask))
 
 
-def _choose(parts: Sequence[_Counted], bounds: _Bounds, k: int) -> _Chosen | _Bounds:
+def _choose(parts: Sequence[Counted], bounds: _Bounds, k: int) -> _Chosen | _Bounds:
     """The k-th magnitude, or other bounds where it does not lie between these."""
     at_high, at_low = (np.array([part[field] for part in parts]) for field in (1, 2))
     between = np.concatenate([part.between for part in parts])
@@ -314,11 +317,12 @@ def _nth(vectors: TaskVectors, place: int, pattern: int, rank: int, at: slice) -
     """Where in a piece the ``rank``-th element of this magnitude stands."""
     if vectors.scan is not None:
         return vectors.scan.nth(place, pattern, rank, at)
-    sizes = _magnitudes(vectors.read(at)[place])
+    sizes = magnitudes(vectors.read(at)[place])
     return at.start + int(np.flatnonzero(sizes == pattern)[rank - 1])
 
 
-def _magnitudes(values: Tensor) -> Sizes:
+def magnitudes(values: Tensor) -> Sizes:
+    """Of float32 or float64 on the CPU, as patterns: int32 or int64, flat."""
     patterns = _patterns(values).numpy()
     return patterns & np.iinfo(patterns.dtype).max
 

@@ -34,8 +34,8 @@ class Scan(Protocol):
         """Magnitudes of the task vector at ``place``: those of elements at places ``at``."""
 
     def tally(self, place: int, low: int, high: int, at: slice) -> tuple[int, int, int, Any]:
-        """How many magnitudes of the task vector at ``place`` lie above ``high``, at it, and at ``low``; and those
-        between the two, both excluded.
+        """How many magnitudes of the task vector at ``place`` lie above ``high``, at it, and at ``low`` (0 where the
+        two are the same); and those between the two, both excluded.
         """
 
     def nth(self, place: int, pattern: int, rank: int, at: slice) -> int:

@@ -43,6 +43,8 @@ class Score:
 
     Attributes:
         votes: how many each has, as (name, votes).
+        ties: votes without a preference. They say nothing for or against chance, and ``p`` is taken without them, as
+            in the sign test.
         p: exact two-sided p-value: how likely votes are that are no likelier than these, if each fell on every name
             with the same chance. For two names it is the binomial test against a coin, for more the exact multinomial
             test. It takes the votes for independent: one person's votes on prompts of one kind hardly are.
@@ -50,12 +52,22 @@ class Score:
 
     votes: tuple[tuple[str, int], ...]
     p: float
+    ties: int = 0
+
+    @property
+    def count(self) -> str:
+        """How many votes there are, in words."""
+        count = sum(votes for _, votes in self.votes)
+        ties = f", and {self.ties} without a preference, not counted" if self.ties else ""
+        return f"{count} vote{'s' * (count != 1)}{ties}"
+
+    @property
+    def odds(self) -> str:
+        """What ``p`` says, in words."""
+        return f"If all were equally good, votes no likelier than these would come with p = {self.p:.3g}."
 
     def _table(self) -> Table:
-        count = sum(votes for _, votes in self.votes)
-        votes = "1 vote" if count == 1 else f"{count} votes"
-        title = f"{votes}. If all were equally good, votes no likelier than these would come with p = {self.p:.3g}."
-        return Table(("variant", "votes"), self.votes, title)
+        return Table(("variant", "votes"), self.votes, f"{self.count}. {self.odds}")
 
     def __str__(self) -> str:
         return str(self._table())
@@ -99,7 +111,7 @@ class Comparison:
         self._said = {name: tuple(each) for name, each in said.items()}
         self._marks = dict(marks or {})
         self._seed = secrets.randbits(32) if seed is None else seed
-        self._votes: dict[int, str] = {}
+        self._votes: dict[int, str | None] = {}  # None: no preference
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -141,12 +153,23 @@ class Comparison:
         order = zip(self._headings(), self._order(place), strict=True)
         return tuple((heading, self._said[name][place].text) for heading, name in order)
 
-    def vote(self, prompt: str | int, column: str | int) -> None:
+    def as_drawn(self, prompt: str | int) -> tuple[tuple[str, str], ...]:
+        """Name and text of each column for a prompt, in the order that it had while it was blind.
+
+        Raises:
+            AssemblyError: the comparison is blind, there is no such prompt, or several have that text.
+        """
+        self._seen("the order")
+        place = self._place(prompt)
+        return tuple((name, self._said[name][place].text) for name in self._drawn(place))
+
+    def vote(self, prompt: str | int, column: str | int | None) -> None:
         """Say which answer to a prompt is best; a second vote on the same prompt replaces the first.
 
         Args:
             prompt: the prompt's text, or its number in the table, from 1: where two prompts have one text, the number.
-            column: the heading of the column: its number where the comparison is blind, else the model's name.
+            column: the heading of the column: its number where the comparison is blind, else the model's name. None: no
+                preference, as where all wrote the same.
 
         Raises:
             AssemblyError: there is no such prompt or column, or a blind comparison has been revealed.
@@ -154,6 +177,9 @@ class Comparison:
         if self.blind and self.revealed:
             raise AssemblyError(Problem("vote", "it is known now which is which.", "Vote before reveal()."))
         place = self._place(prompt)
+        if column is None:
+            self._votes[place] = None
+            return
         headings = dict(zip(self._headings(), self._order(place), strict=True))
         if str(column) not in headings:
             hint = did_you_mean(str(column), tuple(headings))
@@ -169,7 +195,7 @@ class Comparison:
         self._seen("the score")
         counts = Counter(self._votes.values())
         votes = tuple((name, counts[name]) for name in self.names)
-        return Score(votes, chance([count for _, count in votes]))
+        return Score(votes, chance([count for _, count in votes]), counts[None])
 
     def reveal(self) -> Comparison:
         """Show which is which. Returns itself, for the notebook to show."""
@@ -205,7 +231,8 @@ class Comparison:
                     follows = f"loss on {prompt.continuation!r}, nats a token"
                     rows.append(("", follows, *(f"{one.loss:.3f}" for one in said)))
             if place in self._votes:
-                rows.append(("", "voted", *("*" if name == self._votes[place] else "" for name in order)))
+                marks_of = ("=" if self._votes[place] is None else "*" * (name == self._votes[place]) for name in order)
+                rows.append(("", "voted", *marks_of))
         title = "Blind: every prompt has its own order of columns."
         if self.revealed:
             title = f"It was blind: the order of columns was drawn from seed {self._seed}." if self.blind else ""
@@ -215,8 +242,12 @@ class Comparison:
         return self.names if self.revealed else tuple(str(number + 1) for number in range(len(self._said)))
 
     def _order(self, place: int) -> tuple[str, ...]:
-        """The names as the columns of a prompt hold them: drawn from the seed and the prompt."""
-        if self.revealed:
+        """The names as the columns of a prompt hold them."""
+        return self.names if self.revealed else self._drawn(place)
+
+    def _drawn(self, place: int) -> tuple[str, ...]:
+        """The names in the order of a blind prompt: drawn from the seed and the prompt."""
+        if not self.blind:
             return self.names
 
         def lot(index: int) -> bytes:

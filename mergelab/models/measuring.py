@@ -51,6 +51,19 @@ class Live:
         with Assembly(plan(recipe, bank.checkpoints), bank=bank, stop=self.stop) as made:
             yield made
 
+    def apart(self, recipe: Recipe) -> Callable[[], Assembly]:
+        """What makes the model of a recipe of the same sources in memory of its own, on whatever thread it is called.
+
+        It shares no tensor, tokenizer or config with the others: whoever gets it may do to it what they like, for as
+        long as they like. What the recipe makes is made, and held, once more; what it only moves is mapped once more.
+
+        Raises:
+            MergelabError: the recipe cannot be planned. What is given raises as ``assemble``, and ``Stopped``.
+        """
+        bank = self.merged.bank
+        planned = plan(recipe, {source: opened.apart() for source, opened in bank.checkpoints.items()})
+        return lambda: Assembly(planned, device=bank.device, stop=self.stop)
+
 
 class Measure(Protocol):
     """Something that is measured on the live merge. What it remembers from merge to merge is its own."""

@@ -103,16 +103,19 @@ class Preview:
         self._known: dict[tuple[str, Prompt], _Said] = {}  # the one used last comes last
         self._alike: dict[tuple[Source, Alignment | None, str], Mapping[str, int] | None] = {}
         self._ready = threading.Condition(lock)
-        self._asked: tuple[int, Recipe, tuple[Prompt, ...]] | None = None
+        self._asked: tuple[int, Recipe, tuple[Prompt, ...], bool] | None = None
         self._newest = self._pauses = 0
         self._busy = self._closing = self._ended = False
         self._thread = threading.Thread(target=self._serve, name="mergelab-preview", daemon=True)
         self._thread.start()
 
-    def ask(self, recipe: Recipe, prompts: Asked) -> int:
+    def ask(self, recipe: Recipe, prompts: Asked, *, only_measures: bool = False) -> int:
         """Ask what the recipe's model says to a prompt, or to each of several.
 
         Returns at once, with the number of this request: nothing of an older one is delivered from then on.
+
+        Args:
+            only_measures: what they say is known already: just measure.
 
         Raises:
             AssemblyError: the preview is closed, or there is no prompt.
@@ -122,7 +125,7 @@ class Preview:
             if self._closing:
                 raise AssemblyError(Problem("", "this preview is closed.", "Make a new one."))
             self._newest += 1
-            self._asked = (self._newest, recipe, asked)
+            self._asked = (self._newest, recipe, asked, only_measures)
             self._ready.notify_all()
             return self._newest
 
@@ -200,9 +203,10 @@ class Preview:
                     self._ready.wait()
                 if self._closing or self._asked is None:
                     break
-                (generation, recipe, prompts), self._asked, self._busy = self._asked, None, True
+                asked, self._asked, self._busy = self._asked, None, True
+            generation = asked[0]
             try:
-                self._answer(generation, recipe, prompts)
+                self._answer(*asked)
             except Stopped:
                 pass
             except MergelabError as error:
@@ -235,32 +239,39 @@ class Preview:
                 except Exception:  # noqa: BLE001 - nor may a listener end the thread
                     _log.exception("the listener failed")
 
-    def _answer(self, generation: int, recipe: Recipe, prompts: tuple[Prompt, ...]) -> None:
+    def _answer(self, generation: int, recipe: Recipe, prompts: tuple[Prompt, ...], only_measures: bool) -> None:
         def overtaken() -> bool:
             return generation != self._newest
 
         started = time.perf_counter()
         with torch.inference_mode():
             merged, changes = self._turned(recipe, overtaken)
-            seconds = time.perf_counter() - started
-            self._sheltered(partial(self._readable, merged, prompts, overtaken))
-            self._tell(Merged(generation, recipe.fingerprint, changes, seconds))
-            self._tell(Next(generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
-            if self._shading is not None:
-                for number, prompt in enumerate(prompts):
-                    shades = self._sheltered(partial(self._shades, self._shading, prompt, merged, overtaken))
-                    if shades:
-                        self._tell(Shaded(generation, number, shades))
-            for speaker in (MERGED, *self.sources):
-                assembly = merged if speaker == MERGED else self._own[speaker]
-                for number, prompt in enumerate(prompts):
-                    empty = Text(generation, speaker, "", done=False, prompt=number)
-                    self._sheltered(partial(self._write, empty, assembly, prompt, overtaken))
+            if not only_measures:
+                seconds = time.perf_counter() - started
+                self._sheltered(partial(self._readable, merged, prompts, overtaken))
+                self._tell(Merged(generation, recipe.fingerprint, changes, seconds))
+                self._say(generation, merged, prompts, overtaken)
             live = Live(merged, self.sources, prompts, overtaken, partial(self._alone, stop=overtaken))
             for measure in self._measures:
                 for event in measured(generation, measure, live):
                     self._tell(event)
         self._tell(Done(generation, time.perf_counter() - started))
+
+    def _say(
+        self, generation: int, merged: Assembly, prompts: tuple[Prompt, ...], overtaken: Callable[[], bool]
+    ) -> None:
+        """What every speaker says: figures first, then shades, then texts."""
+        self._tell(Next(generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
+        if self._shading is not None:
+            for number, prompt in enumerate(prompts):
+                shades = self._sheltered(partial(self._shades, self._shading, prompt, merged, overtaken))
+                if shades:
+                    self._tell(Shaded(generation, number, shades))
+        for speaker in (MERGED, *self.sources):
+            assembly = merged if speaker == MERGED else self._own[speaker]
+            for number, prompt in enumerate(prompts):
+                empty = Text(generation, speaker, "", done=False, prompt=number)
+                self._sheltered(partial(self._write, empty, assembly, prompt, overtaken))
 
     def _sheltered(self, work: Callable[[], Result]) -> Result:
         """Where memory runs out in ``work``, everything goes that can be made again, and it is tried once more."""

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import torch
+
 from mergelab.errors import AssemblyError, Problem
+
+WHOLE = 50_000_000  # bytes of a model that are all compared
+SAMPLED = 4096  # values of a tensor that are compared of a larger one
 
 
 def only_read(config: Mapping[str, Any]) -> None:
@@ -37,6 +43,28 @@ def untouched(model: Any) -> Iterator[None]:
             what = "wrote to its own weights while it ran: they are the sources', which live models share."
             hint = "Merge it to disk instead, and restart the kernel: models that are live now may say something else."
             raise AssemblyError(Problem(type(model).__name__, what, hint))
+
+
+def state(model: Any) -> tuple[list[int], str]:
+    """What tells whether a model's weights are still what they were, by whichever way somebody wrote to them.
+
+    How often each was written to, and a digest of the bytes: of all where the model has up to 50 MB, else of 4096
+    values of each tensor, evenly spaced.
+    """
+    return _writes(model), _digest(model)
+
+
+def _digest(model: Any) -> str:
+    """One word for the bytes of all weights, or of some of them."""
+    weights = dict(model.named_parameters())
+    every = sum(weight.nbytes for weight in weights.values()) <= WHOLE
+    digest = hashlib.blake2b()
+    for name, weight in weights.items():
+        flat = weight.detach().reshape(-1)
+        shown = flat if every else flat[:: max(1, len(flat) // SAMPLED)]
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype} ".encode())
+        digest.update(shown.contiguous().view(torch.uint8).cpu().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _writes(model: Any) -> list[int]:

@@ -32,6 +32,11 @@ class Notes:
     places: tuple[tuple[str, Place], ...] = ()
     file: str = "recipe"
 
+    @property
+    def comments(self) -> tuple[object, ...]:
+        """All comments, and what they are about."""
+        return self.above, self.beside, self.below, self.end
+
     def place(self, path: str) -> str:
         """``path`` with file, line and column of the nearest key or entry around it that stands in the text."""
         return located(path, dict(self.places), self.file)

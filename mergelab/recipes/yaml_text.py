@@ -21,6 +21,12 @@ MOST_VALUES: Final = 100_000
 DEEPEST: Final = 60
 """Lists and tables within one another; a recipe has twelve at most."""
 
+_OPENED: Final = {
+    "while parsing a flow sequence": ("list", "the ] that is missing."),
+    "while parsing a flow mapping": ("table", "the } that is missing."),
+    "while scanning a quoted scalar": ("quoted text", "the quote that is missing."),
+}  # what PyYAML was at when it gave up, by its own words
+
 Place: TypeAlias = tuple[int, int]
 """Line and column, both from 1."""
 
@@ -111,11 +117,7 @@ def documents(text: str, file: str) -> tuple[Document, ...]:
     except RecursionError:
         raise _too_deep(file) from None
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{file} line {mark.line + 1}, column {mark.column + 1}" if mark else file
-        told = [getattr(error, name, None) for name in ("context", "problem")]
-        what = f"is not YAML that is read here: {', '.join(filter(None, told)) or error}."
-        raise RecipeError(Problem(where, what, "Check indentation, colons and brackets there.")) from None
+        raise RecipeError(_unreadable(error, file)) from None
     indents = tuple(len(line) - len(line.lstrip(" ")) for line in re.split("\r\n|[\r\n\x85\u2028\u2029]", text))
     # A comment belongs to the last document that has begun ("---") above it.
     starts = [max((line for line in breaks if line <= root.start_mark.line), default=0) for root in roots[1:]]
@@ -123,6 +125,20 @@ def documents(text: str, file: str) -> tuple[Document, ...]:
     for comment in comments if roots else ():
         parted[bisect_right(starts, comment.place[0] - 1)].append(comment)
     return tuple(Document(root, tuple(comments), indents) for root, comments in zip(found, parted, strict=True))
+
+
+def _unreadable(error: yaml.YAMLError, file: str) -> Problem:
+    """What is wrong, where it can be mended: what is never closed is found lines below where it begins."""
+    begun, mark = (getattr(error, f"{name}_mark", None) for name in ("context", "problem"))
+    opened = _OPENED.get(getattr(error, "context", None) or "")
+    if opened and begun and mark and mark.line > begun.line:
+        word, closing = opened
+        where = f"{file} line {begun.line + 1}, column {begun.column + 1}"
+        return Problem(where, f"the {word} that begins here is not closed by line {mark.line + 1}.", f"Add {closing}")
+    where = f"{file} line {mark.line + 1}, column {mark.column + 1}" if mark else file
+    told = [getattr(error, name, None) for name in ("context", "problem")]
+    what = f"is not YAML that is read here: {', '.join(filter(None, told)) or error}."
+    return Problem(where, what, "Check indentation, colons and brackets there.")
 
 
 def step(where: str, key: str) -> str:

@@ -7,7 +7,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -18,7 +18,7 @@ from mergelab.errors import InspectionError, Problem, raise_all
 from mergelab.models.assembly import Assembly
 from mergelab.models.replay import stoppable
 from mergelab.models.speak import Stopped, is_text
-from mergelab.models.untouched import untouched
+from mergelab.models.untouched import state
 from mergelab.sample.runs import RUNS
 from mergelab.sample.skills import ACCURACY, NATS
 from mergelab.studies.passages import ENGLISH
@@ -63,12 +63,15 @@ class Scorer:
         unit: of its scores; "": plain numbers.
         better: which scores are.
         call: takes a live model, and what is to be asked between batches whether to raise ``Stopped``.
+        only_reads: it leaves the model as it is and asks often whether to stop, so that it may have the live one. Any
+            other gets a model of its own, on a thread of its own.
     """
 
     name: str
     unit: str
     better: Literal["higher", "lower"]
     call: Callable[[Assembly, Stop], Score]
+    only_reads: bool = False
 
     def score(self, model: Assembly, stop: Stop = lambda: False) -> Score:
         """Score a model. Whatever goes wrong, in a user's function for one, is told in the score's ``problem``.
@@ -91,6 +94,9 @@ class Scorer:
 def skill(name: str, n: int | None = None) -> Scorer:
     """One of the sample family's skills, scored exactly on documents that training never saw; always the same ones.
 
+    The spread of a share is its standard error with one more document right and one more wrong (Laplace's rule), since
+    none wrong of a hundred does not mean that none ever is.
+
     Args:
         name: one of ``sample.SKILLS``.
         n: documents; None: 100 that are right or wrong, 16 stories.
@@ -111,9 +117,16 @@ def skill(name: str, n: int | None = None) -> Scorer:
     def call(model: Assembly, stop: Stop) -> Score:
         found = sample.score(stoppable(model.model, stop), model.tokenizer, judged, documents)
         basis = "" if exact else _basis(model.tokenizer, [one.answer for one in judged.documents(documents)])
-        return Score(found.value, found.standard_error, found.unit, found.n, basis)
+        spread = _binomial(found.value / 100, found.n) if exact else found.standard_error
+        return Score(found.value, spread, found.unit, found.n, basis)
 
-    return Scorer(name, judged.unit, "higher" if exact else "lower", call)
+    return Scorer(name, judged.unit, "higher" if exact else "lower", call, only_reads=True)
+
+
+def _binomial(share: float, n: int) -> float:
+    """Standard error, in per cent, of a share of ``n``, with one more right and one more wrong."""
+    likely = (share * n + 1) / (n + 2)
+    return 100 * math.sqrt(likely * (1 - likely) / (n + 2))
 
 
 def perplexity(*texts: str, name: str = "perplexity") -> Scorer:
@@ -143,7 +156,7 @@ def perplexity(*texts: str, name: str = "perplexity") -> Scorer:
             )
         return Score(mean, spread, NATS, sum(counts), _basis(model.tokenizer, texts))
 
-    return Scorer(name, NATS, "lower", call)
+    return Scorer(name, NATS, "lower", call, only_reads=True)
 
 
 def function(
@@ -153,13 +166,19 @@ def function(
 
     Args:
         call: takes an ``Assembly`` (``say``, ``model``, ``tokenizer``), returns a number, or a number and its spread.
-            It runs on a thread of its own, without gradients, and must leave the weights as they are.
+            In a workbench it runs on a thread of its own, without gradients, on a model made for it alone: nothing that
+            it does is seen elsewhere. A score does not count where the function changed the weights or the recipe.
         name: what to call it; "": as the function is called.
     """
 
     def scored(model: Assembly, stop: Stop) -> Score:
-        with untouched(model.model), _heeding(model.model, stop):
+        live = model.model
+        before = state(live), model.recipe
+        with _heeding(live, stop):
             given = call(model)
+        if (state(live), model.recipe) != before:
+            what, hint = "changed the weights of the model: its score does not count.", "Change a copy: copy.deepcopy."
+            raise InspectionError(Problem("the function", what, hint))
         return Score(*_reading(given), unit)
 
     return Scorer(name or getattr(call, "__name__", "score").strip("<>"), unit, better, scored)
@@ -206,7 +225,7 @@ def _scores(one: object) -> bool:
 
 
 def _called(scorer: Scorer, name: str) -> Scorer:
-    return Scorer(name or scorer.name, scorer.unit, scorer.better, scorer.call)
+    return replace(scorer, name=name or scorer.name)
 
 
 def _basis(tokenizer: Any, texts: Iterable[str]) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 from mergelab.errors import MergelabError
 from mergelab.models.assembly import Assembly
@@ -12,7 +15,9 @@ from mergelab.models.measuring import Live
 from mergelab.recipes.plan import Plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.step import Layer
+from mergelab.studies.errands import Errands
 from mergelab.studies.scores import Score, Scorer
+from mergelab.weights import Source
 
 SKIP = "skip"
 
@@ -24,7 +29,7 @@ class Control:
     Attributes:
         name: a source's, or "skip".
         what: what model that is, in words.
-        score: None: not known yet, or there is no such model, as ``what`` says.
+        score: None: not known yet. Where there is no such model, one without a value whose ``problem`` says why.
     """
 
     name: str
@@ -54,11 +59,13 @@ class Scores:
         recipe: its fingerprint.
         rows: one for each scorer.
         done: nothing more will come.
+        waiting: the scorer that keeps everybody waiting; else "".
     """
 
     recipe: str
     rows: tuple[Row, ...]
     done: bool
+    waiting: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,18 +74,21 @@ class Skip:
 
     Attributes:
         recipe: None where there is none.
-        what: which layers go and how many stay, or why there is none.
+        what: what it is, in words: which layers go, and how many stay.
+        why: there is none; else "".
     """
 
     recipe: Recipe | None
     what: str
+    why: str = ""
 
 
 class Scoring:
     """Scores a merge by several scorers: a measure of a preview.
 
     What was scored once, a merge, a source or a control, is not scored again, also where a newer request came before
-    all was done; scores that failed are tried again.
+    all was done; scores that failed are tried again. Scorers that may do more than read get a model and a thread of
+    their own: whatever they do and however long they take, answers go on.
     """
 
     name = "scores"
@@ -86,6 +96,7 @@ class Scoring:
     def __init__(self, scorers: Sequence[Scorer]) -> None:
         """Score by these, each with another name."""
         self.scorers = tuple(scorers)
+        self._errands = Errands()
         self._known: dict[tuple[str, str], Score] = {}  # by fingerprint of the recipe and name of the scorer
 
     def __call__(self, live: Live) -> Iterator[Scores]:
@@ -105,7 +116,14 @@ class Scoring:
             recipes[SKIP] = control.recipe.fingerprint
         found = {key: score for key, score in self._known.items() if key[0] in (merged.fingerprint, *recipes.values())}
 
-        def so_far(*, done: bool) -> Scores:
+        def without(why: str) -> None:
+            for one in self.scorers:
+                found[recipes[SKIP], one.name] = Score(math.nan, unit=one.unit, problem=why)
+
+        if control.recipe is None:
+            without(control.why)
+
+        def so_far(*, done: bool, waiting: str = "") -> Scores:
             rows = tuple(
                 Row(
                     one,
@@ -114,47 +132,80 @@ class Scoring:
                 )
                 for one in self.scorers
             )
-            return Scores(merged.fingerprint, rows, done)
+            return Scores(merged.fingerprint, rows, done, waiting)
 
-        asked: list[tuple[str, AbstractContextManager[Assembly]]] = [(merged.fingerprint, nullcontext(live.merged))]
-        if control.recipe is not None:
-            asked.append((control.recipe.fingerprint, live.other(control.recipe)))
-        asked += [(recipes[name], nullcontext(one)) for name, one in alone.items()]
-        for recipe, opening in asked:
-            missing = [one for one in self.scorers if (recipe, one.name) not in found]
-            if not missing:
-                continue
+        for recipe, opening in _asked(live, control.recipe, alone.values()):
+            missing = [one for one in self.scorers if (recipe.fingerprint, one.name) not in found]
             try:
-                with opening as model:
+                with opening if any(one.only_reads for one in missing) else nullcontext() as model:
                     for scorer in missing:
-                        score = found[recipe, scorer.name] = scorer.score(model, live.stop)
+                        if scorer.only_reads and model is not None:
+                            score = scorer.score(model, live.stop)
+                        else:
+                            waiting = partial(so_far, done=False, waiting=scorer.name)
+                            score = yield from self._errands.run(_apart(scorer, recipe, live), live.stop, waiting)
+                        found[recipe.fingerprint, scorer.name] = score
                         if not score.problem:
-                            self._known[recipe, scorer.name] = score
+                            self._known[recipe.fingerprint, scorer.name] = score
                         yield so_far(done=False)
             except MergelabError as error:  # the control cannot be made
-                told[SKIP] = str(error)
+                without(str(error))
         yield so_far(done=True)
+
+
+def _asked(
+    live: Live, control: Recipe | None, alone: Iterable[Assembly]
+) -> list[tuple[Recipe, AbstractContextManager[Assembly]]]:
+    """The models to score, each with what opens the live one for a while."""
+    controls = [] if control is None else [(control, live.other(control))]
+    return [
+        (live.merged.recipe, nullcontext(live.merged)),
+        *controls,
+        *((one.recipe, nullcontext(one)) for one in alone),
+    ]
+
+
+def _apart(scorer: Scorer, recipe: Recipe, live: Live) -> Callable[[], Score]:
+    """What scores the model of a recipe in memory of its own: whatever is done to that, nobody else sees.
+
+    Raises:
+        MergelabError: the recipe cannot be planned.
+    """
+    make = live.apart(recipe)
+
+    def work() -> Score:
+        try:
+            with make() as own:
+                return scorer.score(own, live.stop)
+        except MergelabError as error:
+            return Score(math.nan, unit=scorer.unit, problem=str(error))
+
+    return work
 
 
 def skip(planned: Plan) -> Skip:
     """The same stack without the layers that its host has no part in: what a merge must beat to be worth its layers.
 
-    The host gives config and tokenizer. A layer stays where the host is its base or among its parts; so slices stay or
-    go whole. Random draws, as of dare_ties, are others where layers move down.
+    The host gives config and tokenizer, or, where that has a part in no layer, is the model that has one in most; of
+    several the lowest in the stack. A layer stays where the host is its base or among its parts; so slices stay or go
+    whole. Random draws, as of dare_ties, are others where layers move down.
     """
-    recipe, host = planned.recipe, planned.donor.source
+    recipe, giver = planned.recipe, planned.donor.source
+    parts = Counter(source for layer in planned.layers for source in dict.fromkeys(_made_of(layer)))
+    host = giver if giver in parts else parts.most_common(1)[0][0]
     gone = [number for number, layer in enumerate(planned.layers) if host not in _made_of(layer)]
     left = len(planned.layers) - len(gone)
     if not gone:
-        return Skip(None, f"{host.label} has a part in every layer: there is none to leave out")
-    if not left:
-        return Skip(None, f"{host.label} has no part in any layer: none would be left")
+        why = f"{host.label} has a part in every layer: there is none to leave out"
+        return Skip(None, "the stack without layers of others", why)
     kept = {planned.layers[number].slice: None for number in range(len(planned.layers)) if number not in gone}
     what = f"without layer{'s' * (len(gone) > 1)} {_runs(gone)}, in which {host.label} has no part; {left} left"
+    if host != giver:
+        what += f". {giver.label}, which gives config and tokenizer, has no part in any layer; {host.label} has in most"
     return Skip(replace(recipe, slices=tuple(recipe.slices[place] for place in kept), notes=None), what)
 
 
-def _made_of(layer: Layer) -> list[object]:
+def _made_of(layer: Layer) -> list[Source]:
     return [one.source for one in (layer.base, *layer.parts) if one is not None]
 
 

@@ -30,8 +30,8 @@ class Answerer(Protocol):
     It calls its listener on a thread of its own, with the lock held that it was given.
     """
 
-    def ask(self, recipe: Any, prompts: Any) -> int:
-        """Take a request and return its generation at once; the newest wins."""
+    def ask(self, recipe: Any, prompts: Any, *, only_measures: bool = False) -> int:
+        """Take a request and return its generation at once; the newest wins. ``only_measures``: no answer is wanted."""
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until idle; False when the time is over first."""
@@ -98,10 +98,13 @@ class Asking:
         """Ask, unless that is what was asked last: then what is known of it is about the newest edit too."""
         if self._answerer is None:
             return
-        if request.same(self._request):
+        before = self._request
+        if before is not None and request.same(before):
             self._request = request
             if self._board is not None and self._board.request.same(request):
                 self._board = replace(self._board, request=request)
+            if request.prompts != before.prompts:
+                self._measure(request)
             self._write({"_answered": request.edit})
             return
         if request.same(self._stopped):
@@ -111,6 +114,13 @@ class Asking:
         # Asked before it is told: who hears of it may edit again, and that is then asked last.
         self._generation = self._answerer.ask(request.recipe, request.prompt)
         self._write({"status": "loading", "error": ""})
+
+    def _measure(self, request: Request) -> None:
+        """Measure anew. Where texts are still being written measures are to come, and read what there is then."""
+        board = self._board
+        if self._answerer is not None and board is not None and board.request is request and all(board.written):
+            self._generation = self._answerer.ask(request.recipe, request.prompt, only_measures=True)
+            self._write({"status": "measuring"})
 
     def again(self) -> None:
         """What was asked last, or stopped, is to be asked anew."""

@@ -13,6 +13,7 @@ from mergelab.recipes.recipe import Recipe
 from mergelab.views.guests import Guest
 
 SIDES = ("left", "right")
+SAME = "same"  # the vote of who has no preference
 
 
 def listen(recipes: Mapping[str, Recipe], prompts: Sequence[str], guests: Sequence[Guest], device: str) -> Comparison:
@@ -35,14 +36,19 @@ def listen(recipes: Mapping[str, Recipe], prompts: Sequence[str], guests: Sequen
 
 
 def payload(comparison: Comparison) -> dict[str, Any]:
-    """The ``_blind`` trait: the first prompt without a vote, else the last; names and a verdict once it is revealed."""
+    """The ``_blind`` trait: the first prompt without a vote, else the last; names and a verdict once it is revealed.
+
+    Columns stay where they are when it is; their labels then say who it was. ``same``: all wrote the same.
+    """
     number = _open(comparison) or len(comparison.prompts)
-    columns = comparison.columns(number)
-    two = len(columns) == len(SIDES) and not comparison.revealed
-    labels = SIDES if two else tuple(heading for heading, _ in columns)
+    columns = comparison.as_drawn(number) if comparison.revealed else comparison.columns(number)
+    labels = SIDES if len(columns) == len(SIDES) else [str(place + 1) for place in range(len(columns))]
+    if comparison.revealed:
+        labels = [f"{label} was {name}" for label, (name, _) in zip(labels, columns, strict=True)]
     return {
         "prompt": comparison.prompts[number - 1].text,
         "columns": [{"label": label, "text": text} for label, (_, text) in zip(labels, columns, strict=True)],
+        "same": len(dict.fromkeys(text for _, text in columns)) == 1,
         "votes": len(comparison.voted),
         "of": len(comparison.prompts),
         "verdict": _verdict(comparison) if comparison.revealed else "",
@@ -51,12 +57,12 @@ def payload(comparison: Comparison) -> dict[str, Any]:
 
 
 def vote(comparison: Comparison, column: str) -> None:
-    """Vote for a column, by its label, of the prompt that ``payload`` shows.
+    """Vote for a column, by its label, of the prompt that ``payload`` shows; "same": no preference.
 
     Raises:
         AssemblyError: there is no such column, or names are shown already.
     """
-    heading = str(SIDES.index(column) + 1) if column in SIDES else column
+    heading = None if column == SAME else str(SIDES.index(column) + 1) if column in SIDES else column
     comparison.vote(_open(comparison) or len(comparison.prompts), heading)
 
 
@@ -68,9 +74,7 @@ def _open(comparison: Comparison) -> int:
 
 def _verdict(comparison: Comparison) -> str:
     score = comparison.score()
-    told = ", ".join(f"{name} {votes}" for name, votes in score.votes)
-    count = len(comparison.voted)
-    if not count:
+    if not comparison.voted:
         return "No vote was given."
-    chance = f"If all were equally good, votes no likelier than these would come with p = {score.p:.3g}."
-    return f"Of {count} vote{'s' * (count != 1)}: {told}. {chance}"
+    told = ", ".join(f"{name} {votes}" for name, votes in score.votes)
+    return f"Of {score.count}: {told}. {score.odds}"

@@ -20,18 +20,20 @@ class Request:
 
     Attributes:
         prompt: the prompt at hand.
+        prompts: those to choose from, which measures read.
         edit: the last edit of the browser that it contains.
         turn: the number of the recipe in the history; of one under a hand the number it is going to have.
     """
 
     recipe: Recipe
     prompt: str
+    prompts: tuple[str, ...]
     edit: int
     turn: int
     sketch: Sketch
 
     def same(self, other: Request | None) -> bool:
-        """Whether both ask one thing."""
+        """Whether both ask for one answer."""
         return other is not None and (self.recipe, self.prompt) == (other.recipe, other.prompt)
 
 
@@ -55,6 +57,7 @@ class Board:
 
     Attributes:
         texts: what each speaker has written so far; None before its first word. The merged model comes first.
+        before: what stands in their place until then: what was written last for the same prompt.
         written: whether that is all of it.
         shades: what each token of the prompt is to the models; None where that is not known.
     """
@@ -64,6 +67,7 @@ class Board:
     merged: Merged | None
     next_tokens: Answer | None
     texts: tuple[str | None, ...]
+    before: tuple[str | None, ...]
     written: tuple[bool, ...]
     shades: tuple[Shade, ...] | None = None
 
@@ -71,8 +75,15 @@ class Board:
     def of(cls, request: Request, speakers: int, before: Board | None) -> Board:
         """An empty board. What was written before for the same prompt stays until it is written anew."""
         same = before is not None and before.request.prompt == request.prompt and len(before.texts) == speakers
-        kept = before.texts if before is not None and same else (None,) * speakers
-        return cls(request, None, None, None, kept, (False,) * speakers)
+        none = (None,) * speakers
+        kept = before.shown if before is not None and same else none
+        return cls(request, None, None, None, none, kept, (False,) * speakers)
+
+    @property
+    def shown(self) -> tuple[str | None, ...]:
+        """The texts as they are on screen."""
+        pairs = zip(self.texts, self.before, strict=True)
+        return tuple(before if text is None else text for text, before in pairs)
 
     def with_text(self, speaker: int, text: str, *, done: bool) -> Board:
         """This board with the text so far of one speaker (0 is the merged model)."""
@@ -81,8 +92,8 @@ class Board:
         return replace(self, texts=tuple(texts), written=tuple(written))
 
     def finished(self) -> Board:
-        """This board with nothing more to come."""
-        return replace(self, written=(True,) * len(self.written))
+        """This board with nothing more to come: what nobody has begun to write anew is gone."""
+        return replace(self, before=(None,) * len(self.before), written=(True,) * len(self.written))
 
     def payload(self) -> dict[str, Any] | None:
         """The `answer` trait: plain JSON. None until the next tokens are known.
@@ -100,7 +111,8 @@ class Board:
             "redone": merged.changes.redone,
             "steps": merged.changes.steps,
             "seconds": merged.seconds,
-            "warning": " ".join(filter(None, (merged.changes.warning, self.costs.unsaved))),
+            "warning": merged.changes.warning,
+            "unsaved": self.costs.unsaved,
             "layers": self.costs.layers,
             "parameters": self.costs.parameters,
             "bytes": self.costs.bytes,
@@ -109,7 +121,7 @@ class Board:
             ],
             "kl": _finite(tokens.kl),
             "entropy": _finite(tokens.entropy),
-            "texts": list(self.texts),
+            "texts": list(self.shown),
             "written": list(self.written),
             "shading": None if self.shades is None else [_shade(one) for one in self.shades],
         }

@@ -17,7 +17,7 @@ from mergelab.views._base import LabWidget
 from mergelab.views.asking import CLOSED
 from mergelab.views.faces import Faces
 from mergelab.views.opening import recipe_from
-from mergelab.views.past import Past
+from mergelab.views.past import Past, alike
 from mergelab.views.sketch_check import check_sketch
 
 EDITS = ("sketch", "text", "recipe", "prompt", "prompts", "selection")
@@ -56,6 +56,7 @@ class Faced(LabWidget):
         self._memory = Past.of(faces.recipe)
         self._coming = faces  # what an edit has made of them so far
         self._refusal = ""  # why the last edit was refused
+        self._laid = False  # an edit came otherwise than by the picture
         self._open = 0  # blocks of edits that are open
         super().__init__()
 
@@ -92,7 +93,7 @@ class Faced(LabWidget):
         """Edits inside are one: one message goes out, one question is asked."""
         with self._lock, self.hold_sync():
             if not self._open:
-                self._refusal, self._coming = "", self._faces
+                self._refusal, self._coming, self._laid = "", self._faces, False
             self._open += 1
             try:
                 yield
@@ -119,7 +120,7 @@ class Faced(LabWidget):
         if type(value) is not type(getattr(self._coming, name)) or value != getattr(self._coming, name):
             self._opened()
             try:
-                self._coming = edit(self._coming, value)
+                self._coming, self._laid = edit(self._coming, value), self._laid or name != "sketch"
             except (MergelabError, ValueError) as error:
                 raise TraitError(str(error)) from None
         return getattr(self._coming, name)
@@ -170,9 +171,19 @@ class Faced(LabWidget):
         """Forget a snapshot. AssemblyError where there is none of that name."""
         self._go(lambda past: past.without(name))
 
-    def restore(self, name: str) -> None:
-        """Make a snapshot the recipe at hand: one edit. AssemblyError where there is none of that name."""
-        self._go(lambda past: past.turned(past.snapshot(name, "restore")))
+    def restore(self, what: str | int) -> None:
+        """Make a snapshot, or what was made at a turn of the history, the recipe at hand: one edit.
+
+        Args:
+            what: the snapshot's name, or the turn, from 1.
+
+        Raises:
+            AssemblyError: there is no such snapshot or turn.
+        """
+        if isinstance(what, str):
+            self._go(lambda past: past.turned(past.snapshot(what, "restore"), f"{what} again"))
+        else:
+            self._go(lambda past: past.turned(past.turn(what).recipe, f"turn {what} again"))
 
     def _go(self, step: Callable[[Past], Past]) -> None:
         if self._closed:
@@ -180,10 +191,13 @@ class Faced(LabWidget):
         with self._editing():
             self._remember()
             memory = step(self._memory)
-            if memory.shown != self._faces.recipe:
-                self._take(self._faces.laid(memory.shown))
+            faces = self._faces
+            if not alike(memory.shown, faces.recipe) or memory.unread != faces.unread:
+                laid, self._laid = faces.laid(memory.shown), True
+                self._take(laid if memory.unread is None else laid.typed(memory.unread))
             self._memory = memory
 
     def _remember(self) -> None:
-        if self._faces.recipe != self._memory.shown:
+        if not alike(self._faces.recipe, self._memory.shown):
             self._memory = self._memory.turned(self._faces.recipe)
+        self._memory = self._memory.typed(self._faces.unread)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from mergelab.errors import MergelabError, Problem, SourceError, raise_all
 from mergelab.recipes.dialect import read
 from mergelab.recipes.recipe import Recipe
-from mergelab.views.guests import MOST_SOURCES, Guest, codes
+from mergelab.views.guests import MOST_SOURCES, Guest, codes, here_already
 from mergelab.views.page_text import NAME, lines_of, unreadable
 from mergelab.views.sketch import Sketch, recipe_of, sketch_of
 from mergelab.weights import Checkpoint, Source, open_checkpoint
+
+Homes: TypeAlias = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class Faces:
         except MergelabError as error:
             return replace(self, text=text, written=False, problems=tuple(unreadable(error.problems, text)))
 
+    @property
+    def unread(self) -> str | None:
+        """The text, where it cannot be read."""
+        return self.text if self.problems else None
+
     def joined(self, model: Checkpoint | Source | str) -> Faces:
         """The same recipe with one source more.
 
@@ -71,13 +78,22 @@ class Faces:
         """
         opened = open_checkpoint(model)
         if any(guest.checkpoint.source == opened.source for guest in self.guests):
-            raise SourceError(Problem(str(opened.source), "is a source already.", "Name another model."))
+            raise SourceError(here_already(opened.source))
         return replace(self, guests=_seated(self.guests, [opened]))
 
     @property
     def layers(self) -> int:
         """How many output layers the stack has."""
-        return sum(piece["layers"] for piece in self.sketch["slices"])
+        return len(self.homes)
+
+    @property
+    def homes(self) -> list[Homes]:
+        """For each output layer what it is made of: source and layer of each part."""
+        return [
+            tuple((part["source"], part["start"] + offset) for part in piece["parts"])
+            for piece in self.sketch["slices"]
+            for offset in range(piece["layers"])
+        ]
 
     @property
     def lines(self) -> list[list[int]]:

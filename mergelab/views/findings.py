@@ -44,6 +44,11 @@ class Findings:
         """The ``_sources`` trait."""
         return told_sources(guests, self._norms)
 
+    def reread(self, guests: Sequence[Guest]) -> dict[str, Any]:
+        """Traits once there is something else to read: what was measured on the texts before is gone."""
+        self._norms = {}
+        return {"_seams": None, "_sources": self.sources(guests)}
+
     def past(self, memory: Past) -> dict[str, Any]:
         """Traits that follow from what has been made so far and its scores."""
         turns: dict[str, list[tuple[int, float]]] = {}
@@ -78,7 +83,8 @@ class Findings:
                 self._newest = found
                 values = {name: score.value for name, score in self.scores().items() if math.isfinite(score.value)}
                 self._values[found.recipe] = values
-                return {"scores": self.scores(), **self.past(memory)}
+                doing = f"measuring: {found.waiting}" if found.waiting else "measuring"
+                return {"status": doing, "scores": self.scores(), **self.past(memory)}
         if event.name == self._seaming.name:
             return {"_seams": no_seams(request.recipe.fingerprint, request.turn, event.problem)}
         return {}

@@ -29,7 +29,8 @@ def open_guests(sources: Sequence[object], names: Sequence[str] | None) -> tuple
         names: one for each; None: the names of their folders.
 
     Raises:
-        SourceError: a source is no model or cannot be opened, there are too few or too many, or names do not match.
+        SourceError: a source is no model or cannot be opened, one is given twice, there are too few or too many, or
+            names do not match.
     """
     if not 1 <= len(sources) <= MOST_SOURCES:
         raise SourceError(
@@ -42,6 +43,9 @@ def open_guests(sources: Sequence[object], names: Sequence[str] | None) -> tuple
     wrong = [source for source in sources if not any(source is model for model in models)]
     raise_all(SourceError, (Problem("Workbench", f"a {type(one).__name__} is no model.", hint) for one in wrong))
     opened = [open_checkpoint(model) for model in models]
+    addresses = [checkpoint.source for checkpoint in opened]
+    twice = [address for address in dict.fromkeys(addresses) if addresses.count(address) > 1]
+    raise_all(SourceError, map(here_already, twice))
     if names is None:
         called: list[str] = []
         for checkpoint in opened:
@@ -67,6 +71,11 @@ def open_guests(sources: Sequence[object], names: Sequence[str] | None) -> tuple
     return tuple(
         Guest(name, code, checkpoint) for name, code, checkpoint in zip(called, codes(called), opened, strict=True)
     )
+
+
+def here_already(source: Source) -> Problem:
+    """That a model is no further source: a recipe names models by their addresses, and could not tell the two apart."""
+    return Problem(str(source), "is a source already.", "Name another model; any layer of one can be used many times.")
 
 
 def codes(names: Sequence[str]) -> list[str]:

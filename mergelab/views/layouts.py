@@ -95,7 +95,7 @@ def beginning(guests: Sequence[Guest]) -> Recipe:
     keeps the host working in the sample family while leaving the layers out does not, and both borders can move.
 
     With three sources or more the second is the host and the third the donor; with two, the first is the host. A donor
-    too shallow to reach that far leaves the host as it is. The first source is the base.
+    too shallow to reach that far leaves the host as it is. Config and tokenizer are the host's, as ``graft`` has it.
     """
     opened = [guest.checkpoint for guest in guests]
     host, donor = (1, 2) if len(opened) > 2 else (0, len(opened) - 1)
@@ -104,7 +104,7 @@ def beginning(guests: Sequence[Guest]) -> Recipe:
     runs = [(opened[host], 0, deep)]
     if donor != host and 0 < start < end < deep:
         runs = [(opened[host], 0, start), (opened[donor], start, end), (opened[host], end, deep)]
-    return stack(runs, base=opened[0])
+    return stack(runs, base=opened[host])
 
 
 def goliath(depth: int) -> list[tuple[int, int]]:

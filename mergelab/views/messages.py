@@ -21,7 +21,7 @@ _VERBS: Final[Mapping[str, Callable[[Workbench, Said], object]]] = {
     "keep": lambda bench, said: bench.keep(str(said["name"])),
     "show": lambda bench, said: bench.show(str(said["name"])),
     "drop": lambda bench, said: bench.drop(str(said["name"])),
-    "restore": lambda bench, said: bench.restore(str(said["name"])),
+    "restore": lambda bench, said: bench.restore(int(said["turn"]) if "turn" in said else str(said["name"])),
     "preset": lambda bench, said: bench.lay(str(said["name"]), dict(said["numbers"])),
     "widen": lambda bench, _: bench.widen(),
     # A model of the hub takes a while to open.

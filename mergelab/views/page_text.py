@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,6 +15,7 @@ from mergelab.views.guests import Guest
 
 NAME: Final = "recipe"  # what problems call the text
 
+SWITCH: Final = "is neither true nor false."  # how problems of switches end
 _PLACE: Final = re.compile(r"^\S* ?line (\d+), column (\d+)(?:, )?")
 _MEANT: Final = re.compile(r"Did you mean '([^']*)'\?")
 _QUOTED: Final = re.compile(r"^'([^']+)'|'([^']+)'")
@@ -35,7 +37,6 @@ def unreadable(problems: Sequence[Problem], text: str) -> list[dict[str, Any]]:
         column, end = (
             _span(problem.what, lines[line - 1], start) if line and start and line <= len(lines) else (None,) * 2
         )
-        meant = _MEANT.search(problem.hint)
         rows.append(
             _row(
                 "error",
@@ -43,10 +44,20 @@ def unreadable(problems: Sequence[Problem], text: str) -> list[dict[str, Any]]:
                 f"{where}: {problem.what}" if where else problem.what,
                 problem.hint,
                 place=(line, column, end),
-                fix=meant[1] if meant and column else None,
+                fix=_meant(problem) if column else None,
             )
         )
     return rows
+
+
+def _meant(problem: Problem) -> str | None:
+    """What was meant, where that can be told."""
+    if said := _MEANT.search(problem.hint):
+        return said[1]
+    word = _QUOTED.search(problem.what)
+    if word and problem.what.endswith(SWITCH):
+        return next(iter(difflib.get_close_matches((word[1] or word[2]).lower(), ("true", "false"), n=1)), None)
+    return None
 
 
 def _mentioned(name: str, lines: Sequence[str]) -> tuple[int | None, int | None]:

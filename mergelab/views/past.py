@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mergelab.errors import AssemblyError, Problem, did_you_mean
 from mergelab.recipes.difference import difference
+from mergelab.recipes.notes import Notes
 from mergelab.recipes.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -15,11 +16,26 @@ if TYPE_CHECKING:
 
 REMEMBERED = 200  # recipes of the log; the way back is as long
 NOW = "now"  # what the recipe at hand is called beside the kept ones
+COMMENTS = "comments"  # what an edit changed that changed nothing else
+UNREAD = "text that could not be read"  # what an undo takes back first, where there is some
+
+
+def alike(one: Recipe, other: Recipe) -> bool:
+    """Whether two recipes say the same, in their comments too."""
+    return one == other and _comments(one) == _comments(other)
+
+
+def _comments(recipe: Recipe) -> tuple[object, ...]:
+    return (recipe.notes or Notes()).comments
+
+
+def _words(before: Recipe, after: Recipe) -> str:
+    return COMMENTS if before == after else difference(before, after)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One recipe, and what told it apart from the one before."""
+    """One recipe, and what told it apart from the one before; turns count from 1."""
 
     turn: int
     recipe: Recipe
@@ -36,6 +52,8 @@ class Past:
         at: the place on the way where the hand is.
         kept: snapshots by name, oldest first.
         showing: the snapshot that is on screen in place of the recipe at hand; "" for that one itself.
+        unread: a text that somebody typed over what is shown, and that no recipe can be read from; None: none.
+        put_away: one that was taken back, and that redo gives again.
     """
 
     log: tuple[Entry, ...]
@@ -43,11 +61,13 @@ class Past:
     at: int = 0
     kept: tuple[tuple[str, Recipe], ...] = ()
     showing: str = ""
+    unread: str | None = None
+    put_away: str | None = None
 
     @classmethod
     def of(cls, recipe: Recipe) -> Past:
         """A past that begins with a recipe."""
-        return cls((Entry(0, recipe, ""),))
+        return cls((Entry(1, recipe, ""),))
 
     @property
     def now(self) -> Entry:
@@ -59,23 +79,52 @@ class Past:
         """What is on screen: the recipe at hand, or the snapshot that is shown."""
         return self.snapshot(self.showing, "show") if self.showing else self.now.recipe
 
-    def turned(self, recipe: Recipe) -> Past:
-        """A recipe is made. What was undone can then not be redone, but stays in the log."""
-        if recipe == self.now.recipe:
-            return replace(self, showing="")
-        entry = Entry(self.log[-1].turn + 1, recipe, difference(self.now.recipe, recipe))
+    @property
+    def next(self) -> int:
+        """The turn that the next recipe is going to have."""
+        return self.log[-1].turn + 1
+
+    def turned(self, recipe: Recipe, whence: str = "") -> Past:
+        """A recipe is made. What was undone can then not be redone, but stays in the log.
+
+        Args:
+            whence: where it comes from, for its words, if not from what is at hand. Where a snapshot is shown, it is
+                made from that.
+        """
+        if alike(recipe, self.now.recipe):
+            return self._at(self.at)
+        words = _words(self.now.recipe, recipe)
+        if words == COMMENTS == self.now.words and self.now is self.log[-1] and self.at:
+            log = (*self.log[:-1], replace(self.now, recipe=recipe))  # still at it: one step
+            return replace(self, log=log)._at(self.at)
+        if whence:
+            words = f"{whence}: {words}"
+        elif self.showing and self.shown != self.now.recipe:
+            # What was at hand until now is one undo away, and its turn says where it is in the history.
+            words = f"from {self.showing}, in place of turn {self.now.turn}: {_words(self.shown, recipe)}"
+        entry = Entry(self.next, recipe, words)
         way = (*self.way[: self.at + 1], len(self.log))
         lost = max(len(self.log) + 1 - REMEMBERED, 0)
         log = (*self.log, entry)[lost:]
         steps = tuple(place - lost for place in way if place >= lost)
-        return replace(self, log=log, way=steps, at=len(steps) - 1, showing="")
+        return replace(self, log=log, way=steps)._at(len(steps) - 1)
+
+    def turn_of(self, recipe: Recipe) -> int:
+        """The turn of what is on screen: of a snapshot that where it was made last, of one under a hand the next."""
+        if recipe == self.now.recipe:
+            return self.now.turn
+        if recipe == self.shown:
+            return max((entry.turn for entry in self.log if entry.recipe == recipe), default=self.now.turn)
+        return self.next
 
     def undone(self) -> Past:
-        """One step back.
+        """One step back; a text that cannot be read is one.
 
         Raises:
             AssemblyError: there is none.
         """
+        if self.unread is not None:
+            return replace(self, unread=None, put_away=self.unread)
         return self._gone(-1, "undo")
 
     def redone(self) -> Past:
@@ -84,7 +133,13 @@ class Past:
         Raises:
             AssemblyError: there is none.
         """
-        return self._gone(1, "redo")
+        if self.put_away is not None:
+            return self.typed(self.put_away)
+        return self._gone(1 if self.unread is None else 0, "redo")
+
+    def typed(self, unread: str | None) -> Past:
+        """A text that cannot be read stands over what is shown; None: none does any more."""
+        return self if unread == self.unread else replace(self, unread=unread, put_away=None)
 
     def keeping(self, name: str, recipe: Recipe) -> Past:
         """A recipe is kept under a name.
@@ -108,7 +163,8 @@ class Past:
         """
         self.snapshot(name, "drop")
         kept = tuple(pair for pair in self.kept if pair[0] != name)
-        return replace(self, kept=kept, showing="" if self.showing == name else self.showing)
+        without = replace(self, kept=kept)
+        return without._at(self.at) if self.showing == name else without
 
     def looking(self, name: str) -> Past:
         """A snapshot is on screen; "": the recipe at hand again.
@@ -118,7 +174,19 @@ class Past:
         """
         if name:
             self.snapshot(name, "show")
-        return replace(self, showing=name)
+        return replace(self._at(self.at), showing=name)
+
+    def turn(self, number: int) -> Entry:
+        """What was made at a turn.
+
+        Raises:
+            AssemblyError: the log does not have it.
+        """
+        for entry in self.log:
+            if entry.turn == number:
+                return entry
+        hint = f"It has turns {self.log[0].turn} to {self.log[-1].turn}."
+        raise AssemblyError(Problem("restore", f"the history has no turn {number!r}.", hint))
 
     def snapshot(self, name: str, verb: str) -> Recipe:
         """The recipe that is kept under a name.
@@ -139,12 +207,13 @@ class Past:
         Args:
             scores: by the fingerprint of a recipe, then by name.
         """
-        forth = self.way[self.at + 1 :]
+        forth = [] if self.unread is not None else [self.log[place].words for place in self.way[self.at + 1 :]]
+        forth = [UNREAD, *forth] if self.put_away is not None else forth
         return {
-            "undo": self.at,
+            "undo": self.at + (self.unread is not None),
             "redo": len(forth),
-            "undo_words": self.now.words if self.at else "",
-            "redo_words": self.log[forth[0]].words if forth else "",
+            "undo_words": UNREAD if self.unread is not None else self.now.words if self.at else "",
+            "redo_words": forth[0] if forth else "",
             "entries": [
                 {
                     "turn": entry.turn,
@@ -172,6 +241,10 @@ class Past:
         return pd.DataFrame(rows).set_index("turn")
 
     def _gone(self, by: int, verb: str) -> Past:
-        if not 0 <= self.at + by < len(self.way):
+        if not by or not 0 <= self.at + by < len(self.way):
             raise AssemblyError(Problem(verb, f"there is nothing to {verb}.", "The history shows what was made."))
-        return replace(self, at=self.at + by, showing="")
+        return self._at(self.at + by)
+
+    def _at(self, place: int) -> Past:
+        """At a place on the way, with that recipe alone on screen."""
+        return replace(self, at=place, showing="", unread=None, put_away=None)

@@ -36,6 +36,16 @@ def checked_selection(value: object) -> list[int]:
     raise ValueError(f"selection: {reprlib.repr(value)} is not a list of output layers, whole numbers from 0.")
 
 
+def still_chosen(chosen: Sequence[int], before: Sequence[object], now: Sequence[object]) -> list[int]:
+    """Chosen output layers after the stack has become another one: none, unless all are made of what they were.
+
+    Args:
+        before, now: for each output layer what it is made of.
+    """
+    same = all(layer < len(now) and now[layer] == before[layer] for layer in chosen)
+    return list(chosen) if same else []
+
+
 PLAIN_EDITS: Final[Mapping[str, Callable[[Any], object]]] = {
     "prompt": str,
     "prompts": checked_prompts,

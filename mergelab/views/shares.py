@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,29 +12,52 @@ from mergelab.views.sketch import Sketch
 
 
 def shares(sketch: Sketch, piece: Mapping[str, Any], offset: int) -> list[float]:
-    """One number for each part of a slice at its layer ``offset``, sum 1.
+    """One number for each part of a slice at its layer ``offset``, sum 1: of what is above 0 in ``coefficients``.
 
-    Weights by their size, the base being what they leave of 1; ``t`` between the base and the other; equal where the
-    method has neither. Values for several kinds of tensors are averaged.
+    Equal where the method alone decides. Values for several kinds of tensors are averaged.
     """
-    parts, layers = piece["parts"], piece["layers"]
-    declared = methods.get(piece["method"]).parameters
-    base = base_part(sketch, piece)
-    equal = [1 / len(parts)] * len(parts)
-    if len(parts) == 1:
-        return equal
-    if "t" in declared and not declared["t"].per_model and base is not None and len(parts) == 2:
-        own = min(1.0, max(0.0, _mean(piece["numbers"].get("t"), offset, layers, 0.5)))
-        return [1 - own if place == base else own for place in range(2)]
-    if "weight" not in declared or not declared["weight"].per_model:
-        return equal
-    around = piece["numbers"].get("weight")
-    sizes = [abs(_mean(part["numbers"].get("weight", around), offset, layers, 1.0)) for part in parts]
-    if base is not None:
-        sizes[base] = 0.0
-        sizes[base] = max(0.0, 1 - sum(sizes))
+    equal = [1 / len(piece["parts"])] * len(piece["parts"])
+    found = coefficients(sketch, piece, offset)
+    sizes = [max(0.0, size) for size in found or ()]
     whole = sum(sizes)
     return [size / whole for size in sizes] if whole > 0 else equal
+
+
+def coefficients(sketch: Sketch, piece: Mapping[str, Any], offset: int) -> list[float] | None:
+    """How much of each part a layer of the result has: c of sum_i c_i x_i, below 0 where a part is taken away.
+
+    In base + w (x - base) the base has 1 - w. What density trims stays the base's, unless the rest is scaled up for it;
+    where a mean is taken over what is left, the base has the elements that every part trims (were they trimmed by
+    chance). Methods that do more than a sum (``lines``, ``tsv_merge``, ``iso_c``, ``knots``) are read as their sum.
+    None: the method alone decides.
+    """
+    parts, layers, numbers = piece["parts"], piece["layers"], piece["numbers"]
+    declared = methods.get(piece["method"]).parameters
+    base = base_part(sketch, piece)
+    if len(parts) == 1:
+        return [1.0]
+    # The step of nearswap is named t too; a way runs from 0 to 1.
+    way = declared.get("t")
+    if way is not None and way.dial is not None and way.dial[1] == 1 and base is not None and len(parts) == 2:
+        own = _mean(numbers.get("t"), offset, layers, 0.5)
+        return [1 - own if place == base else own for place in range(2)]
+    if "weight" not in declared or not declared["weight"].per_model:
+        return None
+
+    def read(name: str, part: Mapping[str, Any]) -> float:
+        return _mean(part["numbers"].get(name, numbers.get(name)), offset, layers, 1.0)
+
+    trims = "density" in declared and declared["density"].effect and not _is_on(piece, "rescale")
+    kept = [read("density", part) if trims else 1.0 for part in parts]
+    sizes = [0.0 if place == base else read("weight", part) * kept[place] for place, part in enumerate(parts)]
+    if _normalizes(piece):
+        trimmed = math.prod(1 - share for place, share in enumerate(kept) if place != base)
+        whole = sum(sizes)
+        sizes = [size * (1 - trimmed) / whole for size in sizes] if whole else sizes
+    if base is not None:
+        sizes = [size * _mean(numbers.get("lambda"), offset, layers, 1.0) for size in sizes]
+        sizes[base] = 1 - sum(sizes)
+    return sizes
 
 
 def base_part(sketch: Sketch, piece: Mapping[str, Any]) -> int | None:
@@ -76,6 +100,22 @@ def _drawn(setting: Sequence[Any]) -> bool:
     """Whether every value of it is a number or a list of numbers."""
     values = [one for _, value in setting for one in (value if isinstance(value, list) else [value])]
     return all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
+
+
+def _normalizes(piece: Mapping[str, Any]) -> bool:
+    """Whether only the ratio of the weights counts."""
+    method = methods.get(piece["method"])
+    name = next((one for one in ("normalize", "normalize_weights") if one in method.parameters), None)
+    return method.base != "required" if name is None else _is_on(piece, name)
+
+
+def _is_on(piece: Mapping[str, Any], name: str) -> bool:
+    """A switch of a slice, as it is for most tensors."""
+    declared = methods.get(piece["method"]).parameters.get(name)
+    if declared is None or not declared.effect:
+        return False
+    said = piece["numbers"].get(name)
+    return (said[-1][1] if said else declared.default) is True
 
 
 def _at(value: Any, offset: int, layers: int) -> float:

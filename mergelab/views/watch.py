@@ -57,7 +57,7 @@ def scores_payload(scorers: Sequence[Scorer], scores: Scores | None, past: Past)
     """The ``_scores`` trait.
 
     A control has a ``note`` beside its value: what model it is, and that it does not compare where it counts other
-    tokens. ``why`` says why there is no value.
+    tokens. ``why``, of a row and of a control, says why there is no value.
 
     Args:
         scorers: what is scored by; all that is told where ``scores`` are not known yet.
@@ -114,7 +114,12 @@ def _control(control: Control, merged: Score | None) -> dict[str, Any]:
         notes.append(f"it reads other tokens, {score.basis} against {merged.basis}, so the two do not compare")
     if score and score.problem:
         notes.append(score.problem)
-    return {"name": control.name, "value": _number(score.value if score else None), "note": "; ".join(notes)}
+    return {
+        "name": control.name,
+        "value": _number(score.value if score else None),
+        "note": "; ".join(notes),
+        "why": score.problem if score else "",
+    }
 
 
 def _number(value: float | None) -> float | None:

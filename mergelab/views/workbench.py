@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Dict, Int, List, TraitError, Unicode, validate
+from traitlets import Dict, Int, List, TraitError, Unicode, observe, validate
 
 from mergelab.errors import AssemblyError, MergelabError, Problem
 from mergelab.models.comparison import Comparison
@@ -24,14 +24,14 @@ from mergelab.views.asking import CLOSED, Asking, Maker, preview_of
 from mergelab.views.board import Request
 from mergelab.views.exports import export, exports
 from mergelab.views.faced import Copied, Faced
-from mergelab.views.faces import Faces
+from mergelab.views.faces import Faces, Homes
 from mergelab.views.findings import Findings
 from mergelab.views.guests import Guest
 from mergelab.views.layouts import lay
 from mergelab.views.messages import heed
 from mergelab.views.page_text import before_saving
 from mergelab.views.past import NOW
-from mergelab.views.plain_edits import PLAIN_EDITS
+from mergelab.views.plain_edits import PLAIN_EDITS, still_chosen
 from mergelab.views.seats import seats
 from mergelab.views.still import still
 from mergelab.views.told import told_methods
@@ -54,7 +54,7 @@ class Workbench(Faced):
         sketch: its picture.
         text: its YAML. A text that cannot be read stays, with its problems; the others keep what could be read last.
         prompt: what is asked of every model.
-        prompts: those to choose from; seams and scores are measured on them.
+        prompts: those to choose from; seams and norms are measured on them, scores on what each scorer reads.
         selection: output layers that are chosen, ascending.
         answer: what they said last, as plain JSON: fingerprint of the recipe, next-token table, texts, what was redone
             and how long it took. A probability is None for a source whose vocabulary does not have the token.
@@ -125,6 +125,8 @@ class Workbench(Faced):
         self._findings = Findings(scored, lambda: tuple(self.prompts))
         self._comparison: Comparison | None = None
         self._seated: int | None = None  # the base that sources are told to fit
+        self._homes: list[Homes] = []  # what each layer is made of
+        self._picked = False  # an edit says which layers are chosen
         self._device = device
         self._aside = Aside()
         super().__init__(Faces.of(first, guests))
@@ -143,17 +145,22 @@ class Workbench(Faced):
     @validate("prompt", "prompts", "selection")
     def _validate_plain(self, proposal: dict[str, Any]) -> object:
         self._opened()
+        self._picked = self._picked or proposal["trait"].name == "selection"
         try:
             return PLAIN_EDITS[proposal["trait"].name](proposal["value"])
         except ValueError as error:
             raise TraitError(str(error)) from None
 
+    @observe("prompts")
+    def _reread(self, _change: dict[str, Any]) -> None:
+        self.write(**self._findings.reread(self._faces.guests))
+
     def _settle(self) -> None:
         """An edit is over: remember it, unless a hand is still at it; tell what follows from it, and ask."""
         if self._closed or self._asking is None:
             return
-        self.set_trait("selection", [layer for layer in self.selection if layer < self._faces.layers])
         faces = self._faces
+        self._choose()
         if faces.sketch["base"] != self._seated:
             self._seated = faces.sketch["base"]
             self.write(**seats(faces.guests, self._seated))
@@ -163,16 +170,28 @@ class Workbench(Faced):
             error=self._refusal or self._failure,
             **self._findings.past(self._memory),
             _lines=faces.lines,
-            _problems=[*faces.problems, *self._before_saving],
+            _problems=self._found_wrong(),
         )
         if not self._held and faces.recipe is not self._checked:
             self._checked = faces.recipe
             self._aside.do("look", partial(self._look, faces))
         if self.prompt.strip():
-            turn = self._memory.now.turn + (faces.recipe != self._memory.shown)
-            self._asking.ask(Request(faces.recipe, self.prompt, self._turn, turn, faces.sketch))
+            turn = self._memory.turn_of(faces.recipe)
+            self._asking.ask(Request(faces.recipe, self.prompt, tuple(self.prompts), self._turn, turn, faces.sketch))
         else:
             self._asking.drop(self._turn, "waiting", "")
+
+    def _choose(self) -> None:
+        """Who edits the picture knows which layers are chosen; who lays another stack by other means does not."""
+        before, self._homes = self._homes, self._faces.homes
+        if self._laid and not self._picked:
+            self.set_trait("selection", still_chosen(self.selection, before, self._homes))
+        self.set_trait("selection", [layer for layer in self.selection if layer < len(self._homes)])
+        self._picked = False
+
+    def _found_wrong(self) -> list[dict[str, Any]]:
+        """Problems of the text, or, where it can be read, of its recipe."""
+        return [*self._faces.problems] or self._before_saving
 
     def _look(self, faces: Faces) -> None:
         """Look at a recipe before saving, aside: that takes longer than a hand waits."""
@@ -180,7 +199,7 @@ class Workbench(Faced):
         with self._lock:
             if faces.recipe is self._checked:
                 self._before_saving = rows
-                self.write(_problems=[*self._faces.problems, *rows], _exports=texts)
+                self.write(_problems=self._found_wrong(), _exports=texts)
 
     def _seat(self) -> None:
         """Make the preview of new sources, and tell of them."""
@@ -273,7 +292,7 @@ class Workbench(Faced):
             self.write(_blind=blind.payload(comparison))
 
     def vote(self, column: str) -> None:
-        """Vote for a column of the blind comparison. AssemblyError where there is none."""
+        """Vote for a column of the blind comparison; "same": no preference. AssemblyError where there is none."""
         comparison = self._compared("vote")
         blind.vote(comparison, column)
         self.write(_blind=blind.payload(comparison))
@@ -365,8 +384,8 @@ class Workbench(Faced):
         self._aside.close()
 
     def still(self) -> str:
-        """The stack, the numbers over depth, the last answer and the text as HTML without scripts."""
-        return still(self._faces, self.prompt, self.answer, self._scores)
+        """The stack, numbers over depth, seams, the last answer, scores and the text as HTML without scripts."""
+        return still(self._faces, self.prompt, self.answer, self._scores, self._seams)
 
     def __repr__(self) -> str:
         names = ", ".join(guest.name for guest in self._faces.guests)

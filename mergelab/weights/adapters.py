@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,6 +75,10 @@ class Adapter:
     _files: Folder | Repository = field(repr=False, compare=False)
     _mapped: Mapped = field(repr=False, compare=False)
     _folded: WeakValueDictionary[str, torch.Tensor] = field(repr=False, compare=False)
+
+    def apart(self) -> Adapter:
+        """The same adapter in memory of its own: see ``Checkpoint.apart``."""
+        return replace(self, _mapped=self._mapped.again(), _folded=WeakValueDictionary())
 
     def path(self, file: str) -> Path | None:
         """Local path of one of the adapter's own files (tokenizer, README ...), or None where it has none."""

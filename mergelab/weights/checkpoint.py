@@ -65,6 +65,13 @@ class Checkpoint:
         """Bytes of weights on disk, without the tables that old files hold beside them."""
         return sum(spec.bytes for spec in self.specs.values())
 
+    def apart(self) -> Checkpoint:
+        """The same checkpoint in memory of its own, for one who may write to its tensors: nobody else sees it, and the
+        files stay as they are. What is only read is still in memory once, as pages of the files.
+        """
+        adapter = self.adapter and self.adapter.apart()
+        return replace(self, _mapped=self._mapped.again(), adapter=adapter)
+
     def tensor(self, name: str) -> torch.Tensor:
         """The tensor, mapped from disk: shape and dtype as in ``specs``, memory shared by all who ask. Never write to
         it. One that an adapter changes is computed, and shared as long as somebody holds it.

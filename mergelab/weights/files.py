@@ -73,6 +73,11 @@ class Mapped:
         self._tensors: dict[tuple[Path, str], torch.Tensor] = {}
         self._lock = threading.Lock()
 
+    def again(self) -> Mapped:
+        """The same files in memory of its own: what is written to that, neither these tensors nor the files show."""
+        with self._lock:
+            return Mapped(self._stamps)
+
     def tensor(self, path: Path, name: str) -> torch.Tensor:
         """A tensor of a file, the same one whoever asks.
 

@@ -21,6 +21,7 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    "--disable-lcd-text",  # letters without coloured fringes: pictures that are smaller, and the same everywhere
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, expect
 
 import mergelab as ml
 from mergelab import sample
@@ -34,6 +34,7 @@ class Stage:
     def __init__(self, watched: Watched, host: Host) -> None:
         self.watched, self.page, self.host = watched, watched.page, host
         self.widgets: list[Workbench] = []
+        self.page.set_viewport_size({"width": 1204, "height": 1400})  # nothing has to be scrolled to
 
     def make(self, *names: str, scorers: Any = (), **options: Any) -> Workbench:
         """A workbench of members of the family, shown alone on a new page. Nothing is scored unless said."""
@@ -71,6 +72,10 @@ class Stage:
         self.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         expect(self.root).to_have_attribute("data-state", "exact")
 
+    def heard(self) -> None:
+        """Until Python has taken what the page has sent."""
+        self.page.wait_for_function("!models.bench.flying && !Object.keys(models.bench.dirty).length")
+
     def button(self, name: str) -> Locator:
         """A button by its whole name."""
         return self.root.get_by_role("button", name=name, exact=True)
@@ -107,9 +112,13 @@ class Stage:
         wide = min(56, (WIDE - GAP * (count - 1)) / count)
         return place["x"] + source * (wide + GAP) + wide / 2, place["y"] + HEAD + (layer + 0.5) * ROW
 
-    def curve(self, row: int, layer: int, share: float) -> Point:
-        """Where a curve is ``share`` of its dial high."""
-        place = box(self.root.locator(f".ml-curve-row[data-row='{row}']"))
+    def row(self, name: str) -> Locator:
+        """A row of curves, such as "weight of pirate"."""
+        return self.root.get_by_role("slider", name=name, exact=True)
+
+    def curve(self, name: str, layer: int, share: float) -> Point:
+        """Where a row's curve is ``share`` of its dial high."""
+        place = box(self.row(name))
         x = place["x"] + GUTTER + (layer + 0.5) * self.column()
         return x, place["y"] + CURVE_TOP + (1 - share) * CURVE_TALL
 
@@ -137,8 +146,9 @@ class Stage:
         self.drag(self.source(source, first), self.source(source, last))
 
     def bring(self, source: int, first: int, last: int, to: Point) -> None:
-        """A run of a source's layers into the stack, in one drag."""
-        self.drag(self.source(source, first), self.source(source, last), to)
+        """A run of a source's layers into the stack, in one drag: along the column, out of it sideways, and there."""
+        x, y = self.source(source, last)
+        self.drag(self.source(source, first), (x, y), (x + 2 * WIDE, y), to)
 
     def press(self, *keys: str) -> None:
         """Keys, one after the other; ``"ArrowDown*3"``: three times."""
@@ -172,15 +182,15 @@ def middle(target: Locator) -> Point:
 @contextmanager
 def staged(watched: Watched) -> Iterator[Stage]:
     """A stage; afterwards nothing may have gone wrong on it, left the machine, or stayed alive."""
-    before = threading.active_count()
+    before = threading.enumerate()
     with hosting() as host:
         made = Stage(watched, host)
         yield made
         for widget in made.widgets:
             widget.close()
-    assert made.watched.errors == []
-    assert made.watched.strays == []
-    assert threading.active_count() == before
+    alive = [thread.name for thread in threading.enumerate() if thread not in before]
+    for what, found in (("errors", made.watched.errors), ("requests", made.watched.strays), ("threads", alive)):
+        assert not found, f"{what}: {found}"
 
 
 def makes(recipe: ml.Recipe) -> tuple[str, tuple[object, ...]]:

@@ -1,7 +1,11 @@
-"""Frankenmodels composed by hand, with the real models of the sample family behind the page: with the pointer, and again
-with the keyboard alone."""
+"""Frankenmodels composed by hand, of the sample family's real models: with the pointer, and by the keyboard alone."""
 
 from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
@@ -9,9 +13,10 @@ from playwright.sync_api import expect
 import mergelab as ml
 from mergelab import sample
 from mergelab.views.layouts import goliath
+from mergelab.views.workbench import Workbench
 from tests.browser.stage import Stage, answered, makes, middle
 
-BASE, REVERSE, PIRATE = (sample.path(name) for name in ("base", "reverse", "pirate"))
+BASE, REVERSE, PIRATE, STRANGER = (sample.path(name) for name in ("base", "reverse", "pirate", "stranger"))
 HANDS = pytest.mark.parametrize("hand", ["pointer", "keyboard"])
 WHOLE = ml.stack([(BASE, 0, 10)], base=BASE)
 
@@ -60,6 +65,7 @@ def test_depth_up_scaling(stage: Stage, hand: str) -> None:
         for key, way in (("Shift", -2), ("Alt", 2)):
             x, y = middle(seam)
             stage.drag((x, y), (x + way * stage.column(), y), key=key)
+            stage.exact()
     else:
         focus(stage, ".ml-stack")
         stage.press("d", "ArrowLeft", "e", "Shift+ArrowLeft*2", "Alt+ArrowRight*2", "Enter")
@@ -79,7 +85,7 @@ def test_depth_up_scaling(stage: Stage, hand: str) -> None:
     ],
 )
 def test_presets(stage: Stage, hand: str, word: str, recipe: ml.Recipe) -> None:
-    bench = stage.make()
+    bench = stage.make(recipe=WHOLE)
     stage.exact()
     first = bench.recipe
     layouts = stage.button("Layouts")
@@ -114,20 +120,28 @@ def test_goliath(stage: Stage, hand: str) -> None:
         else:
             focus(stage, ".ml-source-plot")
             stage.press("ArrowRight" if turn % 2 else "ArrowLeft")
-            stage.press("Home", f"ArrowDown*{first}", f"Shift+ArrowDown*{end - 1 - first}", "Space", "ArrowRight*3", "Enter")
+            stage.press(
+                "Home", f"ArrowDown*{first}", f"Shift+ArrowDown*{end - 1 - first}", "Space", "ArrowRight*3", "Enter"
+            )
         expect(stage.root.locator(".ml-stack [role=group]")).to_have_count(turn + 1)
     answered(stage, bench, ml.interleave(BASE, REVERSE, ranges=blocks))
 
 
 @HANDS
 def test_a_weight_like_a_u(stage: Stage, hand: str) -> None:
-    """TIES of a source on the base, its weight high at both ends: by a shape, then by hand."""
-    bench = stage.make(recipe=WHOLE)
+    """TIES of a source on the base, its weight high at both ends: by a shape, then by hand.
+
+    With ``normalize`` the weight of one source alone changes nothing, as the page says.
+    """
+    bench = stage.make(recipe=WHOLE, prompt=sample.SKILLS["pirate"].prompts(1)[0])
     stage.exact()
-    method, curve = stage.root.get_by_label("Method of the slice"), stage.root.locator(".ml-curve-row[data-row='0']")
+    method, curve = stage.root.get_by_label("Method of the slice"), "weight of pirate"
+    normalize = stage.root.get_by_role("checkbox", name="normalize")
     if hand == "pointer":
         stage.bring(2, 0, 9, stage.layer(0, 0.8))
         method.select_option("ties")
+        expect(stage.root.locator(".ml-slice-note")).to_contain_text("the weight changes nothing")
+        normalize.uncheck()
         stage.button("U").click()
     else:
         focus(stage, ".ml-source-plot")
@@ -136,29 +150,45 @@ def test_a_weight_like_a_u(stage: Stage, hand: str) -> None:
         stage.press("m")
         expect(method).to_be_focused()
         stage.page.keyboard.type("TIES")
-        stage.tab_to(stage.button("Flat"))
-        stage.press("ArrowRight*2", "Enter")
-    stage.title("base with pirate 0–9")
-    answered(stage, bench, u_shaped([0.83, 0.33, 0.17, 0.33, 0.83]))
-    before = stage.table()
+        stage.tab_to(normalize)
+        stage.press("Space")
+        stage.row(curve).focus()
+        stage.press("3")
+    stage.title("base and pirate blended (TIES)")
+    answered(stage, bench, u_shaped([1.17, 0.29, 0, 0.29, 1.17]))
+    assert bench.answer is not None
+    before = bench.answer["candidates"]
     if hand == "pointer":
-        stage.drag(stage.curve(0, 0, 1.0), stage.curve(0, 4, 0.1), stage.curve(0, 9, 1.0), steps=12)
+        # One stroke, away from the points, one of which it would take; the dial goes from -1 to 2.
+        stage.drag(stage.curve(curve, 0, 0.5), stage.curve(curve, 4, 0.4), stage.curve(curve, 9, 0.5), steps=12)
     else:
-        curve.focus()
-        stage.press("ArrowLeft*9", "End", "ArrowRight", "PageUp*3")
+        stage.row(curve).focus()
+        stage.press("ArrowLeft*9", "Enter")
+        for _ in range(10):
+            stage.page.keyboard.type("1")
+            stage.press("Enter")
+            stage.row(curve).focus()
+            stage.press("ArrowRight")
+            stage.exact()  # the field is of the layer that is drawn
+            stage.press("Enter")
+        stage.press("Escape")
+        stage.row(curve).focus()
+        stage.press("ArrowLeft*4", "Shift+ArrowDown*2")
     stage.exact()
     weight = bench.sketch["slices"][0]["parts"][1]["numbers"]["weight"][0][1]
     answered(stage, bench, u_shaped(weight))
-    assert weight[0] == 1
-    assert min(weight) == pytest.approx(0.1 if hand == "pointer" else 0.17, abs=0.02)
-    assert stage.table() != before
-    line = stage.root.locator(".ml-type")
-    expect(line).to_have_value(bench.recipe.to_yaml())
+    ends = 0.5 if hand == "pointer" else 1
+    assert (weight[0], weight[9]) == pytest.approx((ends, ends), abs=0.1)
+    assert min(weight) == pytest.approx(0.2 if hand == "pointer" else 0.8, abs=0.1)
+    assert bench.answer is not None
+    assert bench.answer["candidates"] != before
+    expect(stage.root.locator(".ml-type")).to_have_value(bench.recipe.to_yaml())
 
 
 def u_shaped(weight: list[float]) -> ml.Recipe:
     return ml.Recipe.load(
-        f"merge_method: ties\nbase_model: {BASE}\nmodels:\n  - model: {PIRATE}\n    parameters: {{weight: {weight}}}\n"
+        f"merge_method: ties\nbase_model: {BASE}\nparameters: {{normalize: false}}\n"
+        f"models:\n  - model: {PIRATE}\n    parameters: {{weight: {weight}}}\n"
     )
 
 
@@ -199,7 +229,9 @@ def test_every_edit_of_the_stack(stage: Stage, hand: str) -> None:
             x, y = middle(stage.root.locator(".ml-border").nth(handle))
             stage.drag((x, y), (x + by * stage.column(), y))
     else:
-        stage.press("ArrowRight*3", "e", "ArrowLeft*2", "Enter", "ArrowLeft*30", "ArrowRight", "e", "ArrowRight", "Enter")
+        stage.press(
+            "ArrowRight*3", "e", "ArrowLeft*2", "Enter", "ArrowLeft*30", "ArrowRight", "e", "ArrowRight", "Enter"
+        )
     now((REVERSE, 0, 3), (BASE, 3, 4), (REVERSE, 4, 8))
 
     # Several at once: selected, repeated, moved, and let go.
@@ -276,25 +308,41 @@ def test_a_source_that_does_not_fit_is_refused_where_it_is_dropped(stage: Stage,
             stage.tab_to(button)
             stage.press("Enter")
 
-    for blend in (True, False):
+    for blend, why in ((True, "Feed-forward size 160 against 128"), (False, "Previews here, cannot be saved")):
         drop(blend)
-        expect(bar).to_contain_text("stranger")
-        expect(bar).to_contain_text("≠" if blend is None else "96")
+        expect(bar).to_contain_text(why)
         stage.exact()
         assert (bench.sketch, stage.table()) == (first, table), "nothing has changed"
         stage.press("Escape")
         expect(bar).to_be_hidden()
-    assert bench._past["undo"] == 0
     drop(blend=False)
     answer("Put back")
     expect(bar).to_be_hidden()
-    assert bench.sketch == first
-
+    assert (bench.sketch, bench._past["undo"]) == (first, 0)
     drop(blend=False)
     answer("Preview only")
     expect(bar).to_be_hidden()
+    stage.title("base with stranger 1–2, 12 layers")
+    runs = [(BASE, 0, 4), (STRANGER, 1, 3), (BASE, 4, 10)] if hand == "pointer" else None
     stage.exact()
-    assert [part["source"] for slice_ in bench.sketch["slices"] for part in slice_["parts"]].count(2) == 1
-    assert not bench.sketch["widen"]
+    assert runs is None or makes(bench.recipe) == makes(ml.stack(runs, base=BASE))
     assert stage.table() != table
     expect(stage.root.locator(".ml-checks")).to_contain_text("stranger")
+
+
+def test_a_wider_source_is_widened(stage: Stage, tmp_path: Path) -> None:
+    """Where sizes alone differ, the bar offers to bring all layers to one size; then it can be saved."""
+    wide = tmp_path / "wide"
+    shutil.copytree(STRANGER, wide)
+    config = json.loads((wide / "config.json").read_text())
+    config |= {"rms_norm_eps": 1e-5, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}
+    (wide / "config.json").write_text(json.dumps(config))
+    bench = stage.put(Workbench(BASE, wide, recipe=WHOLE, scorers=()))
+    stage.exact()
+    stage.bring(1, 1, 2, stage.layer(3.5))
+    bar = stage.root.get_by_role("group", name="Not added")
+    bar.get_by_role("button", name="Widen").click()
+    expect(bar).to_be_hidden()
+    stage.title("base with wide 1–2, 12 layers")
+    answered(stage, bench, replace(ml.stack([(BASE, 0, 4), (wide, 1, 3), (BASE, 4, 10)], base=BASE), widen=True))
+    expect(stage.root.locator(".ml-before")).to_contain_text("This will load and run.")

@@ -51,22 +51,31 @@ def test_a_seam_under_the_final_norm_has_an_entry_alone() -> None:
 
 
 def blend(*slices: str) -> Recipe:
-    return Recipe.load("merge_method: linear\nslices:\n" + "".join(slices))
+    return Recipe.load(f"merge_method: linear\nbase_model: {HOST}\nslices:\n" + "".join(slices))
 
 
-def part(start: int, end: int, *models: tuple[Path, int]) -> str:
+def part(start: int, end: int, *models: tuple[Path, int], weight: float = 0.5, method: str = "linear") -> str:
     rows = [
-        f"      - {{model: {model}, layer_range: [{start + later}, {end + later}], parameters: {{weight: 0.5}}}}\n"
+        f"      - {{model: {model}, layer_range: [{start + later}, {end + later}], parameters: {{weight: {weight}}}}}\n"
         for model, later in models
     ]
-    return "  - sources:\n" + "".join(rows)
+    return f"  - merge_method: {method}\n    sources:\n" + "".join(rows)
 
 
-def test_a_blend_is_whole_within_its_slice_and_not_from_one_slice_to_the_next() -> None:
+def test_a_blend_is_whole_where_every_model_of_it_goes_on_by_the_same_method() -> None:
     both = ((HOST, 0), (DONOR, 0))
+    seam = ["3 | 4, to 10: arithmetic 3 to arithmetic 4"]
     assert names(blend(part(0, 10, *both))) == []
-    assert names(blend(part(0, 4, *both), part(4, 10, *both))) == ["3 | 4, to 10: arithmetic 3 to arithmetic 4"]
-    assert names(blend(part(0, 4, *both), part(4, 10, (HOST, 0)))) == ["3 | 4, to 10: arithmetic 3 to arithmetic 4"]
+    assert names(blend(part(0, 4, *both), part(4, 10, *both))) == []
+    assert names(blend(part(0, 4, *both), part(4, 10, *both, weight=0.25))) == []
+    assert names(blend(part(0, 4, *both), part(4, 10, (HOST, 0)))) == seam
+    assert names(blend(part(0, 4, *both, method="task_arithmetic"), part(4, 10, *both))) == seam
+    later = blend(part(0, 4, *both), part(5, 10, *both))
+    assert names(later) == ["3 | 4, to 9: arithmetic 3 to arithmetic 5"]
+    assert names(blend(part(0, 4, *both), part(4, 9, (HOST, 0), (DONOR, 1)))) == [
+        "3 | 4, to 9: arithmetic 3 to arithmetic 4",
+        "8 | final norm, to 9: arithmetic 8 to final norm",
+    ]
 
 
 def test_home_is_the_model_whose_place_a_layer_takes_and_on_top_the_end_of_it() -> None:

@@ -128,6 +128,13 @@ def test_a_run_is_folded_by_quarters() -> None:
         assert lanes[1, 0] == 2.0**24 + 1, "from run to run in float64"
 
 
+def test_a_cell_takes_any_number() -> None:
+    size = (1 << 17) + 300 * RUN + 1
+    base = torch.zeros(size)
+    found = by_loops([base, base, base], [1.0, 1.0], ((0, 1), (1, 1)))
+    assert found[2].max(axis=1).tolist() == found[2].sum(axis=1).tolist() == [size, size]
+
+
 def test_a_change_beyond_its_scale_is_of_the_highest_level() -> None:
     flat = [torch.zeros(4), torch.tensor([1.9, 2.0, -1e30, 1.0])]
     for found in (by_loops, by_torch):

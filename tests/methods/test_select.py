@@ -55,7 +55,7 @@ def estimated(low: float, high: float) -> Iterator[None]:
     """However few the elements, pieces are short, and the magnitude is looked for between these first."""
 
     def bounds(vectors: TaskVectors, wanted: list[tuple[int, int]]) -> list[select._Bounds]:
-        two = sorted(select._magnitudes(torch.tensor([low, high], dtype=vectors.dtype)).tolist())
+        two = sorted(select.magnitudes(torch.tensor([low, high], dtype=vectors.dtype)).tolist())
         return [select._Bounds(*two) for _ in wanted]
 
     with pytest.MonkeyPatch.context() as patch:
@@ -80,7 +80,7 @@ def test_exactly_the_k_largest_are_chosen(values: Tensor, data: st.DataObject) -
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=300), st.floats(0, 1))
 def test_a_sample_bounds_the_rank(drawn: list[float], share: float) -> None:
     """Of the sample's own magnitudes those at the rank lie between the bounds; and all do that a sample cannot see."""
-    ordered = np.sort(select._magnitudes(torch.tensor(drawn)))
+    ordered = np.sort(select.magnitudes(torch.tensor(drawn)))
     low, high = select._around(ordered, share, 2**31 - 1)
     at = min(int((1 - share) * len(ordered)), len(ordered) - 1)
     assert 0 <= low <= ordered[at] <= high <= 2**31 - 1
@@ -174,13 +174,13 @@ def test_few_are_collected(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many elements one pass is enough, and some per cent of them are sorted out."""
     values = torch.randn(1_000_000, generator=torch.Generator().manual_seed(3))
     passes = []
-    count = select._counted
+    count = select._count_pieces
 
     def counted(*asked: object) -> object:
         passes.append(count(*asked))
         return passes[-1]
 
-    monkeypatch.setattr(select, "_counted", counted)
+    monkeypatch.setattr(select, "_count_pieces", counted)
     for k in (1, 1000, 200_000, 500_000, 999_999):
         select.kth_magnitude(values, k)
     assert len(passes) == 5

@@ -106,6 +106,28 @@ def test_votes_go_to_whoever_said_it() -> None:
     assert comparison.said["odd"][3].text == "gamma to question 3"
 
 
+def test_no_preference_is_a_vote_that_does_not_count() -> None:
+    comparison = made(("mild", "odd"), blind=True, seed=3)
+    for number in range(1, 7):
+        liked = next(heading for heading, text in comparison.columns(number) if text.startswith("gamma"))
+        comparison.vote(number, liked)
+    comparison.vote(6, None)
+    comparison.vote(7, None)
+    assert comparison.voted == (1, 2, 3, 4, 5, 6, 7)
+    with pytest.raises(AssemblyError, match="the order would tell which is which"):
+        comparison.as_drawn(1)
+    drawn = [comparison.columns(number) for number in range(1, 8)]
+    score = comparison.reveal().score()
+    assert (score.votes, score.ties) == ((("mild", 0), ("odd", 5)), 2)
+    assert score.p == pytest.approx(2 / 2**5)
+    assert str(score).startswith("5 votes, and 2 without a preference, not counted. ")
+    assert [row[2:] for row in shown(comparison) if row[1] == "voted"][4:] == [["", "*"], ["=", "="], ["=", "="]]
+    for number, columns in enumerate(drawn, start=1):
+        told = comparison.as_drawn(number)
+        assert [text for _, text in told] == [text for _, text in columns], "where they were"
+        assert all(comparison.said[name][number - 1].text == text for name, text in told)
+
+
 def test_an_open_comparison_takes_votes_by_name() -> None:
     comparison = made(("mild", "odd"))
     assert comparison.score().p == 1

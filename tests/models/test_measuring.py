@@ -77,6 +77,17 @@ def test_other_models_are_made_on_the_same_bank_and_only_for_a_while(llamas: Tri
         assert not listener.of(Failed)
 
 
+def test_measures_alone_may_be_asked_for(llamas: Trio, listener: Listener) -> None:
+    def look(live: Live) -> Iterator[object]:
+        yield [one.text for one in live.prompts], len(live.merged.plan.layers)
+
+    with asked(llamas, listener, Does("look", look)) as preview:
+        preview.ask(blend(llamas, 0.5), "hello", only_measures=True)
+        assert preview.wait(60)
+    assert [type(event) for event in listener.events] == [Measuring, Measured, Done]
+    assert told(listener) == [("look", (["hello"], 6))]
+
+
 def test_what_goes_wrong_is_told_and_does_no_harm(llamas: Trio, listener: Listener) -> None:
     def refuses(live: Live) -> Iterator[object]:
         yield 1

@@ -35,10 +35,10 @@ def test_an_empty_file_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "place", "said"),
     [
-        ("merge_method: linear\nmodels: [a\n", (3, 1), "expected ',' or ']'"),
+        ("merge_method: linear\nmodels: [a\n", (2, 9), "the list that begins here is not closed by line 3"),
         ("merge_method: linear\n\tmodels: a\n", (2, 1), "cannot start any token"),
         ("a: b: c\n", (1, 5), "mapping values are not allowed here"),
-        ("merge_method: 'linear\n", (2, 1), "unexpected end of stream"),
+        ("merge_method: 'linear\n", (1, 15), "the quoted text that begins here is not closed"),
         ("merge_method: \x07\n", None, "special characters are not allowed"),
         ("merge_method: linear\nmodels: *a\n", (2, 9), "undefined alias 'a'"),
         ("merge_method: linear\n--- [\n", (3, 1), "expected the node content"),

@@ -31,10 +31,11 @@ class StandIn:
         self.measures = [measure.name for measure in measures]
         self.asked: list[tuple[Recipe, str]] = []
         self.generation = self.stops = 0
-        self.closed = False
+        self.closed = self.only_measures = False
 
-    def ask(self, recipe: Recipe, prompts: str) -> int:
+    def ask(self, recipe: Recipe, prompts: str, *, only_measures: bool = False) -> int:
         self.asked.append((recipe, prompts))
+        self.only_measures = only_measures
         self.generation += 1
         return self.generation
 

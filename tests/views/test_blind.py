@@ -37,9 +37,37 @@ def test_two_are_left_and_right_and_prompts_come_one_by_one() -> None:
     assert blind.payload(told)["prompt"] == "three", "all voted: the last stays"
     revealed = blind.payload(told.reveal())
     assert revealed["names"] == ["now", "best"]
-    assert [column["label"] for column in revealed["columns"]] == ["now", "best"]
     assert revealed["verdict"].startswith("Of 3 votes: now 0, best 3.")
     assert revealed["verdict"].endswith("with p = 0.25.")
+
+
+@pytest.mark.parametrize("names", [("now", "best"), ("now", "best", "left")])
+def test_columns_stay_where_they_are_when_names_are_shown(names: tuple[str, ...]) -> None:
+    for prompt in range(len(PROMPTS)):
+        told = comparison(*names)
+        for _ in range(prompt):
+            blind.vote(told, "same")
+        before = blind.payload(told)["columns"]
+        after = blind.payload(told.reveal())["columns"]
+        assert [column["text"] for column in after] == [column["text"] for column in before]
+        for was, now in zip(before, after, strict=True):
+            name = now["text"].split(" says ")[0]
+            assert now["label"] == f"{was['label']} was {name}"
+
+
+def test_who_has_no_preference_need_not_have_one() -> None:
+    one = [Said("alike", (), 0.0), Said("alike", (), 0.0), Said("a", (), 0.0)]
+    told = Comparison({"now": one, "same": [*one[:2], Said("b", (), 0.0)]}, list(map(Prompt, PROMPTS)), blind=True)
+    assert blind.payload(told)["same"] is True
+    blind.vote(told, "same")
+    blind.vote(told, "same")
+    shown = blind.payload(told)
+    assert (shown["same"], shown["votes"], shown["prompt"]) == (False, 2, "three")
+    blind.vote(told, next(column["label"] for column in shown["columns"] if column["text"] == "b"))
+    assert blind.payload(told.reveal())["verdict"] == (
+        "Of 1 vote, and 2 without a preference, not counted: now 0, same 1. If all were equally good, votes no "
+        "likelier than these would come with p = 1."
+    )
 
 
 def test_three_are_numbers() -> None:

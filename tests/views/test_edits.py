@@ -93,7 +93,7 @@ def test_what_is_changed_in_a_copy_and_set_is_an_edit(bench: Bench) -> None:
     picture["slices"].pop()
     assert widget.sketch != picture
     widget.sketch = picture
-    assert widget.sketch == picture == sketch(run(1, 0, 2), run(2, 2, 4))
+    assert widget.sketch == picture == sketch(run(1, 0, 2), run(2, 2, 4), base=1)
     in_step(bench)
     chosen = widget.selection
     chosen.append(1)
@@ -193,7 +193,7 @@ def test_a_text_that_names_a_model_opens_it(bench: Bench) -> None:
     arithmetic = str(sample.path("arithmetic"))
     widget.set_state({"text": widget.text.replace(str(sample.path("pirate")), arithmetic), "_turn": 1})
     assert [source["name"] for source in widget._sources] == ["base", "reverse", "pirate", "arithmetic"]
-    assert widget.sketch == sketch(run(1, 0, 2), run(3, 2, 4), run(1, 4, 10))
+    assert widget.sketch == sketch(run(1, 0, 2), run(3, 2, 4), run(1, 4, 10), base=1)
     assert len(widget._fits) == len(widget._blends) == 4
     assert bench.preview is not first
     assert bench.preview.names == ["base", "reverse", "pirate", "arithmetic"]
@@ -204,7 +204,7 @@ def test_a_text_that_names_a_model_opens_it(bench: Bench) -> None:
     first.tell(*late)
     assert widget.answer is None, "the preview before is not heard any more"
     widget.undo()
-    assert widget.sketch == sketch(run(1, 0, 2), run(2, 2, 4), run(1, 4, 10))
+    assert widget.sketch == sketch(run(1, 0, 2), run(2, 2, 4), run(1, 4, 10), base=1)
     assert len(widget._sources) == 4
 
 
@@ -247,22 +247,14 @@ def test_a_source_is_added_by_a_message(bench: Bench) -> None:
 
 def test_the_base_says_what_fits() -> None:
     bench = Bench("base", "stranger", "pirate")
-    assert [one["grade"] for one in bench.widget._fits] == ["fits", "preview", "fits"]
-    picture = bench.widget.sketch
-    picture["base"] = 1
-    bench.widget.set_state({"sketch": picture, "_turn": 1})
     assert [one["grade"] for one in bench.widget._fits] == ["preview", "fits", "preview"]
+    picture = bench.widget.sketch
+    picture["base"] = 0
+    bench.widget.set_state({"sketch": picture, "_turn": 1})
+    assert [one["grade"] for one in bench.widget._fits] == ["fits", "preview", "fits"]
     bench.widget._handle_custom_msg({"type": "widen"}, [])
     assert bench.widget.recipe.widen is True
     bench.widget.close()
-
-
-def test_selection_keeps_to_the_stack(bench: Bench) -> None:
-    widget = bench.widget
-    widget.set_state({"selection": [9, 1, 3], "_turn": 1})
-    assert widget.selection == [1, 3, 9]
-    widget.set_state({"sketch": sketch(run(1, 0, 3)), "_turn": 2})
-    assert widget.selection == [1]
 
 
 def test_a_preset_lands_as_slices_and_is_one_step(bench: Bench) -> None:

@@ -40,10 +40,10 @@ def test_scores_have_controls_and_a_past(bench: Bench) -> None:
     first = widget.recipe.fingerprint
     preview.tell(scored(bench, 40.0))
     widget.sketch = sketch(run(1, 0, 10))
-    assert (widget._scores["recipe"], widget._scores["rows"][0]["past"]) == (first, [[0, 40.0]]), "stale, and says so"
+    assert (widget._scores["recipe"], widget._scores["rows"][0]["past"]) == (first, [[1, 40.0]]), "stale, and says so"
     preview.tell(scored(bench, 62.0, done=False))
     (row,) = widget._scores["rows"]
-    assert (row["value"], row["spread"], row["past"]) == (62.0, 2.0, [[0, 40.0], [1, 62.0]])
+    assert (row["value"], row["spread"], row["past"]) == (62.0, 2.0, [[1, 40.0], [2, 62.0]])
     assert [(control["name"], control["value"]) for control in row["controls"]] == [("base", 7.0), ("skip", None)]
     assert (widget._scores["recipe"], widget._scores["done"]) == (widget.recipe.fingerprint, False)
     assert widget.scores["sums"].value == 62.0
@@ -59,7 +59,7 @@ def test_figures_of_a_draft_have_the_turn_it_is_going_to_be(bench: Bench) -> Non
     widget.set_state({"sketch": sketch(run(1, 0, 10)), "_turn": 1, "_held": True})
     preview.tell(Measured(preview.generation, "seams", None, "there is too little to read"))
     assert widget._seams == {
-        "turn": 1,
+        "turn": 2,
         "recipe": widget.recipe.fingerprint,
         "seams": [],
         "note": "there is too little to read",
@@ -93,7 +93,7 @@ def test_a_real_one_answers_and_measures() -> None:
             (10, "base 9", "pirate 8")
         ]
         assert bench._seams["seams"][0]["norm"] > 0
-        assert bench._seams["turn"] == 1
+        assert bench._seams["turn"] == 2
         assert all(norm > 0 for source in bench._sources for norm in source["norms"])
         assert bench.scores["layers"].value == 12
         assert len(bench.answer["shading"]) > 2

@@ -37,6 +37,7 @@ def test_names_that_name_no_sources_are_refused(names: list[str]) -> None:
     [
         ([], "0 sources were given"),
         ([sample.path("base")] * 6, "6 sources were given"),
+        ([sample.path("base"), sample.path("sort"), str(sample.path("base"))], "base: is a source already.*many times"),
         ([sample.path("base"), 3, None], "a int is no model(.|\n)*a NoneType is no model"),
     ],
 )

@@ -157,4 +157,9 @@ def test_a_base_that_would_not_fit_gives_way() -> None:
 def test_the_beginning_sets_inner_layers_of_a_donor_into_a_host(depths: list[int], expected: Runs) -> None:
     begun = beginning(seated(*depths))
     assert runs(begun) == expected
-    assert begun.base == Source("a")
+    assert begun.base == begun.slices[0].parts[0].source, "the host's, as of any graft"
+
+
+def test_the_beginning_is_the_librarys_own_graft() -> None:
+    assert beginning(TEN) == graft(B, C, (2, 4))
+    assert beginning(TEN[:2]) == graft(A, B, (2, 4))

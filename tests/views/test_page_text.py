@@ -65,6 +65,29 @@ def test_writing_the_fixes_mends_what_was_misspelt() -> None:
     assert "here are 0" in left["what"]
 
 
+@pytest.mark.parametrize(("word", "fix"), [("flase", "false"), ("Ture", "true"), ("ten", None)])
+def test_a_misspelt_switch_can_be_mended(word: str, fix: str | None) -> None:
+    text = "merge_method: ties\nbase_model: b\nmodels:\n- model: a\n  parameters: {weight: 1}\n"
+    (row,) = wrong(f"{text}parameters:\n  normalize: {word}\n")
+    assert (row["line"], row["column"], row["end"], row["fix"]) == (7, 14, 14 + len(word), fix)
+
+
+@pytest.mark.parametrize(
+    ("line", "column", "what"),
+    [
+        ("    layer_range: [0, 4", 18, "the list that begins here is not closed by line 6."),
+        ("    parameters: {weight: 1", 17, "the table that begins here is not closed by line 6."),
+        ("    layer_range: 'a", 18, "the quoted text that begins here is not closed by line 8."),
+    ],
+)
+def test_what_is_not_closed_is_marked_where_it_begins(line: str, column: int, what: str) -> None:
+    (row,) = wrong(f"slices:\n- sources:\n  - model: a\n# first\n{line}\n  - model: b\nmerge_method: linear\n")
+    assert (row["line"], row["column"], row["end"], row["what"]) == (5, column, len(line) + 1, what)
+    (row,) = wrong("models: [a b: c}\n")
+    assert row["line"] == 1
+    assert "not closed" not in row["what"]
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [("", None), ("a: [", 2), ("merge_method: linear\nmodels:\n- modle: a\n", 3), ("models: !!python/object {}", 1)],

@@ -49,7 +49,7 @@ def test_undo_and_redo_are_two_stacks(steps: list[int | str]) -> None:
         assert (past.now.recipe, told["undo"], told["redo"]) == (now, len(back), len(forth))
         assert [entry.recipe for entry in past.log] == made
         assert [entry["now"] for entry in told["entries"]].count(True) == 1
-    assert [entry.turn for entry in past.log] == list(range(len(made)))
+    assert [entry.turn for entry in past.log] == list(range(1, len(made) + 1))
 
 
 def test_two_hundred_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,13 +57,13 @@ def test_two_hundred_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     past = Past.of(recipe(0))
     for seed in range(1, 9):
         past = past.turned(recipe(seed))
-    assert [entry.turn for entry in past.log] == [4, 5, 6, 7, 8]
-    assert (past.at, past.now.turn) == (4, 8)
+    assert [entry.turn for entry in past.log] == [5, 6, 7, 8, 9]
+    assert (past.at, past.now.turn) == (4, 9)
     for _ in range(4):
         past = past.undone()
     assert past.now.recipe == recipe(4)
     past = past.turned(recipe(20)).turned(recipe(21))
-    assert [entry.turn for entry in past.log] == [6, 7, 8, 9, 10]
+    assert [entry.turn for entry in past.log] == [7, 8, 9, 10, 11]
     assert past.undone().now.recipe == recipe(20)
     assert past.undone().payload({})["undo"] == 0, "what it came from is forgotten"
 
@@ -111,7 +111,7 @@ def test_a_hand_makes_one_step_when_it_lets_go(bench: Bench) -> None:
     widget.set_state({"_held": False})
     assert widget._past["undo"] == 1
     tell(bench, type="undo")
-    assert widget.sketch == sketch(run(1, 0, 2), run(2, 2, 4), run(1, 4, 10))
+    assert widget.sketch == sketch(run(1, 0, 2), run(2, 2, 4), run(1, 4, 10), base=1)
     assert bench.preview.asked[-1][0] == widget.recipe
     tell(bench, type="redo")
     assert widget.sketch == sketch(blend(1, 0, 10, 0.5))
@@ -167,6 +167,84 @@ def test_the_history_is_a_table(bench: Bench) -> None:
     widget.undo()
     table = widget.history
     assert list(table.columns) == ["recipe", "changed", "now"]
-    assert list(table.index) == [0, 1]
+    assert list(table.index) == [1, 2], "as people count"
     assert list(table["now"]) == [True, False]
-    assert table["recipe"][0] == widget.recipe.fingerprint
+    assert table["recipe"][1] == widget.recipe.fingerprint
+
+
+def typed(bench: Bench, text: str, turn: int = 1) -> None:
+    bench.widget.set_state({"text": text, "_turn": turn})
+
+
+@pytest.mark.parametrize("broken", ["a: [", ""])
+def test_the_first_undo_takes_back_only_the_text_that_cannot_be_read(bench: Bench, broken: str) -> None:
+    widget = bench.widget
+    widget.sketch = sketch(run(1, 0, 10))
+    text = widget.text
+    typed(bench, broken)
+    assert (widget._past["undo"], widget._past["undo_words"]) == (2, "text that could not be read")
+    tell(bench, type="undo")
+    assert (widget.text, widget.sketch, widget._past["undo"]) == (text, sketch(run(1, 0, 10)), 1)
+    assert widget._faces.problems == ()
+    assert (widget._past["redo"], widget._past["redo_words"]) == (1, "text that could not be read")
+    tell(bench, type="redo")
+    assert (widget.text, widget._past["undo"], widget._past["redo"]) == (broken, 2, 0)
+    assert widget._faces.problems
+    tell(bench, type="undo")
+    tell(bench, type="undo")
+    assert widget.sketch == sketch(run(1, 0, 2), run(2, 2, 4), run(1, 4, 10), base=1)
+    assert (widget._past["undo"], widget._past["redo"]) == (0, 1), "the text is gone with what it stood on"
+
+
+def test_text_that_cannot_be_read_hides_what_could_be_redone_until_it_is_gone(bench: Bench) -> None:
+    widget = bench.widget
+    widget.sketch = sketch(run(1, 0, 10))
+    widget.undo()
+    typed(bench, "a: [")
+    assert widget._past["redo"] == 0
+    with pytest.raises(AssemblyError, match="there is nothing to redo"):
+        widget.redo()
+    widget.keep("one")
+    assert widget.text == "a: [", "to keep what is there is no edit"
+    widget.undo()
+    assert widget._past["redo"] == 2
+    typed(bench, widget.text.replace("[2, 4]", "[2, 3]"), 2)
+    assert (widget._past["undo"], widget._past["redo"]) == (1, 0)
+
+
+def test_any_turn_of_the_history_can_be_gone_back_to_as_a_new_edit(bench: Bench) -> None:
+    widget = bench.widget
+    first = widget.sketch
+    widget.sketch = sketch(run(1, 0, 10))
+    widget.sketch = sketch(run(2, 0, 10))
+    tell(bench, type="restore", turn=1)
+    assert (widget.sketch, widget._past["undo"]) == (first, 3)
+    assert [entry["turn"] for entry in widget._past["entries"]] == [1, 2, 3, 4]
+    assert widget._past["undo_words"].startswith("turn 1 again: ")
+    widget.restore(3)
+    assert widget.sketch == sketch(run(2, 0, 10))
+    widget.undo()
+    assert widget.sketch == first
+    with pytest.raises(AssemblyError, match=r"the history has no turn 9. It has turns 1 to 5"):
+        widget.restore(9)
+    tell(bench, type="restore", turn=0)
+    assert "the history has no turn 0" in widget.error
+    tell(bench, type="restore", turn="first")
+    assert "means nothing" in widget.error
+
+
+def test_an_edit_of_a_shown_snapshot_says_so_and_leaves_what_was_at_hand(bench: Bench) -> None:
+    widget = bench.widget
+    widget.keep("best")
+    widget.sketch = sketch(run(1, 0, 10))
+    widget.show("best")
+    widget.sketch = sketch(run(1, 0, 2), run(2, 2, 4))
+    assert widget._past["undo_words"] == "from best, in place of turn 2: without reverse 4–9"
+    assert [entry["turn"] for entry in widget._past["entries"]] == [1, 2, 3]
+    widget.undo()
+    assert widget.sketch == sketch(run(1, 0, 10))
+    widget.restore("best")
+    assert widget._past["undo_words"].startswith("best again: ")
+    widget.show("best")
+    widget.sketch = sketch(run(2, 0, 10))
+    assert not widget._past["undo_words"].startswith("from"), "it is what was at hand already"

@@ -74,7 +74,7 @@ ANSWER = {
     "recipe": "3f2a9c01",
     "candidates": [
         {"token": " b", "probabilities": [0.5, 0.25, None, 0.125]},
-        {"token": "\n", "probabilities": [0.375, 0.0004, 0.751, 1.0]},
+        {"token": "\n", "probabilities": [0.0425, 0.0004, 0.751, 0.0]},
     ],
     "texts": [" b d", " once <more>", None, " arr"],
 }
@@ -93,6 +93,21 @@ SCORES = {
 }
 
 
+SEAMS = {
+    "recipe": "3f2a9c01",
+    "seams": [
+        {
+            "at": 2,
+            "below": f"{EVIL} 1",
+            "above": "reverse 2",
+            "norm": 1.8,
+            "cosine": None,
+            "sentence": "It arrives too large.",
+        }
+    ],
+}
+
+
 def _rows(tree: ET.Element) -> list[list[list[str]]]:
     return [[["".join(cell.itertext()) for cell in row] for row in table.iter("tr")] for table in tree.iter("table")]
 
@@ -102,12 +117,12 @@ def test_the_tables_can_be_read_back() -> None:
     tree = ET.fromstring(still(faces, "sort: d b", ANSWER, SCORES))
     assert _rows(tree) == [
         [
-            ["next token", "merged", "base", "reverse", "pirate"],
-            ["' b'", "50.0%", "25.0%", "–", "12.5%"],
-            ["'\\n'", "37.5%", "0.0%", "75.1%", "100.0%"],
+            ["next token, %", "merged", "base", "reverse", "pirate"],
+            ["' b'", "50", "25", "–", "13"],
+            ["'\\n'", "4.3", "<0.1", "75", "0"],
         ],
         [["", "writes"], ["merged", " b d"], ["base", " once <more>"], ["reverse", ""], ["pirate", " arr"]],
-        [["scores, recipe 3f2a9c01", "merged", "base", "skip"], ["sums (%)", "62.2 ± 4", "0", "–"]],
+        [["", "merged", "base", "skip"], ["sums (%)", "62.2 ± 4", "0", "–"]],
     ]
     dashes = [cell for cell in tree.iter("td") if cell.text == "–" and cell.get("title")]
     assert [(cell.get("title"), cell.get("aria-label")) for cell in dashes] == [("not in its vocabulary",) * 2]
@@ -115,8 +130,43 @@ def test_the_tables_can_be_read_back() -> None:
     assert "sort: d b" in words
     assert "recipe 3f2a9c01, an earlier one than the picture's" in words
     assert faces.text in words
-    exact = still(faces, "", {**ANSWER, "recipe": faces.recipe.fingerprint}, {})
-    assert "an earlier one" not in exact
+    now = {"recipe": faces.recipe.fingerprint}
+    assert "an earlier one" not in still(faces, "", {**ANSWER, **now}, {**SCORES, **now}, {**SEAMS, **now})
+
+
+def test_what_is_of_an_earlier_recipe_is_marked_under_its_heading() -> None:
+    faces = _faces()
+    now = faces.recipe.fingerprint
+
+    def headings(*, answer: str, scores: str, seams: str) -> list[str]:
+        given = ({**ANSWER, "recipe": answer}, {**SCORES, "recipe": scores}, {**SEAMS, "recipe": seams})
+        tree = ET.fromstring(still(faces, "", *given))
+        return ["".join(one.itertext()) for one in tree if one.tag in ("h3", "h4")]
+
+    told = headings(answer=now, scores="3f2a9c01", seams=now)
+    assert told == [
+        "Merge of base, reverse, pirate",
+        f"Seams recipe {now}",
+        "Answers",
+        "Scores recipe 3f2a9c01, an earlier one than the picture's",
+        "Text",
+    ]
+    assert headings(answer=now, scores=now, seams="3f2a9c01")[1].endswith("an earlier one than the picture's")
+    unread = still(faces.typed("a: ["), "", None, {})
+    assert "Text <small>cannot be read; the picture is of the last one that could</small>" in unread
+    assert [heading for heading in ("Scores", "Seams") if heading in unread] == []
+
+
+def test_seams_are_told_in_figures_and_words() -> None:
+    tree = ET.fromstring(still(_faces(), "", None, {}, SEAMS))
+    assert _rows(tree) == [
+        [
+            ["seam", "norm, times that at home", "cosine to home", ""],
+            [f"{EVIL} 1 to reverse 2", "1.8", "–", "It arrives too large."],
+        ]
+    ]
+    words = "".join(tree.itertext())
+    assert "10 output layers: reverse 0 to 1, passthrough; pirate 2 to 3, passthrough;" in words
 
 
 def test_a_source_that_joined_since_has_no_column() -> None:

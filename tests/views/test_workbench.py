@@ -21,7 +21,7 @@ from mergelab.views.workbench import Workbench
 from mergelab.weights import open_checkpoint
 from tests.views.stand_in import Bench, StandIn, blend, run, sketch
 
-GRAFT = sketch(run(1, 0, 2), run(2, 2, 4), run(1, 4, 10))
+GRAFT = sketch(run(1, 0, 2), run(2, 2, 4), run(1, 4, 10), base=1)
 
 
 @pytest.fixture
@@ -85,6 +85,7 @@ def test_the_answer_is_exactly_this(bench: Bench) -> None:
         "steps": 93,
         "seconds": 0.25,
         "warning": "the model is on the CPU now",
+        "unsaved": "",
         # Twelve layers, embeddings that are the head as well, and a norm; 4 bytes each. Every source has ten layers.
         "layers": 12,
         "parameters": 12 * 36_992 + 528 * 64 + 64,
@@ -135,12 +136,13 @@ def test_a_stack_that_cannot_be_saved_says_so_beside_its_answer() -> None:
     differs = "feed-forward size, key/value heads, norm epsilon, rope theta"
     said = f"It cannot be saved as it is: its layers differ in {differs}."
     bench.preview.answer()
-    assert bench.widget.answer["warning"] == said
+    assert (bench.widget.answer["warning"], bench.widget.answer["unsaved"]) == ("", said)
     bench.preview.tell(bench.preview.merged(warning="The model is on the CPU now."), *bench.preview.events()[1:])
-    assert bench.widget.answer["warning"] == f"The model is on the CPU now. {said}"
+    assert bench.widget.answer["warning"] == "The model is on the CPU now."
+    assert bench.widget.answer["unsaved"] == said
     bench.widget.set_state({"sketch": sketch(run(0, 0, 10)), "_turn": 1})
     bench.preview.answer()
-    assert bench.widget.answer["warning"] == ""
+    assert bench.widget.answer["unsaved"] == ""
     bench.widget.close()
 
 

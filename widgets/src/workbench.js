@@ -111,6 +111,8 @@ function render({ model, el, signal: outer }) {
     a: () => top.show(""),
     b: () => top.peek(),
     y: () => drawer.open(),
+    "?": () => top.keys(),
+    "Shift+?": () => top.keys(),
   };
   root.addEventListener("keydown", (event) => {
     event.stopPropagation();
@@ -142,7 +144,7 @@ function render({ model, el, signal: outer }) {
     root.dataset.state = draft.state;
     for (const part of parts) part.draw();
     if (draft.error !== answered) answered = "";
-    error.hidden = !draft.error || draft.error === answered;
+    error.hidden = !draft.error || draft.error === answered || sources.says === draft.error;
     say(errorText, draft.error);
     say(putBack, !error.hidden && canPutBack() ? "Put back" : "Close");
   }

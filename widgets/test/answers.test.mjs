@@ -126,6 +126,9 @@ test("texts come word by word; words that differ from the merged model's are und
   assert.deepEqual(words.map((each) => each.querySelector(".ml-caret") !== null), [false, false, true, true]);
   scene.model.hear({ status: "done" });
   assert.equal(find(".ml-caret"), null);
+  scene.model.answerNow({ texts: ["ye be near yer ship", "ship", "ye", ""] });
+  assert.deepEqual(all(".ml-words").map(({ textContent }) => textContent), ["ye be near yer ship", "ship all of it differs", "ye", ""]);
+  assert.equal(all(".ml-words u").length, 1);
 });
 
 const SHADES = [
@@ -136,7 +139,9 @@ const SHADES = [
 
 test("each token of the prompt is shaded, and says its numbers in words as well", () => {
   show();
-  assert.ok(find(".ml-shades").closest("[hidden]"));
+  assert.equal(find(".ml-shades").closest("[hidden]"), null, "its room is there before it is");
+  assert.equal(find(".ml-readout").textContent, "Being measured.");
+  assert.ok(Number.parseFloat(find(".ml-tokens").parentElement.style.minHeight) > 200);
   scene.model.answerNow({ shading: SHADES });
   const shades = all(".ml-shade");
   assert.deepEqual(shades.map(({ textContent }) => textContent), ["Once", "·upon", "·a"]);
@@ -207,11 +212,41 @@ test("a blind comparison hides what would tell, counts votes, and reveals", () =
   const told = { ...BLIND, columns: [{ label: "now", text: "62" }, { label: "kept", text: "72" }], votes: 2, verdict: "Of 2 votes: kept 2. p = 0.5.", names: ["now", "kept"] };
   scene.model.hear({ _blind: told });
   assert.match(find(".ml-blind").textContent, /p = 0\.5/);
-  assert.equal(find(".ml-tokens").closest("[hidden]"), null);
+  for (const part of [".ml-tokens", ".ml-texts", ".ml-shades"]) assert.equal(find(part).closest("[hidden]"), null);
   button("kept").click();
   assert.equal(scene.model.messages.length, 2, "votes are over");
   button("End").click();
   assert.deepEqual(scene.model.messages.at(-1), { type: "blind", names: [] });
+});
+
+test("a blind comparison that was asked for here takes the keyboard, keeps it, and gives it back", () => {
+  show();
+  scene.model.answerNow();
+  view.root.classList.add("ml-root");
+  scene.model.hear({ _blind: BLIND });
+  assert.equal(document.activeElement, document.body, "one that a cell asks for takes nothing");
+  scene.model.hear({ _blind: null });
+  const asks = document.createElement("button");
+  asks.dataset.opens = "blind";
+  view.root.append(asks);
+  asks.focus();
+  scene.model.hear({ _blind: BLIND });
+  assert.equal(document.activeElement, button("left is better"));
+  assert.match(find(".ml-blind").textContent, /Enter votes/);
+  press(document.activeElement, "ArrowRight");
+  assert.equal(document.activeElement, button("right is better"));
+  press(document.activeElement, "ArrowRight");
+  document.activeElement.click();
+  assert.deepEqual(scene.model.messages, [{ type: "vote", column: "same" }], "who has no preference says so");
+  scene.model.hear({ _blind: { ...BLIND, same: true } });
+  assert.match(find(".ml-blind").textContent, /All wrote the same/);
+  button("Reveal").focus();
+  button("Reveal").click();
+  scene.model.hear({ _blind: { ...BLIND, verdict: "No vote was given.", names: ["now", "kept"] } });
+  assert.equal(document.activeElement, button("End"));
+  button("End").click();
+  scene.model.hear({ _blind: null });
+  assert.equal(document.activeElement, field());
 });
 
 test("text of models, tokens and prompts is text, never markup", () => {

@@ -17,8 +17,10 @@ export function building(more = {}) {
   const table = stage(more);
   const { context, model, draft } = table;
   context.hand = handOf(context);
+  let sources;
   const { root } = table.show((given) => {
-    const views = [sourcesView(given), presetsView(given), stackView(given), sliceView(given)];
+    sources = sourcesView(given);
+    const views = [sources, presetsView(given), stackView(given), sliceView(given)];
     return { root: h("div", { class: "ml-root" }, ...views.map((view) => view.root)), draw: () => views.forEach((view) => view.draw()) };
   });
   const find = (selector) => root.querySelector(selector);
@@ -29,6 +31,7 @@ export function building(more = {}) {
   const wide = () => Math.min(56, (190 - 4 * (draft.sources.length - 1)) / draft.sources.length);
   return {
     ...table,
+    sources,
     root,
     find,
     plot,

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { bent, choicesOf, crowded, held, inSteps, numberAt, reasons, rowsOf } from "../src/lib/curves.js";
-import { typed } from "../src/lib/curve_readout.js";
+import { inFull, typed } from "../src/lib/curve_readout.js";
 import { KINDS } from "../src/lib/setting.js";
 import { KINDS_HERE, METHODS, mixed, part, slice } from "./bending.mjs";
 
@@ -70,6 +70,12 @@ test("a value as long as its slice is told, one of fewer points is not", () => {
   assert.deepEqual(crowded(cell([["self_attn", [1, 0, 0.4]], [null, [0, 1]]], 3), KINDS_HERE), ["attention"]);
   assert.deepEqual(crowded(cell([[null, [0, 1]]], 2), KINDS_HERE), []);
   assert.deepEqual(crowded(cell([[null, [0, 1, 0]]], 5), KINDS_HERE), []);
+});
+
+test("figures in a field: all of them where there is room, else three that count; no negative nothing", () => {
+  assert.deepEqual([-0.5588, 0.123456789, 0.2 + 2.3 / 3, -1e-9].map(inFull), ["−0.5588", "0.123456789", "0.967", "−1e-9"]);
+  const weight = METHODS[2].numbers[0];
+  assert.deepEqual([-0.001, 0.001, -0.006].map((value) => inSteps(value, weight)), ["0.00", "0.00", "−0.01"]);
 });
 
 test("typed numbers", () => {

@@ -2,73 +2,13 @@
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, test } from "node:test";
 import { numberAt, rowsOf } from "../src/lib/curves.js";
-import { GUTTER, scaleOf } from "../src/lib/scale.js";
-import { depthOf } from "../src/lib/sketch.js";
+import { GUTTER } from "../src/lib/scale.js";
 import { KINDS_HERE, METHODS, mixed, part, slice } from "./bending.mjs";
-import { frame, openPage, point, press } from "./page.mjs";
+import { frame, point, press } from "./page.mjs";
+import { all, begin, button, column, cursor, end, field, find, heightOf, middle, rowAt, said, show, state, view, weightOf } from "./curving.mjs";
 
-const WIDTH = 614;
-let state;
-let view;
-let said;
-let over;
-let cursor;
-const find = (selector) => view.root.querySelector(selector);
-const all = (selector) => [...view.root.querySelectorAll(selector)];
-const rowAt = (index) => all(".ml-curve-row")[index];
-const column = () => scaleOf(WIDTH, depthOf(state.sketch)).column;
-const middle = (layer) => GUTTER + (layer + 0.5) * column();
-const TOP = 9;
-const TALL = 62;
-/** @param {number} value @param {[number, number]} range */
-const heightOf = (value, [low, high] = [-1, 2]) => TOP + TALL - ((value - low) / (high - low)) * TALL;
-const button = (name) => find(`.ml-curve-bar [aria-label="${name}"]`);
-const weightOf = (index, place) => state.sketch.slices[index].parts[place].numbers.weight;
-const field = (kind) => all(".ml-curve-entry").filter((each) => !each.hidden).find((each) => each.textContent === kind)?.querySelector("input");
-
-async function show(sketch = mixed(), names = ["Base", "Arith", "Bible"]) {
-  const { curvesView } = await import("../src/lib/curves_view.js");
-  state = { sketch, held: false, edits: [], flushed: 0, holds: 0 };
-  said = [];
-  over = new AbortController();
-  cursor = { at: 5, hover: null };
-  let waiting = 0;
-  const redraw = () => {
-    waiting ||= requestAnimationFrame(() => {
-      waiting = 0;
-      view.draw();
-    });
-  };
-  const draft = {
-    get sketch() {
-      return state.sketch;
-    },
-    sources: names.map((name) => ({ name, code: name.slice(0, 2), layers: 12 })),
-    methods: METHODS,
-    kinds: KINDS_HERE,
-    edit({ sketch: next }) {
-      state.sketch = next;
-      state.edits.push(next);
-      redraw();
-    },
-    hold() {
-      state.held = true;
-      state.holds += 1;
-    },
-    release() {
-      state.held = false;
-    },
-    flush() {
-      state.flushed += 1;
-    },
-  };
-  view = curvesView({ draft, cursor, id: "t", redraw, scale: () => scaleOf(WIDTH, depthOf(state.sketch)), announce: (words) => said.push(words), signal: over.signal });
-  document.body.append(view.root);
-  view.draw();
-}
-
-beforeEach(() => openPage());
-afterEach(() => over?.abort());
+beforeEach(begin);
+afterEach(end);
 
 test("a point in hand bends its layer and its kind; the ghost shows the curve before", async () => {
   await show();
@@ -125,7 +65,7 @@ test("Escape puts the curve back; where nothing can be bent a press says why", a
   for (const [layer, why] of [[0, "kept whole"], [5, "base of TIES: no weight"], [9, "not here"]]) {
     point(rowAt(0), "pointerdown", middle(layer), heightOf(0.5, [0, 1]));
     point(rowAt(0), "pointerup", middle(layer), 0);
-    assert.equal(said.pop(), `Base, layer ${layer}: ${why}.`);
+    assert.equal(said.pop(), `Base, output layer ${layer}: ${why}.`);
     assert.equal(cursor.at, layer);
   }
   assert.deepEqual(state.sketch, mixed());
@@ -229,47 +169,6 @@ test("a number typed while the hand moves one kind is of that kind", async () =>
   input.value = "0.9";
   press(input, "Enter");
   assert.deepEqual(weightOf(1, 2), [["self_attn", [0.25, 0.9, 0.25, 0.25]], [null, 0.25]]);
-});
-
-test("shapes, mirror, copy and paste act on the slice at the cursor, each as one edit", async () => {
-  await show();
-  rowAt(2).focus();
-  await frame();
-  button("Linear").click();
-  assert.deepEqual(weightOf(1, 2), [[null, [-0.75, 1.25]]]);
-  assert.equal(said.pop(), "weight of Bible 4–7: linear.");
-  button("Mirror").click();
-  assert.deepEqual(weightOf(1, 2), [[null, [1.25, -0.75]]]);
-  button("Copy the curve").click();
-  assert.equal(said.pop(), "Copied weight of Bible 4–7.");
-  rowAt(1).focus();
-  cursor.at = 4;
-  await frame();
-  button("Paste the curve").click();
-  assert.deepEqual(weightOf(1, 1), [[null, [1.25, -0.75]]]);
-  assert.equal(said.pop(), "weight of Arith 4–7: pasted weight of Bible 4–7.");
-  button("Step").click();
-  assert.deepEqual(weightOf(1, 1), [[null, [-0.75, -0.75, 1.25, 1.25]]]);
-  button("Flat").click();
-  assert.deepEqual(weightOf(1, 1), [[null, 0.25]]);
-  assert.equal(state.flushed, 5);
-  cursor.at = 0;
-  button("U").click();
-  assert.equal(said.pop(), "Arith 0–3: not here.");
-  assert.equal(state.flushed, 5);
-});
-
-test("a pasted curve with bounds stays inside them", async () => {
-  await show();
-  rowAt(2).focus();
-  button("Linear").click();
-  button("Copy the curve").click();
-  const menu = find(".ml-select");
-  menu.value = "density";
-  menu.dispatchEvent(new window.Event("change"));
-  await frame();
-  button("Paste the curve").click();
-  assert.deepEqual(state.sketch.slices[1].parts[2].numbers.density, [[null, [0, 1]]]);
 });
 
 test("a locked row is left alone until it is unlocked", async () => {

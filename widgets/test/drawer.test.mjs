@@ -144,6 +144,8 @@ test("Correct it writes the fix and sends the text at once", () => {
   button("Correct it").click();
   assert.equal(scene.model.get("text"), TEXT.replace("wieght", "weight"));
   assert.equal(field().value, TEXT.replace("wieght", "weight"));
+  const at = TEXT.indexOf("wieght") + "weight".length;
+  assert.deepEqual([document.activeElement, field().selectionStart], [field(), at], "the keyboard is where it was mended");
 });
 
 test("before saving: each finding with its grade in words, and a count of them", () => {
@@ -152,7 +154,16 @@ test("before saving: each finding with its grade in words, and a count of them",
   assert.deepEqual(all(".ml-checks li").map(({ textContent }) => textContent.trim()), ["To look at: Seam 7 to 8: norm ratio 1.8×. Ease it in.", "Well: Tokenizers match."]);
   assert.match(find(".ml-before .ml-mute").textContent, /^1 to look at$/);
   assert.equal(button("Correct it"), undefined);
-  assert.match(find(".ml-before").textContent, /workbench\.save/);
+  assert.match(find(".ml-before").textContent, /mergelab\.merge\(workbench\.recipe/);
+});
+
+test("the same advice is said once, for all that it is about", () => {
+  const wrong = (what, hint, more) => ({ ...PROBLEM, where: "stranger", line: null, column: null, end: null, what, hint, fix: null, ...more });
+  show({ _problems: [wrong("Width 96.", "Leave it out."), wrong("Heads 4.", "Leave it out."), wrong("Depth.", "Leave it out.", { grade: "warning" }), wrong("One.", ""), wrong("Two.", "")] });
+  assert.deepEqual(all(".ml-checks li").map(({ textContent }) => textContent.trim()), [
+    "To fix: stranger: Width 96. stranger: Heads 4. Leave it out.", "To look at: stranger: Depth. Leave it out.", "To fix: stranger: One.", "To fix: stranger: Two.",
+  ]);
+  assert.match(find(".ml-before .ml-mute").textContent, /^4 to fix, 1 to look at$/);
 });
 
 test("what can be copied is; what cannot says why", async () => {
@@ -197,8 +208,17 @@ test("history: newest first, with scores, and where the hand is now", () => {
   find("details").open = true;
   scene.context.redraw();
   const rows = all(".ml-history tr").map((row) => [...row.children].map(({ textContent }) => textContent));
-  assert.deepEqual(rows, [["turn", "what was done", "Tales", "Sums"], ["1", "weight 0.5 to 0.6", "3", "–"], ["0", "the beginning", "–", "31"]]);
+  assert.deepEqual(rows, [["turn", "what was done", "Tales", "Sums", ""], ["1", "weight 0.5 to 0.6", "3", "–", "Restore"], ["0", "the beginning", "–", "31", "Restore"]]);
   assert.deepEqual(all("[aria-current]").map(({ textContent }) => textContent.slice(0, 1)), ["1"]);
+  const [now, first] = all(".ml-history button");
+  assert.deepEqual([now.getAttribute("aria-disabled"), now.tabIndex, first.tabIndex, first.getAttribute("aria-label")], ["true", 0, -1, "Restore turn 0"]);
+  now.click();
+  first.click();
+  assert.deepEqual(scene.model.messages, [{ type: "restore", turn: 0 }]);
+  scene.model.hear({ _past: past({ entries: [...entries, { turn: 2, recipe: "c", words: "", scores: { Sums: 1, Tales: 2, More: 3 }, now: true }] }) });
+  assert.deepEqual(all(".ml-history tbody tr").map((row) => row.lastElementChild.textContent), ["Restore", "Restore", "Restore"]);
+  all(".ml-history button")[2].click();
+  assert.deepEqual(scene.model.messages.at(-1), { type: "restore", turn: 0 });
 });
 
 test("the drawer opens with the keyboard in the text, at the chosen slice", () => {

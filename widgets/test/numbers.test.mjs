@@ -16,7 +16,18 @@ test("one x for all: columns fill the panel, never narrower than text", () => {
   assert.deepEqual([roomy.column, roomy.depth, roomy.width, roomy.layerAt(600)], [56, 8, 614, 7], "spare columns are beside the stack, not in it");
 });
 
-test("words that differ are those outside the longest common subsequence", () => {
+test("a word aligns where the texts run side by side, not wherever it comes again", () => {
+  const differing = (text, reference) => runsOf(text, reference).filter(({ differs }) => differs).map(({ text: run }) => run.trim());
+  assert.deepEqual(differing("ship", "ye be near the park with yer ship"), ["ship"]);
+  assert.deepEqual(differing("jam the", "ye be near the park"), ["jam the"]);
+  assert.deepEqual(differing("ye be avast ye farm", "ye be near the park with yer ship"), ["avast ye farm"]);
+  assert.deepEqual(differing("ye near the park", "ye be near the park"), [], "one word that is left out shifts the rest");
+  assert.deepEqual(differing("ye be quite near the park", "ye be near the park"), ["quite"]);
+  assert.deepEqual(differing("ye", "ye be near"), []);
+  assert.deepEqual(differing("the dog sat", "the cat sat"), ["dog"]);
+});
+
+test("words that differ are those outside the best alignment", () => {
   assert.deepEqual(wordsOf(" a  b "), [" a", "  b "]);
   assert.deepEqual(runsOf(" the old cat sat", " the cat sat down"), [
     { text: " the", differs: false },

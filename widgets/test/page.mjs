@@ -49,7 +49,7 @@ export function sourceOf(name, layers = 10) {
 }
 
 const number = (name, value, more = {}) => ({
-  name, per_part: true, kind: "number", default: value, dial: [0, 1], low: 0, high: null, choices: [], doc: `What ${name} does.`, effect: true, curve: true, ...more,
+  name, per_part: true, kind: "number", default: value, needed: value === null, dial: [0, 1], low: 0, high: null, choices: [], doc: `What ${name} does.`, effect: true, curve: true, ...more,
 });
 
 /** Methods as Python tells them. */

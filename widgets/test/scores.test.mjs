@@ -30,6 +30,8 @@ test("the change is since the last turn that has a value, not since one that has
   assert.equal(changeOf(row({ past: [] })), null);
   assert.deepEqual(changeOf(row(), 8), { by: 22, turn: 0 }, "after undo");
   assert.equal(changeOf(row(), 0), null);
+  assert.deepEqual(changeOf(row({ value: 100 }), null), { by: 38, turn: 9 }, "of a picture in hand: since the last turn");
+  assert.equal(changeOf(row({ past: [] }), null), null);
 });
 
 test("the parent is the best source, by what better means there; skip is none", () => {
@@ -94,6 +96,28 @@ test("after undo the figure, its change and the dot are of the turn that is ther
   scene.model.hear({ _past: past(entry(8, "3f2a9c01", true), entry(9, "00000009")), _scores: { recipe: "3f2a9c01", done: true, rows: [row({ value: 53 })] } });
   assert.match(find(".ml-score").textContent, /^Sums53%\+22 since turn 0/);
   assert.notEqual(dot(), last);
+});
+
+test("noise does not fill the picture: it stands for four spreads, and for a hundredth of the value, at least", () => {
+  const quiet = (more) => row({ controls: [], value: 0.346, spread: 0, past: [[1, 0.3457], [2, 0.346]], ...more });
+  const apart = (of) => Math.abs(of.points[0][1] - of.points[1][1]);
+  assert.ok(Math.abs(apart(plotOf(quiet(), 90, 40)) - (0.0003 / 0.00346) * 32) < 1e-6);
+  assert.ok(Math.abs(apart(plotOf(quiet({ spread: 0.004 }), 90, 40)) - (0.0003 / 0.016) * 32) < 1e-6);
+  assert.equal(apart(plotOf(quiet({ past: [[1, 0], [2, 1]], value: 1 }), 90, 40)), 32, "what is no noise fills it");
+  assert.ok(plotOf(quiet({ value: 0, past: [[1, 0], [2, 0]] }), 90, 40).points.every(([, y]) => y === 20));
+  show([quiet({ spread: 0.004 })]);
+  const band = find(".ml-spread");
+  assert.ok(Math.abs(Number(band.getAttribute("height")) - 16) < 0.1, "plus and minus one spread: half of four");
+});
+
+test("before there are scores they are being measured, not of an earlier turn", () => {
+  scene = stage({ _scores: { recipe: null, done: false, rows: [row({ value: null, spread: null, past: [] })] } });
+  view = scene.show(scoresView);
+  assert.equal(find(".ml-head .ml-mute").textContent, "being measured");
+  scene.model.answerNow();
+  scene.model.hear({ status: "measuring", _scores: { recipe: "3f2a9c01", done: true, rows: [row()] } });
+  scene.draft.edit({ prompt: "x" });
+  assert.equal(find(".ml-head .ml-mute").textContent, "of an earlier turn; being measured");
 });
 
 test("what has no figure says why, beside its name", () => {

@@ -143,6 +143,15 @@ test("shapes stay between the numbers that were, in few points, to the dial's st
   assert.deepEqual(shaped("u", [0.5, 0.5, 0.5], dial), [0.83, 0.17, 0.83], "flat: opened by a third; no more points than layers");
   assert.deepEqual(shaped("linear", [1, 1, 1, 1], dial), [0.67, 1], "never past the dial");
   assert.equal(shaped("bell", [0.5], dial), 0.5);
+  const wide = [-1, 2];
+  for (const name of ["linear", "u", "bell", "step"]) {
+    for (const value of [0, 0.33, 1, 2]) {
+      const made = shaped(name, new Array(10).fill(value), wide);
+      assert.ok(Math.min(...made) >= 0 && Math.max(...made) <= 2, `${name} from ${value}: ${made}`);
+      assert.ok(Math.max(...made) - Math.min(...made) > 0.5, "and can be seen");
+    }
+  }
+  assert.ok(Math.min(...shaped("u", new Array(5).fill(-0.2), wide)) < -0.2, "a curve below 0 may go on");
 });
 
 test("steps, mirror and paste", () => {

@@ -4,6 +4,7 @@ import { test } from "node:test";
 import * as mixing from "../src/lib/mixing.js";
 import { valueAt } from "../src/lib/setting.js";
 import * as sketches from "../src/lib/sketch.js";
+import { titleOf } from "../src/lib/title.js";
 
 const { bordersOf, depthOf, layersOf } = sketches;
 const DEPTHS = [12, 9, 7];
@@ -170,20 +171,6 @@ test("an edge stretches its slice alone, a shift moves a part alone, both inside
   assert.deepEqual(runs(sketches.stretch(long, 0, "end", 99, DEPTHS)), [[0, 3, 12]]);
 });
 
-test("shares are weights by size, the base has what they leave", () => {
-  const blend = (method, numbers, ...parts) => ({ method, base: null, layers: 4, parts: parts.map(([source, weight]) => ({ source, start: 0, numbers: weight === undefined ? {} : { weight } })), numbers });
-  const shares = (slice, offset = 0) => mixing.sharesOf(stack(slice), slice, METHODS)(offset).map((share) => Math.round(share * 1000) / 1000);
-  assert.deepEqual(shares(blend("ties", {}, [0], [1, [[null, 0.3]]], [2, [[null, 0.2]]])), [0.5, 0.3, 0.2]);
-  assert.deepEqual(shares(blend("ties", {}, [0], [1, [["self_attn", 0.2], ["mlp", 0.4]]])), [0.7, 0.3]);
-  assert.deepEqual(shares(blend("ties", {}, [0], [1, [[null, 1.5]]], [2, [[null, -0.5]]])), [0, 0.75, 0.25]);
-  assert.deepEqual(shares(blend("linear", {}, [0, [[null, 3]]], [1, [[null, 1]]])), [0.75, 0.25]);
-  assert.deepEqual(shares(blend("linear", {}, [0, [[null, [0, 1]]]], [1, [[null, [1, 0]]]]), 1), [0.333, 0.667]);
-  assert.deepEqual(shares(blend("linear", {}, [0, [[null, 0]]], [1, [[null, 0]]])), [0.5, 0.5]);
-  assert.deepEqual(shares(blend("slerp", { t: [[null, [0, 0.6]]] }, [1], [0]), 3), [0.6, 0.4]);
-  assert.deepEqual(shares(blend("karcher", {}, [0], [1])), [0.5, 0.5]);
-  assert.deepEqual(shares(blend("passthrough", {}, [2])), [1]);
-});
-
 test("a method brings its base, drops what it has no room for, and starts from the shares before", () => {
   const set = (sketch, name) => mixing.setMethod(sketch, 0, name, METHODS);
   const arith = stack(whole(1, 4, 3));
@@ -193,11 +180,11 @@ test("a method brings its base, drops what it has no room for, and starts from t
   assert.equal(set(arith, "karcher"), null);
   const three = stack({ ...ties, parts: [ties.parts[0], { ...ties.parts[1], numbers: { weight: [[null, 0.3]], density: [[null, 0.5]] } }, { source: 2, start: 1, numbers: { weight: [[null, 0.2]] } }], numbers: { lambda: [[null, 0.9]] } });
   const linear = set(three, "linear").slices[0];
-  assert.deepEqual(linear.parts.map(({ numbers }) => numbers), [{ weight: [[null, 0.5]] }, { weight: [[null, 0.3]] }, { weight: [[null, 0.2]] }]);
+  assert.deepEqual(linear.parts.map(({ numbers }) => numbers), [{ weight: [[null, 0.69]] }, { weight: [[null, 0.3]] }, { weight: [[null, 0.2]] }]);
   assert.deepEqual(linear.numbers, {}, "lambda is not linear's");
   const slerp = set(three, "slerp").slices[0];
   assert.deepEqual(slerp.parts.map(({ source, numbers }) => [source, numbers]), [[0, {}], [1, {}]]);
-  assert.deepEqual(slerp.numbers, { t: [[null, 0.3]] });
+  assert.deepEqual(slerp.numbers, { t: [[null, 0.14]] }, "what the specialist had: 0.3 of 0.5 by 0.9");
   const pass = set(three, "passthrough").slices[0];
   assert.deepEqual(pass.parts, [{ source: 1, start: 4, numbers: {} }], "what was brought stays, the base goes");
   assert.deepEqual(set(stack({ ...whole(0, 0, 2), base: 2 }), "ties").slices[0].base, 2, "a base of its own is kept");
@@ -213,7 +200,7 @@ test("parts come and go: a pass becomes linear, a blend of one becomes a pass", 
   const ties = mixing.setMethod(added, 0, "ties", METHODS);
   const more = mixing.addPart(ties, 0, { source: 2, start: 4 }, METHODS, DEPTHS);
   assert.equal(more.slices[0].method, "ties");
-  assert.deepEqual(more.slices[0].parts[2], { source: 2, start: 4, numbers: { weight: [[null, 0.33]] } });
+  assert.deepEqual(more.slices[0].parts[2], { source: 2, start: 4, numbers: { weight: [[null, 0.5]] } });
   assert.equal(mixing.addPart(ties, 0, { source: 0, start: 0 }, METHODS, DEPTHS), null, "the base is in it once");
   assert.deepEqual(mixing.removePart(more, 0, 1, METHODS).slices[0].parts.map(({ source }) => source), [0, 2]);
   const unbased = mixing.removePart(more, 0, 0, METHODS).slices[0];
@@ -253,9 +240,24 @@ test("numbers are set and taken out again", () => {
   assert.deepEqual(sketches.setNumber(sketch, 0, null, "t", [[null, [0, 1]]]).slices[0].numbers, { t: [[null, [0, 1]]] });
 });
 
-test("a stack is named after its host and the runs in it", () => {
+test("a stack is named after its host and what was done to it", () => {
   const names = ["base", "arith", "bible"];
-  assert.equal(sketches.titleOf(stack(whole(0, 0, 4)), names), "base");
-  assert.equal(sketches.titleOf(stack(whole(0, 0, 4), whole(1, 4, 2), whole(0, 6, 3)), names), "base with arith 4–5");
-  assert.equal(sketches.titleOf(stack(whole(0, 0, 4), whole(1, 0, 1), whole(2, 0, 1), whole(1, 3, 1)), names), "base with arith 0, bible 0 and 1 more");
+  const title = (...slices) => titleOf(stack(...slices), names.map((name) => ({ name, layers: 8 })), (method) => method.toUpperCase());
+  assert.equal(title(whole(0, 0, 8)), "base");
+  assert.equal(title(whole(0, 0, 4), whole(1, 4, 2), whole(0, 6, 2)), "base with arith 4–5");
+  assert.equal(title(whole(0, 0, 4), whole(1, 4, 2), whole(0, 4, 4)), "base with arith 4–5, 10 layers");
+  assert.equal(title(whole(0, 0, 6), whole(1, 0, 1), whole(2, 0, 1)), "base with arith 0 and bible 0");
+  assert.equal(title(whole(0, 0, 3), whole(1, 0, 2), whole(0, 1, 3), whole(1, 2, 2), whole(0, 3, 3), whole(1, 4, 1), whole(0, 4, 4), whole(1, 6, 1)), "base with arith in 4 places, 19 layers");
+  // of one source
+  assert.equal(title(whole(0, 0, 8), whole(0, 2, 6)), "base, 14 layers: 2–7 twice");
+  assert.equal(title(whole(0, 0, 2), whole(0, 4, 4)), "base without 2–3");
+  assert.equal(title(whole(0, 0, 2), whole(0, 1, 1), whole(0, 1, 1), whole(0, 3, 5)), "base, 9 layers: 1 3 times, without 2");
+  assert.equal(title(whole(0, 4, 4), whole(0, 0, 4)), "base, in another order");
+  assert.equal(title(whole(0, 0, 1), whole(0, 2, 1), whole(0, 4, 1), whole(0, 6, 1)), "base without 4 of its layers");
+  // blended
+  const blend = (layers, ...sources) => ({ ...whole(sources[0], 0, layers), method: "linear", parts: sources.map((source) => ({ source, start: 0, numbers: {} })) });
+  assert.equal(title(blend(8, 0, 1)), "base and arith blended (LINEAR)");
+  assert.equal(title(blend(8, 0, 2, 1)), "base, arith and bible blended (LINEAR)");
+  assert.equal(title(whole(0, 0, 4), blend(2, 0, 1), whole(0, 6, 2)), "base with arith blended in at 4–5 (LINEAR)");
+  assert.equal(title(whole(0, 0, 3), whole(2, 3, 1), blend(2, 0, 1), whole(0, 6, 2)), "base with bible 3, arith blended in at 4–5 (LINEAR)");
 });

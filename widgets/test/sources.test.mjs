@@ -66,12 +66,15 @@ test("the share of the stack counts weights, and the residual norm is a line onc
   const weight = [["self_attn", 0.2], ["mlp", 0.6]];
   page.draft.edit({ sketch: { ...START, slices: [{ method: "ties", base: null, layers: 5, parts: [{ source: 0, start: 0, numbers: {} }, { source: 2, start: 0, numbers: { weight } }], numbers: {} }, passes(0, 5, 5)] } });
   assert.deepEqual(shares(), ["base80 %", "pirate20 %"]);
+  const odd = { method: "linear", base: null, layers: 10, parts: [0, 2].map((source) => ({ source, start: 0, numbers: { weight: [[null, source ? 0.125 : 0.875]] } })), numbers: {} };
+  page.draft.edit({ sketch: { ...START, slices: [odd] } });
+  assert.deepEqual(shares(), ["base88 %", "pirate12 %"], "100 in all");
   const lines = () => page.columns.querySelectorAll('path[style*="fill:none"]').length;
   assert.equal(lines(), 0);
   const norms = Array.from({ length: 10 }, (_, i) => (i === 3 ? null : 4 + i));
   page.model.hear({ _sources: ["base", "reverse", "pirate"].map((name, i) => ({ ...sourceOf(name), norms: i ? norms : sourceOf(name).norms })) });
   assert.equal(lines(), 2);
-  assert.match(page.find(".ml-note").textContent, /residual norm/);
+  assert.match(page.find(".ml-note").textContent, /length of the hidden state/);
 });
 
 test("a further source is asked for by its path", () => {
@@ -82,9 +85,37 @@ test("a further source is asked for by its path", () => {
   form.querySelector("input").value = "  models/next ";
   form.dispatchEvent(new window.Event("submit", { cancelable: true }));
   assert.deepEqual(page.model.messages, [{ type: "add", source: "models/next" }]);
-  assert.equal(form.hidden, true);
+  assert.match(form.textContent, /Opening it/);
+  page.model.hear({ _sources: ["base", "reverse", "pirate", "next"].map((name) => sourceOf(name)) });
+  assert.deepEqual([form.hidden, form.querySelector("input").value, document.activeElement], [true, "", page.find(".ml-dashed")]);
   form.dispatchEvent(new window.Event("submit", { cancelable: true }));
   assert.equal(page.model.messages.length, 1, "nothing is asked for by nothing");
+});
+
+test("a source that cannot be had keeps the field, the text and the focus, and says why there", () => {
+  page.model.hear({ error: "something else" });
+  page.find(".ml-dashed").click();
+  const form = page.find(".ml-add");
+  const path = form.querySelector("input");
+  const submit = (words) => {
+    type(path, words);
+    form.dispatchEvent(new window.Event("submit", { cancelable: true }));
+  };
+  submit("wrong");
+  assert.doesNotMatch(form.textContent, /something else/);
+  page.model.hear({ error: "'wrong' is no <b>folder." });
+  assert.deepEqual([form.hidden, path.value, document.activeElement, path.getAttribute("aria-invalid")], [false, "wrong", path, "true"]);
+  assert.match(form.textContent, /no <b>folder/);
+  assert.equal(page.sources.says, "'wrong' is no <b>folder.", "nobody else has to say it");
+  submit("wrong");
+  assert.match(form.textContent, /no <b>folder/, "once more the same");
+  page.model.hear({ error: "another matter" });
+  assert.notEqual(page.sources.says, "another matter", "what is about something else is said elsewhere");
+  type(path, "right");
+  assert.doesNotMatch(form.textContent, /no <b>folder/);
+  assert.equal(path.getAttribute("aria-invalid"), "false");
+  press(path, "Escape");
+  assert.deepEqual([form.hidden, document.activeElement], [true, page.find(".ml-dashed")]);
 });
 
 test("a method brings base and numbers; one that blends brings the first source that can be blended in", () => {
@@ -98,6 +129,15 @@ test("a method brings base and numbers; one that blends brings the first source 
   assert.match(page.said.at(-1), /reverse joins/);
   choose(labelled("Method of the slice"), "passthrough");
   assert.deepEqual(page.told()[0], "passthrough 1@0 +4");
+});
+
+test("the card says what the heights are, and which number changes nothing", () => {
+  assert.equal(page.find(".ml-slice-note").textContent, "");
+  const parts = [{ source: 0, start: 0, numbers: {} }, { source: 2, start: 0, numbers: { weight: [[null, 0.5]] } }];
+  page.draft.edit({ sketch: { ...START, slices: [{ method: "ties", base: null, layers: 10, parts, numbers: {} }] } });
+  assert.match(page.find(".ml-slice-note").textContent, /^Height: weight, times density and lambda/);
+  page.model.hear({ _methods: page.model.get("_methods").map((each) => (each.name === "ties" ? { ...each, numbers: [...each.numbers, { ...each.numbers[0], name: "normalize", per_part: false, kind: "switch", default: true, dial: null, curve: false }] } : each)) });
+  assert.match(page.find(".ml-slice-note").textContent, /^One source and normalize: the weight changes nothing\./);
 });
 
 test("a method that nothing can be blended in for is refused with words", () => {

@@ -61,6 +61,7 @@ test("what cannot be saved is refused where it is dropped, with the reason and t
   assert.deepEqual(page.draft.sketch, START, "what is refused is not in the picture");
   page.drop(page.columns);
   const bar = page.find(".ml-refuse");
+  bar.querySelector("button").focus();
   assert.equal(bar.hidden, false);
   assert.equal(bar.querySelector(".ml-refuse-words").textContent, "odd: Feed-forward 96 against 128. Previews here, cannot be saved.");
   assert.deepEqual([...bar.querySelectorAll("button")].map((button) => button.textContent), ["Widen to 128", "Preview only", "Put back"]);
@@ -72,6 +73,7 @@ test("what cannot be saved is refused where it is dropped, with the reason and t
   assert.equal(page.draft.sketch.widen, true);
   assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 1@2 +3", "passthrough 0@7 +3", "passthrough 2@8 +2"]);
   assert.equal(bar.hidden, true);
+  assert.equal(document.activeElement, page.plot, "the keyboard goes to the stack");
   page.drag(page.columns, page.cell(2, 0), [page.border(0), UPPER]);
   page.drop(page.columns);
   assert.equal(page.told()[0], "passthrough 2@0 +1", "once it is widened, more of it may come");
@@ -121,8 +123,36 @@ test("sources that cannot be blended are refused on the lower half, and may go b
   page.drag(page.columns, page.cell(2, 4), page.cell(2, 6), [page.at(5), LOWER]);
   page.drop(page.columns);
   assert.match(page.find(".ml-refuse-words").textContent, /Heads 4 against 8/);
+  assert.deepEqual([...page.root.querySelectorAll(".ml-refuse button")].map((button) => button.textContent), ["Use a slice of its own", "Put back"]);
   page.find(".ml-refuse button").click();
   assert.deepEqual(page.told(), ["passthrough 0@0 +4", "passthrough 2@4 +3", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+});
+
+test("where a source fits neither way, its own slice can be heard", () => {
+  page.close();
+  const apart = ["", "Heads 4 against 8.", ""];
+  open({ _fits: [fits, fits, preview({ widen: false })], _blends: [["", "", apart[1]], ["", "", apart[1]], [apart[1], apart[1], ""]] });
+  page.drag(page.columns, page.cell(2, 4), page.cell(2, 6), [page.at(5), LOWER]);
+  page.drop(page.columns);
+  assert.match(page.find(".ml-refuse-words").textContent, /Heads 4 against 8.*cannot be saved/);
+  assert.deepEqual([...page.root.querySelectorAll(".ml-refuse button")].map((button) => button.textContent), ["Use a slice of its own", "Put back"]);
+  page.find(".ml-refuse button").click();
+  assert.ok(page.told().includes("passthrough 2@4 +3"));
+});
+
+test("a seam's figures are under it where there is room, else for the one in sight; its sentence can be read in full", () => {
+  const slices = Array.from({ length: 10 }, (_, i) => passes(i % 2, i, 1));
+  const at = (i) => ({ at: i, below: `${i % 2 ? "base" : "reverse"} ${i - 1}`, above: `${i % 2 ? "reverse" : "base"} ${i}`, norm: 1 + i / 10, cosine: 0.5, frechet: null, low: {}, high: {}, off: false, sentence: "It fits." });
+  page.model.hear({ sketch: { base: 0, widen: false, slices }, _seams: { turn: 1, recipe: "aa", seams: [1, 2, 3].map(at) } });
+  const figures = () => [...page.plot.querySelectorAll("text")].map(({ textContent }) => textContent).filter((words) => words.endsWith("×"));
+  assert.deepEqual(figures(), []);
+  page.context.cursor.at = 2;
+  page.plot.focus();
+  page.context.redraw();
+  assert.deepEqual(figures(), ["1.2×"]);
+  const words = page.find(".ml-seam-words");
+  assert.deepEqual([words.tabIndex, /Both ends: norm 1\.2×, cos 0\.50\. It fits/.test(words.textContent)], [0, true]);
+  assert.match(words.title, /Fréchet distance: how far/);
 });
 
 test("a drag over layers selects them, a drag of what is selected moves it, and so does a slice's head", () => {
@@ -265,9 +295,19 @@ test("layers and slices have names, repeats are counted, blends are as high as t
   assert.equal(page.plot.getAttribute("aria-activedescendant"), options[0].id);
   const heights = [...page.plot.querySelectorAll("rect.ml-block0")].map((box) => Number(box.getAttribute("height")));
   assert.equal(heights.length, 3);
-  assert.ok(heights.every((height) => Math.abs(height - (0.7 * 112 - 2.5)) < 0.01), `${heights}`);
+  assert.ok(heights.every((height) => Math.abs(height - (0.82 * 112 - 2.5)) < 0.01), `${heights}`);
   assert.match(page.plot.textContent, /×2/);
   assert.match(page.root.textContent, /9 output layers from 3 slices; 3 layers used again/);
+});
+
+test("what is taken away has no height but a strip with its sign", () => {
+  const away = { method: "ties", base: null, layers: 3, parts: [{ source: 0, start: 4, numbers: {} }, { source: 1, start: 4, numbers: { weight: [[null, [0.5, -0.5]]] } }], numbers: {} };
+  page.model.hear({ sketch: { base: 0, widen: false, slices: [away] } });
+  const columns = [...page.plot.querySelectorAll(".ml-blocks > g")];
+  assert.deepEqual(columns.map((column) => column.querySelectorAll(".ml-taken").length), [0, 0, 1]);
+  assert.match(columns[2].textContent, /−Re/);
+  const tall = (column, index) => Number(column.querySelector(`rect.ml-block${index}`)?.getAttribute("height") ?? 0);
+  assert.ok(Math.abs(tall(columns[2], 0) + 15 - tall(columns[0], 0) - tall(columns[0], 1)) < 3 && tall(columns[2], 1) === 0);
 });
 
 test("drawing again makes no new columns, and a hover touches nothing but the hover", async () => {
@@ -301,8 +341,11 @@ test("seams are where layers do not follow, with what was measured, stale or mis
   const seams = seamsOf(draft);
   assert.deepEqual(seams.map(({ at, below, above }) => [at, below, above]), [[4, "base 3", "reverse 4"], [6, "reverse 5", "base 4"], [9, "base 6", "reverse 7"], [11, "reverse 8", "final norm"]]);
   assert.deepEqual(seams.map((seam) => [seam.measured !== null, seam.stale]), [[true, false], [false, false], [false, false], [false, false]]);
-  assert.equal(seamInWords(seams[0], 11, 3), "Seam 3 to 4, base 3 to reverse 4: risk, norm 1.8×, cos −0.71. It arrives too large.");
+  assert.equal(seamInWords(seams[0], 11, 3), "Seam 3 to 4, base 3 to reverse 4: risk. Both ends: norm 1.8×, cos −0.71. It arrives too large.");
   assert.equal(seamInWords(seams[3], 11, 3), "Seam under the final norm, reverse 8 to final norm: not measured yet.");
+  const thrice = { base: 0, widen: false, slices: [passes(0, 0, 4), passes(0, 2, 2), passes(0, 2, 2), passes(0, 2, 8)] };
+  const places = seamsOf({ ...draft, sketch: thrice, seams: { ...draft.seams, seams: [4, 6, 8].map((at) => ({ ...measured, at, below: "base 3", above: "base 2", norm: at })) } });
+  assert.deepEqual(places.map((seam) => [seam.at, seam.measured?.norm]), [[4, 4], [6, 6], [8, 8]], "the same border in several places");
   assert.equal(seamsOf({ ...draft, state: "draft" })[0].stale, true);
   assert.equal(seamsOf({ ...draft, answer: { recipe: "bb" } })[0].stale, true);
   assert.match(seamInWords(seamsOf({ ...draft, state: "draft" })[0], 11, 3), /From turn 3\.$/);
@@ -312,6 +355,18 @@ test("seams are where layers do not follow, with what was measured, stale or mis
   assert.equal(page.root.querySelectorAll(".ml-seam").length, 4);
   page.model.hear({ answer: answerFor(page.model.state, { recipe: "aa" }), status: "done", _answered: page.model.get("_turn") });
   assert.equal(page.plot.querySelectorAll(".ml-seam.ml-stale").length, 0);
+});
+
+test("a split inside one blend is no seam, as in inspection/borders.py", () => {
+  const cut = (start, layers, more = {}) => ({ ...blend, layers, parts: blend.parts.map((part) => ({ ...part, start })), ...more });
+  const sources = page.model.get("_sources");
+  const at = (...slices) => seamsOf({ sketch: { base: 0, widen: false, slices }, sources, methods: METHODS, seams: null, answer: null, state: "exact" }).map((seam) => seam.at);
+  assert.deepEqual(at(cut(0, 4), cut(4, 6)), []);
+  const turned = cut(4, 6);
+  assert.deepEqual(at(cut(0, 4), { ...turned, parts: [...turned.parts].reverse() }), [], "the base has no place among the others");
+  assert.deepEqual(at(cut(0, 4), cut(4, 6, { method: "task_arithmetic" })), [4], "another method blends in another way");
+  assert.deepEqual(at(cut(0, 4), passes(0, 4, 6)), [4]);
+  assert.deepEqual(at(cut(0, 4), cut(5, 5)), [4]);
 });
 
 test("hostile names are text", () => {

@@ -114,9 +114,20 @@ test("it says what it is of: kept, changed since, draft, exact, stopped", () => 
   assert.equal(find(".ml-under").textContent, "aaaakept as one");
   assert.deepEqual([find(".ml-state b").textContent, find(".ml-detail").textContent], ["Loading", "opening 3 models"]);
   scene.model.answerNow();
-  assert.deepEqual([find(".ml-state b").textContent, find(".ml-detail").textContent], ["Exact", "redone 18 of 57 steps, 0.8 ms"]);
+  assert.deepEqual([find(".ml-state b").textContent, find(".ml-detail").textContent], ["Exact", "57 tensors, 18 computed, 0.8 ms"]);
   scene.model.hear({ status: "measuring" });
-  assert.equal(find(".ml-detail").textContent, "measuring scores and seams");
+  assert.equal(find(".ml-detail").textContent, "seams measuring");
+  scene.model.answerNow({ redone: 0 });
+  assert.equal(find(".ml-detail").textContent, "57 tensors, none computed, 0.8 ms");
+  const rows = [{ name: "Sums", unit: "%", better: "higher", value: 1, spread: null, controls: [], past: [] }];
+  scene.model.hear({ status: "measuring", _scores: { recipe: "00000000", done: true, rows } });
+  assert.deepEqual([find(".ml-state b").textContent, find(".ml-detail").textContent], ["Exact", "scores measuring"], "the light is about the table");
+  scene.model.hear({ status: "done" });
+  assert.equal(find(".ml-detail").textContent, "scores of an earlier turn");
+  scene.model.answerNow({ unsaved: "It cannot be saved as it is: its layers differ in <b>width." });
+  scene.model.hear({ _scores: { recipe: "3f2a9c01", done: true, rows } });
+  assert.equal(find(".ml-detail").textContent, "cannot be saved as it is");
+  assert.match(find(".ml-detail").title, /differ in <b>width\. 57 tensors/);
   scene.model.hear({ _past: past({ snapshots, entries: [{ turn: 4, recipe: "bbbb", words: "", scores: {}, now: true }] }) });
   assert.match(find(".ml-under").textContent, /changed since one/);
   scene.draft.edit({ prompt: "x" });
@@ -154,14 +165,26 @@ test("Stop works while there is something to stop, and keeps the focus", () => {
 
 test("the bar is one stop of Tab, with arrows inside", () => {
   show();
-  const stops = () => [...view.root.querySelectorAll("button")].filter(({ tabIndex }) => tabIndex === 0);
+  const stops = () => [...view.root.querySelectorAll(".ml-act button")].filter(({ tabIndex }) => tabIndex === 0);
   assert.deepEqual(stops(), [button("Undo")]);
   button("Undo").focus();
   press(button("Undo"), "ArrowRight");
   assert.equal(document.activeElement, button("Redo"));
   assert.deepEqual(stops(), [button("Redo")]);
   press(button("Redo"), "End");
-  assert.equal(document.activeElement, button("Stop"));
+  assert.equal(document.activeElement, button("Keys"));
+});
+
+test("the keys are a list beside the page: opened by a button, closed by Escape, the focus goes back", () => {
+  show();
+  button("Keys").focus();
+  button("Keys").click();
+  const list = find(".ml-keys");
+  assert.deepEqual([list.hidden, button("Keys").getAttribute("aria-expanded"), list.contains(document.activeElement)], [false, "true", true]);
+  assert.equal(list.getAttribute("aria-modal"), null);
+  assert.match(list.textContent, /undo, redo.*split, repeat, remove/);
+  press(document.activeElement, "Escape");
+  assert.deepEqual([list.hidden, document.activeElement], [true, button("Keys")]);
 });
 
 test("a change has its sign, and none is told apart from a small one", () => {

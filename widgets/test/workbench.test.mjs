@@ -49,6 +49,21 @@ test("keys of the widget: undo, redo, stop, A and B, the drawer", async () => {
   assert.ok(document.activeElement.classList.contains("ml-type"));
 });
 
+test("a question mark opens the keys; an error about a source is said where it was asked for", async () => {
+  await show();
+  find(".ml-stack").focus();
+  press(find(".ml-stack"), "?", { shiftKey: true });
+  assert.equal(find(".ml-keys").hidden, false);
+  press(document.activeElement, "Escape");
+  assert.deepEqual([find(".ml-keys").hidden, document.activeElement], [true, find(".ml-stack")]);
+  find(".ml-dashed").click();
+  find(".ml-path").value = "wrong";
+  find(".ml-add").dispatchEvent(new window.Event("submit", { cancelable: true }));
+  model.hear({ error: "'wrong' is no folder." });
+  await frame();
+  assert.deepEqual([find(".ml-error").hidden, find(".ml-add .ml-why").textContent], [true, "'wrong' is no folder."]);
+});
+
 test("letters that are typed are letters", async () => {
   model.state._past = { ...model.state._past, undo: 1, snapshots: [{ name: "one", recipe: "1" }] };
   await show();

@@ -28,7 +28,7 @@ export function answersView(context) {
   const texts = textsView(context);
   const shading = shadingView(context);
   const scores = scoresView(context);
-  const blind = blindView(context);
+  const blind = blindView(context, () => field);
   /** @param {string} title @param {string} note @param {...Element} figures */
   const part = (title, note, ...figures) =>
     h("div", { class: "ml-part" }, h("div", { class: "ml-head" }, h("h3", {}, title), h("span", { class: "ml-mute" }, note)), h("div", { class: "ml-figures" }, ...figures));
@@ -122,7 +122,7 @@ export function answersView(context) {
     tokens.draw();
     texts.draw();
     shading.draw();
-    if (hides) shading.root.hidden = true;
+    shading.root.hidden = hides;
     scores.draw();
     say(recipe, answer ? `of ${answer.recipe}` : "");
     recipe.title = answer ? `What recipe ${answer.recipe} says to “${answer.prompt}”` : "";

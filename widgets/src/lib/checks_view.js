@@ -22,6 +22,19 @@ function summary(problems) {
   return words.join(", ") || (problems.length ? "nothing stands in the way" : "not checked yet");
 }
 
+/** Problems with one and the same advice are one entry. @param {readonly Problem[]} problems @returns {Problem[][]} */
+function grouped(problems) {
+  /** @type {Problem[][]} */
+  const groups = [];
+  for (const problem of problems) {
+    const { grade, hint, fix } = problem;
+    const group = groups.find(([first]) => hint && fix === null && first.fix === null && first.grade === grade && first.hint === hint);
+    if (group) group.push(problem);
+    else groups.push([problem]);
+  }
+  return groups;
+}
+
 /** @param {import("../workbench.js").Context} context @param {(problem: Problem) => void} mend */
 export function checksView({ draft, id, signal }, mend) {
   const note = h("span", { class: "ml-mute" });
@@ -33,14 +46,18 @@ export function checksView({ draft, id, signal }, mend) {
   function draw() {
     const { problems } = draft;
     say(note, summary(problems));
-    pool(list, problems.length, () => h("li", {})).forEach((item, i) => {
-      const problem = problems[i];
-      const key = JSON.stringify(problem);
+    const groups = grouped(problems);
+    pool(list, groups.length, () => h("li", {})).forEach((item, i) => {
+      const [problem] = groups[i];
+      const key = JSON.stringify(groups[i]);
       if (item.dataset.key === key) return;
       item.dataset.key = key;
       const { mark, word } = GRADES[problem.grade];
-      const head = problem.where ? `${problem.where}: ${problem.what}` : problem.what;
-      const words = h("span", {}, h("span", { class: "ml-hidden" }, `${word}: `), problem.grade === "fine" ? head : h("b", {}, head), problem.hint ? ` ${problem.hint} ` : " ");
+      const heads = groups[i].map(({ where, what, grade }) => {
+        const head = where ? `${where}: ${what}` : what;
+        return grade === "fine" ? head : h("b", {}, head);
+      });
+      const words = h("span", {}, h("span", { class: "ml-hidden" }, `${word}: `), ...heads.flatMap((head, at) => (at ? [" ", head] : [head])), problem.hint ? ` ${problem.hint} ` : " ");
       if (problem.fix !== null && problem.line !== null && problem.column !== null) {
         words.append(press(["Correct it"], () => mend(problem), signal, { class: "ml-link", title: `write ${problem.fix}` }));
       }

@@ -5,7 +5,7 @@ import { linesOf, LOOKS } from "./curve_row.js";
 import { cellAt, dialOf, held } from "./curves.js";
 import { onDrag } from "./drag.js";
 import { onKeys } from "./keys.js";
-import { KINDS, stepOf } from "./setting.js";
+import { KINDS, SHAPES, stepOf } from "./setting.js";
 import { depthOf } from "./sketch.js";
 
 /** @typedef {import("./curves.js").Row} Row */
@@ -27,7 +27,7 @@ const REACH = 10; // px: a press this near to a point takes it, elsewhere the ha
 
 /**
  * @param {ReturnType<typeof import("./curve_row.js").curveRow>} view @param {() => Row} rowNow  as the sketch has it
- * @param {Panel} panel @param {{ lock: () => void, mirror: () => void, copy: () => void, paste: () => void }} act
+ * @param {Panel} panel @param {{ lock: () => void, mirror: () => void, copy: () => void, paste: () => void, shape: (name: import("./setting.js").Shape) => void }} act
  * @param {() => void} type  opens the field of the layer
  * @param {Pick<import("../workbench.js").Context, "draft" | "cursor" | "redraw" | "scale" | "announce">} page
  * @param {AbortSignal} signal
@@ -65,7 +65,7 @@ export function curveHand(view, rowNow, panel, act, type, { draft, cursor, redra
       const why = panel.whyNot(row, layer);
       if (why) {
         cursor.at = layer;
-        announce(`${panel.nameOf(row)}, layer ${layer}: ${why}.`);
+        announce(`${panel.nameOf(row)}, output layer ${layer}: ${why}.`);
         return null;
       }
       const point = pointAt(row, layer, px, py);
@@ -129,7 +129,7 @@ export function curveHand(view, rowNow, panel, act, type, { draft, cursor, redra
   const turn = (next) => () => {
     const row = rowNow();
     const why = panel.whyNot(row, cursor.at);
-    if (why) return announce(`${panel.nameOf(row)}, layer ${cursor.at}: ${why}.`);
+    if (why) return announce(`${panel.nameOf(row)}, output layer ${cursor.at}: ${why}.`);
     if (!keyed) {
       keyed = true;
       draft.hold();
@@ -168,6 +168,7 @@ export function curveHand(view, rowNow, panel, act, type, { draft, cursor, redra
         redraw();
         return announce(`The hand moves ${panel.chosen ? LOOKS[panel.chosen].word : "all tensors"}.`);
       },
+      ...Object.fromEntries(Object.keys(SHAPES).map((name, i) => [`${i + 1}`, () => act.shape(/** @type {import("./setting.js").Shape} */ (name))])),
       l: act.lock,
       r: act.mirror,
       "Mod+c": act.copy,

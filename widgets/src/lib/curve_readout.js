@@ -17,8 +17,13 @@ import { hue } from "./swatches.js";
 const LINE = 15; // px
 const LETTER = 6.2;
 
-/** Every figure it has. @param {number} value */
-const inFull = (value) => `${value}`.replace("-", "−");
+const FIGURES = 12; // letters that a field has room for
+
+/** Every figure it has, where there is room; else three that count. @param {number} value */
+export function inFull(value) {
+  const all = `${value}`;
+  return (all.length > FIGURES ? `${Number(value.toPrecision(3))}` : all).replace("-", "−");
+}
 
 /** What somebody typed; NaN where it is no number. @param {string} text */
 export function typed(text) {
@@ -88,6 +93,7 @@ export function valueCard(put, id, signal) {
     let alone = false;
     const show = () => {
       input.value = value === null ? "" : inFull(value);
+      input.style.width = `${Math.max(5, input.value.length) + 3}ch`;
       input.setAttribute("aria-invalid", "false");
       say(wrong, "");
     };
@@ -119,6 +125,7 @@ export function valueCard(put, id, signal) {
       /** @param {number | null} next @param {string} words @param {boolean} only  one number for all kinds @param {boolean} hidden @param {boolean} disabled */
       draw(next, words, only, hidden, disabled) {
         root.hidden = hidden;
+        input.setAttribute("aria-label", words || LOOKS[kind].word);
         input.disabled = disabled;
         say(word, words);
         alone = only;
@@ -138,7 +145,7 @@ export function valueCard(put, id, signal) {
       input.select();
     },
     /**
-     * @param {string} place @param {Declared | null} declared @param {readonly { kind: Kind, value: number | null, alone: boolean, word: string }[]} values
+     * @param {string} place  the output layer, and whose @param {Declared | null} declared @param {readonly { kind: Kind, value: number | null, alone: boolean, word: string }[]} values
      * @param {string} words @param {boolean} locked
      */
     draw(place, declared, values, words, locked) {

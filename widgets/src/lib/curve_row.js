@@ -86,13 +86,13 @@ export function curveRow({ id, index }) {
     /**
      * @param {object} scene
      * @param {Row} scene.row @param {import("./scale.js").Scale} scene.scale @param {Kinds} scene.kinds
-     * @param {{ name: string, code: string } | null} scene.source @param {boolean} scene.lock
+     * @param {{ name: string, code: string } | null} scene.source @param {boolean} scene.short  codes for names @param {boolean} scene.lock
      * @param {Kind | null} scene.chosen  kind that the hand moves; null: all
      * @param {number | null} scene.shown  layer with attention
      * @param {{ layer: number, kind: Kind, before: Row } | null} scene.hand  the point that the hand is on, and the row before
      * @param {(slice: number) => string} scene.wordOf  a slice's method in words
      */
-    draw({ row, scale, kinds, source, lock, chosen, shown, hand, wordOf }) {
+    draw({ row, scale, kinds, source, short, lock, chosen, shown, hand, wordOf }) {
       range = row.range;
       const { x, middle, depth } = scale;
       const colour = row.source === null ? "var(--ml-ink)" : `var(${hue(row.source)})`;
@@ -103,7 +103,7 @@ export function curveRow({ id, index }) {
 
       const full = source ? source.name : "slices";
       const nth = Number(row.key.split(".")[1] ?? 0); // of a source that is twice in one slice
-      const title = `${full.length > 6 && source ? source.code : full}${nth ? ` ${nth + 1}` : ""}`;
+      const title = `${short && source ? source.code : full}${nth ? ` ${nth + 1}` : ""}`;
       say(words, title);
       name.title = full;
       name.style.color = row.source === null ? "var(--ml-ink)" : `var(${hue(row.source)}-text)`;
@@ -128,26 +128,30 @@ export function curveRow({ id, index }) {
       if (shown !== null) set(column, { x: x(shown), width: scale.column });
 
       // What cannot be bent, neighbours with the same reason together.
-      /** @type {{ from: number, to: number, state: Cell["state"], texts: string[] }[]} */
+      /** @type {{ from: number, to: number, state: Cell["state"], texts: string[], widest: Cell }[]} */
       const closed = [];
       for (const cell of row.cells) {
         if (cell.state === "open") continue;
         const texts = reasons(cell, wordOf(cell.slice), row.name);
         const last = closed[closed.length - 1];
-        if (last && last.to === cell.from && last.texts[0] === texts[0]) last.to += cell.layers;
-        else closed.push({ from: cell.from, to: cell.from + cell.layers, state: cell.state, texts });
+        if (last && last.to === cell.from && last.texts[0] === texts[0]) {
+          last.to += cell.layers;
+          if (cell.layers > last.widest.layers) last.widest = cell;
+        } else closed.push({ from: cell.from, to: cell.from + cell.layers, state: cell.state, texts, widest: cell });
       }
       pool(zones, closed.length, () => {
         const lockIcon = icon("lock");
         lockIcon.classList.add("ml-lock");
         return s("g", {}, s("rect", {}), s("line", {}), lockIcon, label(0, 0, "", { "text-anchor": "middle", class: "ml-halo" }));
       }).forEach((zone, i) => {
-        const { from, to, state, texts } = closed[i];
+        const { from, to, state, texts, widest } = closed[i];
         const [area, top, mark, text] = zone.children;
         const wide = x(to) - x(from);
         const whole = state === "whole";
-        const fits = texts.find((each) => each.length * LETTER + (whole ? 24 : 8) <= wide) ?? "";
-        const at = x(from) + wide / 2;
+        // Words stay clear of the borders of slices: they stand in the widest of them.
+        const room = scale.column * widest.layers;
+        const fits = texts.find((each) => each.length * LETTER + (whole ? 24 : 8) <= room) ?? "";
+        const at = x(widest.from) + room / 2;
         set(area, { x: x(from) + 1, y: TOP, width: Math.max(0, wide - 2), height: TALL, style: state === "absent" ? `fill:${hatch(id)}` : "fill:none" });
         set(top, { x1: middle(from) - 6, x2: middle(to - 1) + 6, y1: TOP, y2: TOP, style: `display:${whole ? "inline" : "none"};stroke:${colour};stroke-width:2` });
         set(mark, { x: at - (fits ? fits.length * (LETTER / 2) + 8 : 6), y: TOP + 8, width: 12, height: 12, style: `display:${whole ? "inline" : "none"}` });

@@ -44,7 +44,7 @@ function numberMenu(title, choose, signal) {
     draw(options, chosen) {
       select.hidden = !options.length;
       pool(select, options.length, () => h("option", {})).forEach((option, i) => {
-        if (option.value !== options[i].value) option.value = options[i].value;
+        option.setAttribute("value", options[i].value); // setting the property to "" sets none, and the words would be the value
         say(option, options[i].words);
       });
       if (select.value !== chosen) select.value = chosen;
@@ -71,7 +71,7 @@ export function curveTools(act, id, signal) {
   const group = h("div", { class: "ml-curve-kinds", role: "radiogroup", "aria-label": "Tensors that the hand moves" }, ...kinds.map(({ root }) => root));
 
   const small = (/** @type {string} */ words) => ({ class: "ml-square", "aria-label": words });
-  const shapes = /** @type {Shape[]} */ (Object.keys(SHAPES)).map((name) => ({ button: press([face(name)], () => act.shape(name), signal, small(SHAPES[name].word)), words: `${SHAPES[name].word} over the slice` }));
+  const shapes = /** @type {Shape[]} */ (Object.keys(SHAPES)).map((name, i) => ({ button: press([face(name)], () => act.shape(name), signal, small(SHAPES[name].word)), words: `${SHAPES[name].word} over the slice (${i + 1})` }));
   const mirror = press([face("mirror")], act.mirror, signal, small("Mirror"));
   const copy = press([icon("copy")], act.copy, signal, small("Copy the curve"));
   const paste = press([face("paste")], act.paste, signal, small("Paste the curve"));
@@ -102,10 +102,10 @@ export function curveTools(act, id, signal) {
         choice.classList.toggle("ml-on", kind === chosen);
       }
       for (const { button, words } of shapes) allow(button, why, words);
-      allow(mirror, why, `Mirror ${where}: last layer first`);
+      allow(mirror, why, `Mirror ${where}: last layer first (R)`);
       allow(copy, locked ? "" : why, `Copy ${where}`);
       allow(paste, why || (held ? "" : "Nothing is copied"), `Paste ${held}`);
-      allow(lock, lockable ? "" : "Nothing to lock here", locked ? "Unlock this row" : "Lock this row");
+      allow(lock, lockable ? "" : "Nothing to lock here", locked ? "Unlock this row (L)" : "Lock this row (L)");
       lock.setAttribute("aria-pressed", `${locked}`);
       settled();
     },

@@ -53,7 +53,8 @@ export const dialOf = ({ dial, low, high }) => dial ?? (low !== null && high !==
 /** As many decimals as the dial has steps. @param {number} value @param {Declared} number */
 export function inSteps(value, number) {
   const digits = Math.max(0, -Math.round(Math.log10(stepOf(dialOf(number)))));
-  return `${value < 0 ? "−" : ""}${Math.abs(value).toFixed(digits)}`;
+  const figures = Math.abs(value).toFixed(digits);
+  return `${value < 0 && Number(figures) ? "−" : ""}${figures}`;
 }
 
 /** A value of a hand: whole steps of the dial, inside it; where it was outside already it may stay. @param {Declared} number @param {number} value @param {number | null} old */

@@ -7,7 +7,7 @@ import { LOOKS, curveRow, linesOf } from "./curve_row.js";
 import { curveTools } from "./curve_tools.js";
 import { bent, cellAt, choicesOf, crowded, dialOf, inSteps, numberAt, reasons, rowsOf } from "./curves.js";
 import { h, s } from "./dom.js";
-import { methodOf } from "./mixing.js";
+import { isIdle, methodOf } from "./mixing.js";
 import { bare } from "./quantity.js";
 import { GUTTER } from "./scale.js";
 import { KINDS, SHAPES, expand, filterOf, fitted, isSeparate, mirrored, others, shaped, valueOf, withValues } from "./setting.js";
@@ -178,7 +178,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     h(
       "p",
       { class: "ml-hidden", id: `${id}-curve-keys` },
-      "Left and Right choose a layer. Up and Down bend the curve there by a hundredth of the dial, with Shift by a tenth. Home and End set its ends. Enter types a number. K changes the tensors that the hand moves, L locks, R mirrors.",
+      "Left and Right choose a layer. Up and Down bend the curve there by a hundredth of the dial, with Shift by a tenth. Home and End set its ends. Enter types a number. K changes the tensors that the hand moves; 1 to 5 make that curve flat, linear, a U, a bell, a step over the slice. L locks, R mirrors.",
     ),
   );
 
@@ -220,6 +220,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     }
     const [low, high] = cell.number ? dialOf(cell.number) : row.range;
     if (KINDS.some((kind) => outside(numberAt(row, layer, draft.kinds, kind), low, high))) notes.push(`outside the dial, ${bare(low)} to ${bare(high)}`);
+    if (row.name === "weight" && KINDS.some((kind) => (numberAt(row, layer, draft.kinds, kind) ?? 0) < 0)) notes.push(cell.part !== null && isIdle(draft.sketch, draft.sketch.slices[cell.slice], draft.methods) ? "one source and normalize: the weight changes nothing" : "below 0: unlearns");
     const many = crowded(cell, draft.kinds);
     if (many.length) notes.push(`drawn by hand: ${cell.layers} points for ${cell.layers} layers`);
     const more = others(cell.setting, draft.kinds).length;
@@ -245,11 +246,12 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     const focused = views.some(({ view }) => view.plot.matches(":focus"));
     const shown = hand?.layer ?? cursor.hover ?? (focused || root.matches(":focus-within") ? cursor.at : null);
     const main = current(rows);
+    const short = rows.some(({ source }) => source !== null && sources[source].name.length > 6); // all alike
     rows.forEach((row, i) => {
       const { view } = views[i];
       const held = hand && hand.key === row.key ? hand : null;
       view.draw({
-        row, scale: scaled, kinds, source: row.source === null ? null : sources[row.source], lock: isLocked(row), chosen: panel.chosen, shown, hand: held,
+        row, scale: scaled, kinds, source: row.source === null ? null : sources[row.source], short, lock: isLocked(row), chosen: panel.chosen, shown, hand: held,
         wordOf: (slice) => methodOf(methods, sketch.slices[slice].method).word,
       });
       const cell = cellAt(row, layer);
@@ -275,7 +277,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     const told = apart ? KINDS.filter((kind) => kind !== "rest" || main.cells.some((each) => each.state === "open" && linesOf(each, kinds, panel.chosen).some((line) => line.kind === "rest"))) : KINDS.slice(0, 1);
     strip.draw(scaled, shown, main, kinds, told);
     card.draw(
-      `${main.source === null ? `slice ${cell.slice + 1}` : nameOf(main)}, layer ${layer}`,
+      `output layer ${layer} (${main.source === null || cell.part === null ? `slice ${cell.slice + 1}` : `${nameOf(main)} ${sketch.slices[cell.slice].parts[cell.part].start + layer - cell.from}`})`,
       cell.number,
       lines.map(({ kind, values, alone }) => ({ kind, value: values[layer - cell.from], alone, word: alone && !panel.chosen ? main.name : LOOKS[(alone && panel.chosen) || kind].word })),
       noteOf(main, layer),

@@ -35,6 +35,7 @@ import { outbox } from "./outbox.js";
  * @property {Sketch} made  the picture it was made of
  * @property {number} redone @property {number} steps @property {number} seconds
  * @property {string} warning  what memory did not suffice for, in words, or empty
+ * @property {string} [unsaved]  why it cannot be saved as it is, in words, or empty
  * @property {number} layers @property {number} parameters @property {number} bytes
  * @property {Candidate[]} candidates @property {(number | null)[]} kl  of each speaker: merged first, then the sources
  * @property {(number | null)[]} entropy @property {(string | null)[]} texts @property {boolean[]} written  of each speaker
@@ -56,7 +57,7 @@ import { outbox } from "./outbox.js";
  *   end: number | null, what: string, hint: string, fix: string | null }} Problem
  * @typedef {{ mergekit: string | null, python: string | null, json: string | null, why: Record<string, string> }} Exports
  * @typedef {{ prompt: string, columns: { label: string, text: string }[], votes: number, of: number, verdict: string,
- *   names: string[] | null }} Blind
+ *   names: string[] | null, same?: boolean }} Blind  same: all wrote the same
  */
 /**
  * @typedef {Edits & {
@@ -177,7 +178,7 @@ export function draftOf(model, redraw, signal) {
     },
     /** Whether there is something to stop: the answer is on its way, texts are being written, figures measured. */
     get writing() {
-      return !current() || ["loading", "writing", "measuring"].includes(model.get("status"));
+      return !current() || /^(loading|writing|measuring)/.test(model.get("status"));
     },
     /** @param {Partial<Edits>} edits */
     edit(edits) {

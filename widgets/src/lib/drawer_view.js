@@ -33,7 +33,9 @@ export function drawerView(context) {
   const { draft, announce, id, signal } = context;
   const editor = editorView(context);
   const checks = checksView(context, ({ line, column, end, fix }) => {
-    if (line !== null && column !== null && fix !== null) editor.put(mended(editor.value, line, column, end ?? column, fix));
+    if (line === null || column === null || fix === null) return;
+    editor.put(mended(editor.value, line, column, end ?? column, fix));
+    editor.focus(line, column - 1 + fix.length); // the button goes with what it has mended
   });
   const kept = keptView(context);
 

@@ -121,13 +121,13 @@ export function editorView({ draft, cursor, id, redraw, signal }) {
   return {
     root,
     draw,
-    /** The keyboard into the text, at the first line of the chosen slice. */
-    focus() {
-      const [first] = chosen();
-      const at = field.value.split("\n").slice(0, Math.max(0, first - 1)).join("\n").length;
+    /** The keyboard into the text. @param {number} [line] from 1; the first of the chosen slice @param {number} [column] from 0 */
+    focus(line = chosen()[0], column = 0) {
+      const before = field.value.split("\n").slice(0, Math.max(0, line - 1)).join("\n").length;
+      const at = before + (line > 1 ? 1 : 0) + column;
       field.focus({ preventScroll: true });
-      field.setSelectionRange(at + (first > 1 ? 1 : 0), at + (first > 1 ? 1 : 0));
-      root.scrollTop = Math.max(0, (first - 3) * LINE);
+      field.setSelectionRange(at, at);
+      root.scrollTop = Math.max(0, (line - 3) * LINE);
     },
     /** @param {string} text */
     put(text) {

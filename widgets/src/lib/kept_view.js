@@ -24,6 +24,7 @@ export function keptView({ draft, announce, signal }) {
     h("div", { class: "ml-kept-both" }, h("div", {}, h("div", { class: "ml-keep" }, name, keepIt), list, none), h("div", { class: "ml-history-scroll", tabindex: 0, role: "region", "aria-label": "History" }, table)),
   );
   const settle = roving(list, signal);
+  const settleHistory = roving(body, signal);
 
   function keep() {
     const words = name.value.trim();
@@ -56,7 +57,7 @@ export function keptView({ draft, announce, signal }) {
     if (draft.blind || draft.error) asked = "";
     pool(list, snapshots.length, (i) =>
       h("li", {}, h("span", { class: "ml-snapshot-name" }), h("span", { class: "ml-fingerprint" }), ...ACTS.map(([word, title, act]) =>
-        press([word], () => act(draft.past.snapshots[i].name), signal, { class: "ml-small ml-plain", title }))),
+        press([word], () => act(draft.past.snapshots[i].name), signal, { class: "ml-small ml-plain", title, "data-opens": word === "Blind" && "blind" }))),
     ).forEach((item, i) => {
       const snapshot = snapshots[i];
       const on = snapshot.name === showing;
@@ -72,20 +73,38 @@ export function keptView({ draft, announce, signal }) {
     settle();
   }
 
+  /** The last cell of a row of the history. @param {HTMLElement} row */
+  function wayBack(row) {
+    const restore = press(["Restore"], () => {
+      draft.tell({ type: "restore", turn: Number(row.dataset.turn) });
+      announce(`Turn ${row.dataset.turn} restored`);
+    }, signal, { class: "ml-small ml-plain" });
+    return h("td", {}, restore);
+  }
+
   function drawHistory() {
     const entries = [...draft.past.entries].reverse();
     const scores = [...new Set(entries.flatMap((entry) => Object.keys(entry.scores)))];
-    const titles = ["turn", "what was done", ...scores];
+    const titles = ["turn", "what was done", ...scores, ""];
     pool(head, titles.length, () => h("th", { scope: "col" })).forEach((cell, i) => say(cell, titles[i]));
     pool(body, entries.length, () => h("tr")).forEach((row, i) => {
       const { turn, recipe, words, scores: known, now } = entries[i];
       const cells = [`${turn}`, words || "the beginning", ...scores.map((score) => figure(known[score] ?? null))];
+      const last = row.lastElementChild?.querySelector("button") ? row.lastElementChild : null;
+      last?.remove();
       pool(row, cells.length, () => h("td")).forEach((cell, c) => say(cell, cells[c]));
+      row.dataset.turn = `${turn}`;
+      const way = last ?? wayBack(row);
+      row.append(way);
+      const restore = /** @type {HTMLElement} */ (way.firstElementChild);
+      allow(restore, now ? "this is what is there now" : "", "go on from it; what is there now can be had back by undo");
+      restore.setAttribute("aria-label", `Restore turn ${turn}`);
       row.title = `recipe ${recipe}`;
       row.classList.toggle("ml-now", now);
       if (now) row.setAttribute("aria-current", "true");
       else row.removeAttribute("aria-current");
     });
+    settleHistory();
   }
 
   function draw() {

@@ -42,35 +42,127 @@ function meanAt(setting, offset, layers) {
   return values.length ? values.reduce((a, b) => a + b, 0) / values.length : null;
 }
 
+/** A switch of a slice, as it is for most tensors. @param {Slice} slice @param {readonly Declared[]} declared @param {string} name */
+function isOn({ numbers }, declared, name) {
+  const found = declared.find((each) => each.name === name && each.effect);
+  return found ? (numbers[name]?.at(-1)?.[1] ?? found.default) === true : false;
+}
+
+/** Whether only the ratio of the weights counts. @param {Slice} slice @param {Method} method */
+function normalizes(slice, { base, numbers }) {
+  const name = ["normalize", "normalize_weights"].find((each) => numbers.some((number) => number.name === each));
+  return name ? isOn(slice, numbers, name) : !base;
+}
+
+/** Weights of methods whose result is no plain sum are what goes in, not what comes out. */
+const BENDS = ["lines", "tsv_merge", "iso_c", "knots"];
+
+/** @param {Method} method */
+const hasWeight = ({ numbers }) => numbers.some(({ name, per_part }) => name === "weight" && per_part);
+/** `t` as the way from the base to the other; the step of nearswap, which is named so too, is none. @param {Method} method */
+const hasWay = ({ numbers }) => numbers.some(({ name, per_part, dial }) => name === "t" && !per_part && dial?.[1] === 1);
+
 /**
- * How much of an output layer each part is, for the eye: weights by size, the base being what they leave of 1; `t` between
- * base and the other; equal where the method has neither. Attention and feed-forward are averaged.
+ * How much of each part the result has: c of sum c x, below 0 where a part is taken away. In base + w (x - base) the base
+ * has 1 - w. What density trims stays the base's, unless the rest is scaled up for it; where a mean is taken over what is
+ * left, the base has the tensors' elements that every part trims (were they trimmed by chance).
+ * @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods
+ * @returns {((offset: number) => number[]) | null} of a layer of the slice; null: the method alone decides
+ */
+export function coefficientsOf(sketch, slice, methods) {
+  const { parts, layers, numbers } = slice;
+  const base = basePart(sketch, slice, methods);
+  const method = methodOf(methods, slice.method);
+  if (parts.length === 1) return () => [1];
+  if (hasWay(method) && base >= 0 && parts.length === 2) {
+    return (offset) => {
+      const own = meanAt(numbers.t, offset, layers) ?? 0.5;
+      return parts.map((_, i) => (i === base ? 1 - own : own));
+    };
+  }
+  if (!hasWeight(method)) return null;
+  /** @param {string} name @param {Part} part @param {number} offset */
+  const read = (name, part, offset) => {
+    const usual = method.numbers.find((each) => each.name === name)?.default;
+    return meanAt(part.numbers[name] ?? numbers[name], offset, layers) ?? (typeof usual === "number" ? usual : 1);
+  };
+  const mean = normalizes(slice, method);
+  const trims = method.numbers.some(({ name, effect }) => name === "density" && effect) && !isOn(slice, method.numbers, "rescale");
+  return (offset) => {
+    const kept = parts.map((part) => (trims ? read("density", part, offset) : 1));
+    const sizes = parts.map((part, i) => (i === base ? 0 : read("weight", part, offset) * kept[i]));
+    const sum = sizes.reduce((a, b) => a + b, 0);
+    const lambda = meanAt(numbers.lambda, offset, layers) ?? 1;
+    const trimmed = kept.reduce((left, each, i) => (i === base ? left : left * (1 - each)), 1);
+    const found = sizes.map((size) => (mean && sum ? (size * (1 - trimmed)) / sum : size) * (base >= 0 ? lambda : 1));
+    if (base >= 0) found[base] = 1 - found.reduce((a, b) => a + b, 0);
+    return found;
+  };
+}
+
+/**
+ * How much of an output layer each part is, for the eye: what it has of the sum, of all that is above 0; equal where the
+ * method alone decides. Attention and feed-forward are averaged.
  * @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods
  * @returns {(offset: number) => number[]} of a layer of the slice: one a part, sum 1
  */
 export function sharesOf(sketch, slice, methods) {
-  const { parts, layers, numbers } = slice;
-  const base = basePart(sketch, slice, methods);
-  const declared = methodOf(methods, slice.method).numbers;
-  const equal = parts.map(() => 1 / parts.length);
-  if (parts.length === 1) return () => equal;
-  const t = declared.find(({ name, per_part }) => name === "t" && !per_part);
-  if (t && base >= 0 && parts.length === 2) {
-    return (offset) => {
-      const own = Math.min(1, Math.max(0, meanAt(numbers.t, offset, layers) ?? 0.5));
-      return parts.map((_, i) => (i === base ? 1 - own : own));
-    };
-  }
-  const weight = declared.find(({ name, per_part }) => name === "weight" && per_part);
-  if (!weight) return () => equal;
-  const usual = typeof weight.default === "number" ? weight.default : 1;
+  const coefficients = coefficientsOf(sketch, slice, methods);
+  const equal = slice.parts.map(() => 1 / slice.parts.length);
   return (offset) => {
-    const sizes = parts.map((part, i) => (i === base ? 0 : Math.abs(meanAt(part.numbers.weight ?? numbers.weight, offset, layers) ?? usual)));
-    const sum = sizes.reduce((a, b) => a + b, 0);
-    if (base >= 0) sizes[base] = Math.max(0, 1 - sum);
-    const all = sum + (base >= 0 ? sizes[base] : 0);
+    const sizes = (coefficients?.(offset) ?? equal).map((size) => Math.max(0, size));
+    const all = sizes.reduce((a, b) => a + b, 0);
     return all > 0 ? sizes.map((size) => size / all) : equal;
   };
+}
+
+/** Which parts are taken away in a layer of the slice; the base never is. @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods @returns {(offset: number) => boolean[]} */
+export function unlearnedOf(sketch, slice, methods) {
+  const coefficients = coefficientsOf(sketch, slice, methods);
+  const base = basePart(sketch, slice, methods);
+  return (offset) => slice.parts.map((_, i) => i !== base && (coefficients?.(offset)[i] ?? 0) < 0);
+}
+
+/** Whether the weight changes nothing: one part over a base, divided by its own weight. @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods */
+export function isIdle(sketch, slice, methods) {
+  const method = methodOf(methods, slice.method);
+  return hasWeight(method) && normalizes(slice, method) && slice.parts.length === 2 && basePart(sketch, slice, methods) >= 0;
+}
+
+/**
+ * What the heights of a slice's blocks say, and which of its numbers change nothing.
+ * @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods @returns {string[]} sentences
+ */
+export function heightsInWords(sketch, slice, methods) {
+  const method = methodOf(methods, slice.method);
+  const base = basePart(sketch, slice, methods);
+  if (slice.parts.length === 1) return [];
+  if (hasWay(method) && base >= 0) return ["Height: t is the other’s part, 1 − t the base’s."];
+  if (!hasWeight(method)) return [`Equal heights: ${method.word} has no weights, it decides by itself.`];
+  const mean = normalizes(slice, method);
+  /** @type {string[]} */
+  const words = [];
+  if (isIdle(sketch, slice, methods)) words.push("One source and normalize: the weight changes nothing.");
+  if (base < 0) words.push("Height: weight relative to the others.");
+  else if (mean) words.push("Height: weight relative to the others; the base has what density and lambda leave out.");
+  else words.push("Height: weight, times density and lambda where there are any; the base has what that leaves of 1.");
+  if (BENDS.includes(method.name)) words.push(`A guide only: ${method.word} changes more than the sum.`);
+  const taken = unlearnedOf(sketch, slice, methods);
+  if (Array.from({ length: slice.layers }, (_, offset) => taken(offset)).flat().some(Boolean)) words.push("Hatched: below 0, unlearns; no height.");
+  return words;
+}
+
+/**
+ * Whole per cents that add up to 100: those rounded down furthest get what is left (largest remainders).
+ * @param {readonly number[]} shares sum 1 @returns {number[]}
+ */
+export function percents(shares) {
+  const exact = shares.map((share) => share * 100);
+  const whole = exact.map((each) => Math.floor(each + 1e-9));
+  const left = Math.round(exact.reduce((a, b) => a + b, 0)) - whole.reduce((a, b) => a + b, 0);
+  const order = exact.map((each, i) => ({ i, rest: each - whole[i] })).sort((a, b) => b.rest - a.rest || a.i - b.i);
+  for (const { i } of order.slice(0, left)) whole[i] += 1;
+  return whole;
 }
 
 /** @param {number} value */
@@ -132,6 +224,28 @@ export function setMethod(sketch, index, name, methods) {
 }
 
 /**
+ * A slice whose last part is new, with weights that favour none: the same for all where they were the same, of 1 as many
+ * parts as there are in a plain mean; the mean of the others' where a hand has set them apart.
+ * @param {Slice} slice @param {Method} method @param {number | null} base @returns {Slice}
+ */
+function evened(slice, method, base) {
+  const { parts, layers } = slice;
+  const usual = method.numbers.find(({ name, per_part }) => name === "weight" && per_part)?.default;
+  const last = parts.length - 1;
+  if (!hasWeight(method) || slice.numbers.weight || parts[last].source === base) return slice;
+  const others = parts.slice(0, last).filter(({ source }) => source !== base);
+  const flat = others.map(({ numbers: { weight } }) => (!weight ? usual : weight.length === 1 && weight[0][0] === null ? weight[0][1] : null));
+  const same = typeof flat[0] === "number" && flat.every((each) => each === flat[0]);
+  if (same && !others.some(({ numbers }) => numbers.weight)) return slice;
+  const middle = Math.floor(layers / 2);
+  const usualOne = typeof usual === "number" ? usual : 1;
+  const average = others.reduce((sum, { numbers }) => sum + (meanAt(numbers.weight, middle, layers) ?? usualOne), 0) / Math.max(1, others.length);
+  const value = same ? (base === null ? rounded(1 / parts.length) : flat[0]) : rounded(average);
+  const dressed = (/** @type {Part} */ part) => ({ ...part, numbers: { ...part.numbers, weight: /** @type {Setting} */ ([[null, value]]) } });
+  return { ...slice, parts: parts.map((part, i) => (part.source !== base && (same || i === last) ? dressed(part) : part)) };
+}
+
+/**
  * Blend layers of a further source into a slice; a method that has no room for it gives way to linear. Null where the source
  * has not that many layers, or is in the slice with the same ones.
  * @param {Sketch} sketch @param {number} index @param {{ source: number, start: number }} added
@@ -147,9 +261,9 @@ export function addPart(sketch, index, { source, start }, methods, depths) {
   const count = slice.parts.length + 1;
   const full = most !== null && count - (method.base ? 1 : 0) > most;
   const next = { ...slice, base: full ? null : slice.base, parts: [...slice.parts, { source, start, numbers: {} }] };
-  const shares = full ? next.parts.map(() => 1 / count) : [...slice.parts.map(() => 0), 1 / count];
-  const to = full ? methodOf(methods, BLEND) : method;
-  return withSlice(sketch, index, fitted(next, to, full ? null : baseOf(sketch, slice, methods), shares));
+  const base = full ? null : baseOf(sketch, slice, methods);
+  const evenly = full ? next : evened(next, method, base);
+  return withSlice(sketch, index, fitted(evenly, full ? methodOf(methods, BLEND) : method, base, next.parts.map(() => 1 / count)));
 }
 
 /** Take a part out; what is left too few for the method is kept whole, or mixed linearly. Null for the last one. @param {Sketch} sketch @param {number} index @param {number} part @param {readonly Method[]} methods @returns {Sketch | null} */

@@ -14,6 +14,8 @@ export function refusalView({ hand, signal }) {
 
   function draw() {
     const refusal = hand.refused?.refusal ?? null;
+    // The buttons go with what they have answered; the keyboard goes to the stack.
+    if (!refusal && root.contains(document.activeElement)) root.parentElement?.querySelector(/** @type {"div"} */ (".ml-stack"))?.focus({ preventScroll: true });
     root.hidden = !refusal;
     if (refusal === shown) return;
     shown = refusal;

@@ -45,12 +45,17 @@ function line(row, turn) {
   const [parent, skip] = [parentOf(row), skipOf(row)];
   const svg = s("svg", { width: "100%", height: TALL, viewBox: `0 0 ${WIDE} ${TALL}`, preserveAspectRatio: "none", role: "img", "aria-label": sentence(row) });
   const { y, points } = plotOf(row, WIDE, TALL);
+  if (row.value !== null && row.spread) {
+    const [top, floor] = [y(row.value + row.spread), y(row.value - row.spread)].map((at) => Math.max(0, Math.min(TALL, at)));
+    svg.append(s("rect", { class: "ml-spread", x: 0, width: WIDE, y: top, height: Math.max(1, floor - top) }));
+  }
   for (const [control, style] of /** @type {const} */ ([[parent, LINES.parent], [skip, LINES.skip]])) {
     if (control) svg.append(s("line", { class: "ml-control", x1: 0, x2: WIDE, y1: y(control.value), y2: y(control.value), style, "vector-effect": "non-scaling-stroke" }));
   }
   const path = points.map(([px, py], i) => `${i ? "L" : "M"}${px.toFixed(1)} ${py.toFixed(1)}`).join("");
   if (points.length > 1) svg.append(s("path", { class: "ml-turns", d: path, "vector-effect": "non-scaling-stroke" }));
-  const now = points[knownOf(row).findIndex(([each]) => each === turn)] ?? points.at(-1);
+  const held = turn === null && row.value !== null ? [WIDE - 3, y(row.value)] : points.at(-1); // of a picture that a hand still holds
+  const now = points[knownOf(row).findIndex(([each]) => each === turn)] ?? held;
   // A line of no length with round ends stays round however the picture is stretched.
   if (now) svg.append(s("path", { class: "ml-last", d: `M${now[0]} ${now[1]}h.01`, "vector-effect": "non-scaling-stroke" }));
   return svg;
@@ -77,16 +82,18 @@ export function scoresView({ draft }) {
     const { scores, answer } = draft;
     root.hidden = !scores.rows.length;
     if (root.hidden) return;
-    const stale = draft.state === "draft" || draft.state === "loading" || (answer !== null && scores.recipe !== answer.recipe);
+    const stale = draft.state !== "exact" || (answer !== null && scores.recipe !== answer.recipe);
     const turns = Math.min(TURNS, Math.max(...scores.rows.map((row) => knownOf(row).length)));
-    say(note, stale ? "of an earlier turn" : scores.done ? (turns > 1 ? `last ${turns} turns` : "") : "being measured");
+    const none = scores.rows.every(({ value }) => value === null);
+    const measuring = draft.status === "measuring" || !scores.done;
+    say(note, stale && !none ? (draft.writing ? "of an earlier turn; being measured" : "of an earlier turn") : (stale && draft.writing) || measuring ? "being measured" : turns > 1 ? `last ${turns} turns` : "");
     // The turn that the values are of: after undo that is not the last one.
     const turn = [...draft.past.entries].reverse().find(({ recipe }) => recipe === scores.recipe)?.turn ?? null;
     const controls = [scores.rows.some(parentOf) ? "parent: the best source." : "", scores.rows.some(skipOf) ? "skip: the same stack without what was put in." : ""];
     say(words, controls.filter(Boolean).join(" "));
     pool(cards, scores.rows.length, () => h("div", { class: "ml-score", role: "group" })).forEach((card, i) => {
       const row = recent(scores.rows[i]);
-      const key = JSON.stringify([row, turn, stale, scores.done]);
+      const key = JSON.stringify([row, turn, stale, measuring]);
       if (card.dataset.key === key) return;
       card.dataset.key = key;
       card.classList.toggle("ml-stale", stale && row.value !== null);
@@ -95,7 +102,7 @@ export function scoresView({ draft }) {
       card.replaceChildren(
         h("div", { class: "ml-score-name", title: `${row.name}: ${row.better} is better` }, row.name),
         h("div", { class: "ml-score-value" }, h("b", {}, figure(row.value)), row.value === null ? "" : h("small", { title: row.unit }, row.unit.split(" ")[0])),
-        h("div", { class: "ml-score-change" }, under(row, turn, stale, !scores.done)),
+        h("div", { class: "ml-score-change" }, under(row, turn, stale, measuring)),
         line(row, turn),
         ...(parent ? [keyOf(LINES.parent, `parent ${figure(parent.value)}`, parent.note || parent.name)] : []),
         ...(skip ? [keyOf(LINES.skip, `skip ${figure(skip.value)}`, skip.note || "the same stack without what was put in")] : []),

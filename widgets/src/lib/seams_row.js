@@ -17,6 +17,10 @@ export const ROW = FLOOR + AXIS + 14; // y of the gauges
 const GAUGE = 46;
 const WIDEST = Math.log(2.2); // of the gauge, to each side of one: norm ratios beyond stand at its end
 
+const EXPLAINED =
+  "Norm and cosine: of states at both ends of what was put in, against the same layers at home, on average; the sentence gives the end that is further off. " +
+  "Fréchet distance: how far apart two clouds of states are, by their middles and spreads; 0 where they are alike.";
+
 const EMBEDDINGS = "embeddings";
 const HEAD = "final norm";
 
@@ -27,11 +31,13 @@ const HEAD = "final norm";
  */
 export function bordersApart(sketch, sources, methods) {
   const ends = sketch.slices.map((slice) => {
-    const { parts, layers } = slice;
+    const { layers, method } = slice;
     const base = basePart(sketch, slice, methods);
-    const home = parts[Math.max(0, base)];
+    // The base first: in the recipe it has no place among the others.
+    const parts = base < 0 ? slice.parts : [slice.parts[base], ...slice.parts.filter((_, p) => p !== base)];
+    const home = parts[0];
     const name = (/** @type {number} */ index) => `${sources[home.source].name} ${home.start + index}`;
-    return { parts, layers, home, first: name(0), last: name(layers - 1) };
+    return { parts, layers, method, home, first: name(0), last: name(layers - 1) };
   });
   const found = [];
   let at = 0;
@@ -40,7 +46,8 @@ export function bordersApart(sketch, sources, methods) {
     const [below, above] = [ends[i - 1], ends[i]];
     at += below.layers;
     const [one, other] = [below.parts, above.parts];
-    const follows = one.length === 1 && other.length === 1 && one[0].source === other[0].source && one[0].start + below.layers === other[0].start;
+    const alike = other.length === 1 || below.method === above.method;
+    const follows = alike && one.length === other.length && other.every(({ source, start }, p) => one[p].source === source && one[p].start + below.layers === start);
     if (!follows) found.push({ at, below: below.last, above: above.first });
   }
   const top = ends[ends.length - 1];
@@ -52,7 +59,9 @@ export function bordersApart(sketch, sources, methods) {
 export function seamsOf({ sketch, sources, methods, seams, answer, state }) {
   const fresh = state === "exact" && seams?.recipe === answer?.recipe;
   return bordersApart(sketch, sources, methods).map(({ at, below, above }) => {
-    const measured = seams?.seams.find((each) => each.below === below && each.above === above) ?? null;
+    // A run that is gone through again and again has the same seam in several places.
+    const alike = seams?.seams.filter((each) => each.below === below && each.above === above) ?? [];
+    const measured = alike.find((each) => each.at === at) ?? (fresh ? null : alike[0]) ?? null;
     return { at, below, above, measured, stale: measured !== null && !fresh };
   });
 }
@@ -67,15 +76,18 @@ export function seamInWords({ at, below, above, measured, stale }, depth, turn) 
   const place = at === 0 ? "Seam above the embeddings" : at === depth ? "Seam under the final norm" : `Seam ${at - 1} to ${at}`;
   if (!measured) return `${place}, ${below} to ${above}: not measured yet.`;
   const figures = [measured.norm === null ? "" : `norm ${times(measured.norm)}`, measured.cosine === null ? "" : `cos ${cosine(measured.cosine)}`].filter(Boolean);
+  const both = figures.length ? ` Both ends: ${figures.join(", ")}.` : "";
   const when = stale ? ` From turn ${turn}.` : "";
-  return `${place}, ${below} to ${above}: ${measured.off ? "risk, " : ""}${figures.join(", ")}. ${measured.sentence}${when}`.trim();
+  return `${place}, ${below} to ${above}:${measured.off ? " risk." : ""}${both} ${measured.sentence}${when}`.trim();
 }
 
 /** @param {import("../workbench.js").Context} context */
 export function seamsRow({ draft, id }) {
   const svg = s("g");
   const list = h("ul", { class: "ml-hidden", "aria-label": "Seams" });
-  const words = h("p", { class: "ml-seam-words" });
+  const words = h("p", { class: "ml-seam-words", tabindex: 0 });
+  const root = h("div", { class: "ml-seam-room" }, words); // two lines; with the focus or under the pointer it shows all
+  const chosen = s("g"); // figures of the seam in sight, where there is no room for those of all
 
   /** @param {Seam} seam @param {number} cx @param {boolean} small */
   function markOf({ measured, stale }, cx, small) {
@@ -96,13 +108,21 @@ export function seamsRow({ draft, id }) {
     if (!measured) group.append(s("circle", { cx: at, cy: ROW, r: 3, class: "ml-hollow" }));
     else if (risk) group.append(s("path", { d: `M${at} ${ROW - 5.5}l5.5 10h-11z`, style: "fill:var(--ml-risk)" }));
     else group.append(s("circle", { cx: at, cy: ROW, r: 3, style: "fill:var(--ml-ink-2)" }));
-    if (small) return group;
-    const look = { "text-anchor": "middle", class: risk ? "ml-riskwords ml-b" : stale ? "ml-old" : "ml-ink2" };
-    const lines = measured ? [norm === null ? "–" : times(norm), measured.cosine === null ? "–" : `cos ${cosine(measured.cosine)}`] : ["not yet", "measured"];
-    lines.forEach((line, i) => group.append(label(cx, ROW + 24 + 13 * i, line, look)));
+    if (!small) group.append(...figuresOf({ measured, stale }, cx));
     return group;
   }
 
+  /** Under its mark. @param {Pick<Seam, "measured" | "stale">} seam @param {number} cx */
+  function figuresOf({ measured, stale }, cx) {
+    const norm = measured?.norm ?? null;
+    const risk = measured?.off ?? false;
+    const look = { "text-anchor": "middle", class: risk ? "ml-riskwords ml-b" : stale ? "ml-old" : "ml-ink2" };
+    const lines = measured ? [norm === null ? "–" : times(norm), measured.cosine === null ? "–" : `cos ${cosine(measured.cosine)}`] : ["not yet", "measured"];
+    return lines.map((line, i) => label(cx, ROW + 24 + 13 * i, line, look));
+  }
+
+  /** @type {{ px: number, small: boolean }[]} where they are marked, and whether without figures */
+  let marked = [];
   /** @type {Seam[]} */
   let found = [];
   /** @type {string[]} */
@@ -114,11 +134,10 @@ export function seamsRow({ draft, id }) {
     /** @type {SVGElement[]} */
     const marks = found.length ? [s("line", { x1: x(0), x2: x(depth), y1: ROW, y2: ROW, style: "stroke:var(--ml-line-soft)" })] : [];
     const px = found.map(({ at }) => Math.min(x(depth) - 20, x(at)));
-    found.forEach((seam, i) => {
-      const near = (/** @type {number} */ other) => other in px && Math.abs(px[other] - px[i]) < GAUGE + 12;
-      marks.push(markOf(seam, px[i], near(i - 1) || near(i + 1)));
-    });
-    svg.replaceChildren(...marks);
+    const near = (/** @type {number} */ i, /** @type {number} */ other) => other in px && Math.abs(px[other] - px[i]) < GAUGE + 12;
+    marked = px.map((at, i) => ({ px: at, small: near(i, i - 1) || near(i, i + 1) }));
+    found.forEach((seam, i) => marks.push(markOf(seam, px[i], marked[i].small)));
+    svg.replaceChildren(...marks, chosen);
     pool(list, found.length, () => h("li")).forEach((item, i) => say(item, told[i]));
   }
 
@@ -131,14 +150,16 @@ export function seamsRow({ draft, id }) {
     const beside = found.findIndex(({ at }) => at === shown || (at === scale.depth && shown === at - 1));
     const first = beside >= 0 ? beside : found.findIndex(({ measured }) => measured?.off);
     const count = found.length ? `${found.length} seam${found.length === 1 ? "" : "s"}. Grey bands: what the same layers see at home.` : "No seams: every layer follows the one below it at home.";
-    say(words, told[first] ?? count);
-    words.title = told[first] ?? "";
+    const sentence = told[first] ?? count;
+    say(words, sentence);
+    words.title = told[first] ? `${sentence}\n${EXPLAINED}` : "";
+    chosen.replaceChildren(...(marked[first]?.small ? figuresOf(found[first], marked[first].px) : []));
     words.classList.toggle("ml-risk", found[first]?.measured?.off ?? false);
   }
   return {
     svg,
     list,
-    words,
+    root,
     draw,
     get count() {
       return found.length;

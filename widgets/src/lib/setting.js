@@ -211,8 +211,8 @@ export const SHAPES = /** @type {const} */ ({
 /** @typedef {keyof typeof SHAPES} Shape */
 
 /**
- * A shape between the lowest and the highest number that a curve has now; a flat curve opens by a third of the dial.
- * A line keeps its ends where they differ.
+ * A shape between the lowest and the highest number that a curve has now; a flat curve opens by a third of the dial. A
+ * curve that is nowhere below 0 stays so, whatever the dial has below. A line keeps its ends where they differ.
  * @param {Shape} name @param {readonly number[]} values of every layer @param {readonly [number, number]} dial
  * @returns {number | number[]}
  */
@@ -223,8 +223,9 @@ export function shaped(name, values, dial) {
   let high = Math.max(...values);
   if (name === "flat" || count === 1) return low === high ? low : settle(values.reduce((sum, value) => sum + value, 0) / count, step);
   if (low === high) {
-    const third = (dial[1] - dial[0]) / 3;
-    low = Math.max(Math.min(dial[0], low), low - third);
+    const floor = low >= 0 ? Math.max(0, dial[0]) : dial[0];
+    const third = (dial[1] - floor) / 3;
+    low = Math.max(Math.min(floor, low), low - third);
     high = Math.min(Math.max(dial[1], high), high + third);
   }
   if (name === "linear" && values[0] !== values[count - 1]) [low, high] = [values[0], values[count - 1]];

@@ -43,8 +43,7 @@ export function shadingView({ draft, redraw, signal }) {
   function draw() {
     const { answer } = draft;
     const shades = answer?.shading ?? [];
-    root.hidden = !shades.length;
-    if (!shades.length) return;
+    root.classList.toggle("ml-empty", !shades.length); // the room stays
     const names = choices();
     pool(choice, names.length, (i) => h("option", { value: i })).forEach((option, i) => say(option, names[i]));
     const what = Number(choice.value);
@@ -58,7 +57,7 @@ export function shadingView({ draft, redraw, signal }) {
       cell.style.setProperty("--ml-part", `${(100 * Math.max(0, value ?? 0)) / top}%`);
     });
     const shown = at === null ? null : shades[at];
-    say(readout, shown ? `${at}: ${words(shown, at ?? 0)} nats` : "Point at a token for its numbers.");
+    say(readout, shown ? `${at}: ${words(shown, at ?? 0)} nats` : shades.length ? "Point at a token for its numbers." : draft.writing ? "Being measured." : "Not measured.");
     say(most, `${nats(top)} nats`);
     settle();
   }

@@ -249,18 +249,3 @@ export function shift(sketch, index, part, by, depths) {
 
 /** "4–7", or "4" for one layer. @param {number} start @param {number} layers */
 export const rangeOf = (start, layers) => (layers === 1 ? `${start}` : `${start}–${start + layers - 1}`);
-
-/**
- * A name for the stack: the source that gives most layers, with the runs of others in it.
- * @param {Sketch} sketch @param {readonly string[]} names
- */
-export function titleOf(sketch, names) {
-  const held = new Array(names.length).fill(0);
-  for (const { layers, parts } of sketch.slices) for (const { source } of parts) held[source] += layers / parts.length;
-  const host = held.indexOf(Math.max(...held));
-  const guests = sketch.slices.flatMap(({ layers, parts }) => parts.filter(({ source }) => source !== host).map((part) => ({ ...part, layers })));
-  if (!guests.length) return names[host];
-  const shown = guests.slice(0, 2).map(({ source, start, layers }) => `${names[source]} ${rangeOf(start, layers)}`);
-  const rest = guests.length > 2 ? ` and ${guests.length - 2} more` : "";
-  return `${names[host]} with ${shown.join(", ")}${rest}`;
-}

@@ -2,7 +2,7 @@
 // The chosen slice: its method, the parts it is mixed of, and those of its numbers that are no curve.
 
 import { h, icon, say } from "./dom.js";
-import { addPart, baseOf, basePart, methodOf, removePart, setBase, setMethod } from "./mixing.js";
+import { addPart, baseOf, basePart, heightsInWords, methodOf, removePart, setBase, setMethod } from "./mixing.js";
 import { setNumber, shift } from "./sketch.js";
 import { editsOf } from "./stack_edits.js";
 import { titleOfSlice } from "./stack_picture.js";
@@ -20,6 +20,7 @@ export function sliceView(context) {
   const method = h("select", { class: "ml-select", id: `${id}-method`, "aria-label": "Method of the slice" });
   const numbers = h("div", { class: "ml-numbers" });
   const parts = h("div", { class: "ml-parts", role: "group", "aria-label": "Parts of the slice" });
+  const heights = h("p", { class: "ml-slice-note" });
   const button = (/** @type {"split" | "loop" | "remove"} */ glyph, /** @type {string} */ words, /** @type {string} */ title, /** @type {() => void} */ act) => {
     const made = h("button", { class: "ml-button ml-small ml-square", type: "button", title, "aria-label": words }, icon(glyph));
     made.addEventListener("click", act, { signal });
@@ -33,6 +34,7 @@ export function sliceView(context) {
     { class: "ml-slice", role: "group", "aria-label": "Chosen slice" },
     h("div", { class: "ml-slice-head" }, name, method, numbers, h("span", { class: "ml-edits" }, split, repeat, remove)),
     parts,
+    heights,
   );
 
   const slice = () => draft.sketch.slices[edits.current()];
@@ -228,6 +230,9 @@ export function sliceView(context) {
     split.disabled = !edits.canSplit();
     remove.disabled = !edits.canRemove();
     for (const show of shows) show();
+    const words = heightsInWords(draft.sketch, now, draft.methods).join(" ");
+    say(heights, words);
+    heights.title = words;
   }
   return { root, draw };
 }

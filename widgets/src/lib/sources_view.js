@@ -2,12 +2,13 @@
 // The sources: every layer of each, those in the stack full, the others pale, with the size of the residual stream where it
 // was measured. A press picks a layer, a drag a run of them; out of the column the run goes into the stack.
 
-import { h, icon, label, pool, s, say } from "./dom.js";
+import { addView } from "./add_view.js";
+import { h, label, pool, s, say } from "./dom.js";
 import { onDrag } from "./drag.js";
 import { layersInHand } from "./hand.js";
 import { keeper, watcher } from "./keeping.js";
 import { onKeys } from "./keys.js";
-import { sharesOf } from "./mixing.js";
+import { percents, sharesOf } from "./mixing.js";
 import { rulerOf } from "./ruler.js";
 import { depthOf, layersOf, rangeOf, usesOf } from "./sketch.js";
 import { COLOURS, block, hue, swatch } from "./swatches.js";
@@ -17,7 +18,9 @@ const HEAD = 38; // colours, names and codes
 const GAP = 4;
 const ROW = 22;
 const FACTS = 4; // rows of the card
+const NARROWEST = 0.72; // of its width that a name may be drawn at
 const TALLEST = 300; // px for all layers, where there are many
+const SHARE = "Of the height of all blocks: what each source has of the sum that a layer is, as far as its method is a sum.";
 
 /** A cell with round corners, as a part of a path. @param {number} y @param {number} wide @param {number} tall */
 function cellAt(y, wide, tall) {
@@ -36,7 +39,7 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
     class: "ml-plot ml-source-plot", tabindex: 0, role: "listbox", "aria-orientation": "vertical", "aria-multiselectable": "true",
     "aria-label": "Layers of the sources", "aria-describedby": `${id}-source-keys`, "aria-activedescendant": `${id}-source-layer`,
   }, svg, group);
-  const note = h("p", { class: "ml-note" });
+  const note = h("p", { class: "ml-note", title: "The norm of the residual stream after each layer: the median over the tokens of the prompts" });
   const keys = h("p", { class: "ml-hidden", id: `${id}-source-keys` },
     "Left and Right choose a source, Up and Down a layer, with Shift a run. Space picks it up: arrows then choose where in the stack, Down blends, Enter drops.");
   const cardName = h("b");
@@ -48,9 +51,7 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
   const card = h("div", { class: "ml-card", role: "group", "aria-label": "Picked layers" }, h("div", { class: "ml-card-head" }, cardSwatch, cardName, cardCount), facts, why, pick);
   const bar = s("svg", { width: WIDE, height: 14, "aria-hidden": "true" });
   const shares = h("div", { class: "ml-shares" });
-  const path = h("input", { class: "ml-path", type: "text", placeholder: "folder or model name", "aria-label": "Folder or model name of a further source", spellcheck: "false" });
-  const add = h("form", { class: "ml-add", hidden: true }, path, h("button", { class: "ml-button ml-small", type: "submit" }, "Add"));
-  const more = h("button", { class: "ml-button ml-dashed", type: "button", "aria-expanded": "false" }, icon("plus"), "Add a source");
+  const further = addView({ draft, announce, id, redraw, signal });
   const body = h("div", { class: "ml-columns" }, plot, note, card);
   const opener = h("button", { class: "ml-button ml-small ml-open-sources", type: "button", "aria-expanded": "false" });
   const root = h(
@@ -60,11 +61,10 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
     opener,
     body,
     keys,
-    h("div", { class: "ml-head ml-gap" }, h("h3", {}, "Share of the stack")),
+    h("div", { class: "ml-head ml-gap", title: SHARE }, h("h3", {}, "Share of the stack")),
     bar,
     shares,
-    more,
-    add,
+    further.root,
   );
   const ruler = rulerOf(root);
   const keep = keeper(columns);
@@ -193,25 +193,20 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
     if (hand.held?.keys && !(to instanceof Element && to.closest(".ml-stack"))) hand.putBack(false);
   }, { signal });
   pick.addEventListener("click", take, { signal });
-  more.addEventListener("click", () => {
-    add.hidden = !add.hidden;
-    more.setAttribute("aria-expanded", `${!add.hidden}`);
-    if (!add.hidden) path.focus();
-  }, { signal });
-  add.addEventListener("submit", (event) => {
-    event.preventDefault();
-    const words = path.value.trim();
-    if (!words) return;
-    draft.tell({ type: "add", source: words });
-    announce(`Opening ${words}.`);
-    path.value = "";
-    add.hidden = true;
-    more.setAttribute("aria-expanded", "false");
-  }, { signal });
   opener.addEventListener("click", () => {
     const open = root.classList.toggle("ml-opened");
     opener.setAttribute("aria-expanded", `${open}`);
   }, { signal });
+
+  /** A name over its column: bold, else plain, else a little narrower; cut only where it would not be read that way.
+   * @param {string} name @param {number} room px */
+  function nameOf(name, room) {
+    if (ruler.width(name, { bold: true }) <= room) return label(0, 19, name, { class: "ml-ink ml-b" });
+    const plain = ruler.width(name);
+    if (plain <= room) return label(0, 19, name, { class: "ml-ink" });
+    if (plain * NARROWEST <= room) return label(0, 19, name, { class: "ml-ink", textLength: room, lengthAdjust: "spacingAndGlyphs" });
+    return label(0, 19, ruler.fit(name, room), { class: "ml-ink" });
+  }
 
   /** One source at x = 0. @param {number} i @param {ReadonlyMap<string, number>} uses @param {readonly [number, number]} norms least and largest */
   function columnOf(i, uses, [least, largest]) {
@@ -219,7 +214,7 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
     const [wide, tall] = [wideOf(), tallOf()];
     const unfit = (draft.fits[i]?.grade ?? "fits") !== "fits";
     const group = s("g", {}, block(id, i, 0, 0, wide, 5, 1.5));
-    group.append(s("g", {}, s("title", {}, name), label(0, 19, ruler.fit(name, wide + 2, { bold: true }), { class: "ml-ink ml-b" })));
+    group.append(s("g", {}, s("title", {}, name), nameOf(name, wide - 1)));
     group.append(label(0, 32, code, { class: "ml-mono", style: `fill:var(${hue(i)}-text)` }));
     if (unfit) group.append(s("path", { d: "M8 2.5 14.2 13H1.8zM8 6.5v3M8 11.2v.1", transform: `translate(${wide - 12} 21.5) scale(.75)`, class: "ml-glyph-risk" }));
     for (const here of [false, true]) {
@@ -258,7 +253,7 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
     facts.hidden = !all.length || i === draft.sketch.base;
     const row = (/** @type {string} */ what, /** @type {string} */ theirs, /** @type {string} */ ours, /** @type {boolean} */ off) =>
       h("tr", off ? { class: "ml-off" } : {}, h("th", { scope: "row", title: what }, what), h("td", { title: theirs }, theirs), h("td", { title: ours }, ours));
-    const head = h("tr", {}, h("td"), h("th", { scope: "col", title: name }, ruler.fit(name, 52)), h("th", { scope: "col", title: base }, ruler.fit(base, 52)));
+    const head = h("tr", {}, h("td"), h("th", { scope: "col", title: name }, name), h("th", { scope: "col", title: base }, base));
     const rest = all.length - told.length;
     const tail = rest ? [h("tr", {}, h("td", { colspan: 3 }, `${rest} more alike`))] : [];
     facts.replaceChildren(head, ...told.map(({ what, theirs, ours, differs }) => row(what, theirs, ours, differs)), ...tail);
@@ -275,7 +270,8 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
       const shares = sharesOf(sketch, slice, methods);
       for (let offset = 0; offset < slice.layers; offset += 1) shares(offset).forEach((share, part) => (held[slice.parts[part].source] += share / depth));
     }
-    const shown = held.flatMap((share, of) => (share < 0.0005 ? [] : [{ of, share }]));
+    const whole = percents(held);
+    const shown = held.flatMap((share, of) => (share < 0.0005 ? [] : [{ of, share, percent: whole[of] }]));
     let x = 0;
     bar.replaceChildren(
       ...shown.map(({ of, share }) => {
@@ -285,11 +281,11 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
     );
     pool(shares, shown.length, () => h("div", {}, h("span"), h("b"))).forEach((line, place) => {
       const [name, figure] = /** @type {HTMLElement[]} */ ([...line.children]);
-      const { of, share } = shown[place];
+      const { of, share, percent } = shown[place];
       say(name, sources[of].name);
       name.title = sources[of].name;
       name.style.color = `var(${hue(of)}-text)`;
-      say(figure, `${Math.round(share * 100)} %`);
+      say(figure, percent ? `${percent} %` : "<1 %");
     });
   }
 
@@ -308,7 +304,7 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
       (i) => columnOf(i, uses, range),
       (element, i) => element.setAttribute("transform", `translate(${i * (wide + GAP)} 0)`),
     );
-    say(note, sizes.length ? "line: residual norm, log" : "");
+    say(note, sizes.length ? "line: length of the hidden state, log scale" : "");
     say(opener, sources.map(({ name }) => name).join(", "));
   }
 
@@ -345,6 +341,14 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
       nameLayer(uses);
     }
     plot.classList.toggle("ml-carrying", hand.held !== null);
+    further.draw();
   }
-  return { root, draw };
+  return {
+    root,
+    draw,
+    /** The error that is told here, beside what it is about. */
+    get says() {
+      return further.says;
+    },
+  };
 }

@@ -4,7 +4,7 @@
 import { label, s } from "./dom.js";
 import { lengthOf } from "./hand.js";
 import { keeper, watcher } from "./keeping.js";
-import { basePart, methodOf, sharesOf } from "./mixing.js";
+import { basePart, methodOf, sharesOf, unlearnedOf } from "./mixing.js";
 import { runsOf } from "./selection.js";
 import { bordersOf, layersOf, rangeOf, usesOf } from "./sketch.js";
 import { unlike } from "./suits.js";
@@ -19,6 +19,7 @@ export const TOP = 44; // pills and slice names
 export const TALL = 112; // the blocks
 export const FLOOR = TOP + TALL;
 export const AXIS = 24; // numbers under the blocks
+const STRIP = 15; // of a part that is taken away
 
 /** "Base, Arith 4–7", or with each its own run where they differ. @param {Slice} slice @param {(source: number) => string} name */
 export function titleOfSlice({ layers, parts }, name) {
@@ -53,13 +54,14 @@ export function stackPicture({ draft, hand, id }, ruler, height) {
   const svg = s("svg", { height, "aria-hidden": "true" }, shade, heads, columns, axis, marks);
   const [keepHeads, keepColumns, keepAxis] = [keeper(heads), keeper(columns), keeper(axis)];
 
-  /** One column at x = 0. @param {{ source: number, home: number, share: number, uses: number }[]} parts @param {number} column */
+  /** One column at x = 0. @param {{ source: number, home: number, share: number, taken: boolean, uses: number }[]} parts @param {number} column */
   function columnOf(parts, column) {
     const group = s("g");
     const wide = column - 3;
     let y = TOP;
+    const strips = parts.filter(({ taken }) => taken);
     parts.forEach(({ source, home, share, uses }, i) => {
-      const tall = share * TALL;
+      const tall = share * (TALL - STRIP * strips.length);
       if (tall > 1.5) group.append(block(id, source, 1.5, y, wide, tall - (i < parts.length - 1 ? 1.5 : 0)));
       const twoLines = column < 32;
       if (tall > 13) {
@@ -77,6 +79,16 @@ export function stackPicture({ draft, hand, id }, ruler, height) {
           label(column / 2, y - 10, `×${uses}`, { "text-anchor": "middle", class: "ml-ink" }),
         );
       }
+    });
+    // What is taken away has no share: a strip under the others that says so.
+    strips.forEach(({ source }, i) => {
+      const top = FLOOR - STRIP * (i + 1) + 1;
+      const box = { x: 2.5, y: top, width: wide - 2, height: 14, rx: 2 };
+      group.append(
+        s("rect", { ...box, style: "fill:var(--ml-surface)" }),
+        s("rect", { ...box, class: "ml-taken", style: `fill:${riskHatch(id)};stroke:var(${hue(source)})` }),
+        label(column / 2, top + 11, `−${draft.sources[source].code}`, { "text-anchor": "middle", class: "ml-b ml-halo", style: `fill:var(${hue(source)}-text)` }),
+      );
     });
     return group;
   }
@@ -139,12 +151,13 @@ export function stackPicture({ draft, hand, id }, ruler, height) {
     const wide = Math.round(column * 100) / 100;
     const codes = sources.map(({ code }) => code).join(" ");
     const shares = sketch.slices.map((slice) => sharesOf(sketch, slice, methods));
+    const taken = sketch.slices.map((slice) => unlearnedOf(sketch, slice, methods));
     const parts = layers.map(({ slice, offset, parts: all }) => {
-      const here = shares[slice](offset);
-      return all.map(({ source, home }, i) => ({ source, home, share: Math.round(here[i] * 1000) / 1000, uses: uses.get(`${source}:${home}`) ?? 1 }));
+      const [here, away] = [shares[slice](offset), taken[slice](offset)];
+      return all.map(({ source, home }, i) => ({ source, home, share: Math.round(here[i] * 1000) / 1000, taken: away[i], uses: uses.get(`${source}:${home}`) ?? 1 }));
     });
     keepColumns(
-      parts.map((all) => `${wide} ${codes} ${all.map((part) => `${part.source}:${part.home}:${part.share}:${part.uses}`).join(" ")}`),
+      parts.map((all) => `${wide} ${codes} ${all.map((part) => `${part.source}:${part.home}:${part.share}:${part.taken}:${part.uses}`).join(" ")}`),
       (i) => columnOf(parts[i], column),
       (element, i) => element.setAttribute("transform", `translate(${x(i)} 0)`),
     );

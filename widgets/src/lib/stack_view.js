@@ -42,7 +42,7 @@ export function stackView(context) {
   const card = h("div", { class: "ml-card-hand", "aria-hidden": "true", hidden: true });
   const seams = seamsRow(context);
   const refusal = refusalView(context);
-  const root = h("div", { class: "ml-stack-view" }, scroller, seams.words, refusal.root, seams.list, keys, card);
+  const root = h("div", { class: "ml-stack-view" }, scroller, seams.root, refusal.root, seams.list, keys, card);
   const ruler = rulerOf(root);
   const blocks = stackPicture(context, ruler, HEIGHT);
   blocks.svg.append(seams.svg);

@@ -53,12 +53,18 @@ export function brought(draft, before, run, { at, blend }) {
   const inserted = insertRun(before, at, run);
   if (!blend) return { next: inserted, refusal: misfit(draft, before, run.source, inserted) };
   const { sources, methods } = draft;
-  const instead = { words: "Put it between", sketch: inserted };
+  const instead = { words: "Use a slice of its own", sketch: inserted };
   const end = at + run.end - run.start;
   const borders = bordersOf(before);
   const under = before.slices.filter((_, i) => borders[i] < end && borders[i + 1] > at);
   const why = clash(draft, under.flatMap(({ parts }) => parts.map(({ source }) => source)), run.source);
-  if (why) return { next: before, refusal: { what: why, more: "", ways: misfit(draft, before, run.source, inserted) ? [] : [instead] } };
+  if (why) {
+    const apart = misfit(draft, before, run.source, inserted);
+    if (!apart) return { next: before, refusal: { what: why, more: "", ways: [instead] } };
+    // Where it does not fit as it is either, its own slice is there to be heard.
+    const possible = apart.ways.some(({ sketch }) => sketch === inserted);
+    return { next: before, refusal: { what: why, more: possible ? "In a slice of its own it previews here, but cannot be saved." : "", ways: possible ? [instead] : [] } };
+  }
   const next = blendRun(before, at, run, methods, sources.map(({ layers }) => layers));
   if (next) return { next, refusal: misfit(draft, before, run.source, next) };
   const { name } = sources[run.source];

@@ -6,13 +6,17 @@ import { colourOf, nameOf } from "./speakers.js";
 import { swatch } from "./swatches.js";
 import { runsOf } from "./words.js";
 
-/** Text as nodes, its runs that differ underlined. @param {string} text @param {string} reference */
+/** Text as nodes, its runs that differ underlined; where no word is where the other has it, that is said as well.
+ * @param {string} text @param {string} reference */
 function marked(text, reference) {
-  return runsOf(text, reference).flatMap(({ text: run, differs }) => {
+  const runs = runsOf(text, reference);
+  const nodes = runs.flatMap(({ text: run, differs }) => {
     if (!differs) return [run];
     const space = run.match(/^\s*/)?.[0] ?? "";
     return [space, h("u", {}, run.slice(space.length))];
   });
+  const none = reference && runs.length > 0 && runs.every(({ differs }) => differs);
+  return none ? [...nodes, h("small", { class: "ml-mute" }, " all of it differs")] : nodes;
 }
 
 /** @param {import("../workbench.js").Context} context */

@@ -15,6 +15,11 @@ function put(cell, figure, why) {
   }
 }
 
+const ROWS = 9; // that room is kept for: sources say different tokens, and more than that are rare
+
+/** The height of a table of so many rows, in px: bars of every speaker in each. @param {number} rows @param {number} speakers */
+const tallOf = (rows, speakers) => 47 + rows * (15 + 4.6 * (speakers - 1));
+
 /** @param {import("../workbench.js").Context} context */
 export function tokensView({ draft }) {
   const head = h("tr");
@@ -22,6 +27,7 @@ export function tokensView({ draft }) {
   const foot = h("tr");
   const caption = h("caption", { class: "ml-hidden" }, "Probability of the next token, %, of the merged model and of each source");
   const table = h("table", { class: "ml-tokens" }, caption, h("thead", {}, head), body, h("tfoot", {}, foot));
+  const root = h("div", {}, table); // its room is there before the figures are
 
   function draw() {
     const { answer, sources } = draft;
@@ -58,6 +64,7 @@ export function tokensView({ draft }) {
       put(cell, nats(value), answer && value === null ? "no figure: its vocabulary differs" : null);
     });
     table.hidden = !rows.length;
+    root.style.minHeight = `${Math.ceil(tallOf(ROWS, speakers))}px`;
   }
-  return { root: table, draw };
+  return { root, draw };
 }

@@ -4,7 +4,9 @@
 import { costsOf, hostOf } from "./counts.js";
 import { h, icon, pool, say } from "./dom.js";
 import { bytes, count, seconds, signed } from "./figures.js";
-import { titleOf } from "./sketch.js";
+import { keysView } from "./keys_view.js";
+import { methodOf } from "./mixing.js";
+import { titleOf } from "./title.js";
 import { allow, press, roving } from "./toolbar.js";
 
 /** @typedef {import("../workbench.js").Context} Context */
@@ -22,7 +24,7 @@ const SETTLED = 600; // ms that a state has to last before it is said aloud: a d
 const TAP = 300; // ms; a key that is down for longer is held
 
 /** @param {Context} context */
-export function topView({ draft, announce, signal }) {
+export function topView({ draft, announce, id, signal }) {
   const title = h("div", { class: "ml-title" });
   const fingerprint = h("span", { class: "ml-fingerprint", title: "SHA-256 of the recipe's YAML, first 8 digits" });
   const kept = h("span", {});
@@ -38,6 +40,7 @@ export function topView({ draft, announce, signal }) {
   const savedButton = press(["B saved"], () => act.show(newest()), signal);
   const keepButton = press([icon("keep")], () => act.keep(), signal, { class: "ml-square", "aria-label": "Keep a snapshot of this" });
   const stop = press([icon("stop"), "Stop"], () => draft.stop(), signal, { class: "ml-stop" });
+  const keys = keysView(id, signal);
   const bar = h(
     "div",
     { class: "ml-act", role: "toolbar", "aria-label": "History and running" },
@@ -46,9 +49,10 @@ export function topView({ draft, announce, signal }) {
     keepButton,
     h("div", { class: "ml-state" }, light, h("div", {}, state, detail), told),
     stop,
+    keys.button,
   );
   const settle = roving(bar, signal);
-  const root = h("header", { class: "ml-top" }, h("div", { class: "ml-name" }, title, h("div", { class: "ml-under" }, fingerprint, kept)), counts, bar);
+  const root = h("header", { class: "ml-top" }, h("div", { class: "ml-name" }, title, h("div", { class: "ml-under" }, fingerprint, kept)), counts, bar, keys.root);
 
   const newest = () => draft.past.snapshots.at(-1)?.name ?? "";
   const recipeNow = () => draft.past.entries.find(({ now }) => now)?.recipe ?? "";
@@ -87,8 +91,11 @@ export function topView({ draft, announce, signal }) {
     },
   };
 
+  /** How much work it was. @param {import("./draft.js").Answer} answer */
+  const made = ({ redone, steps, seconds: took }) => `${steps} tensors, ${redone || "none"} computed, ${seconds(took)}`;
+
   function sentence() {
-    const { answer, sources, status } = draft;
+    const { answer, scores, sources, status } = draft;
     switch (draft.state) {
       case "loading":
         return `opening ${sources.length} model${sources.length === 1 ? "" : "s"}`;
@@ -102,7 +109,14 @@ export function topView({ draft, announce, signal }) {
         return answer ? `exact in about ${seconds(Math.max(answer.seconds, 0.001))}` : "";
       default:
         if (!answer) return "";
-        return status === "measuring" ? "measuring scores and seams" : `redone ${answer.redone} of ${answer.steps} steps, ${seconds(answer.seconds)}`;
+        if (status.startsWith("measuring: ")) return `waiting for ${status.slice("measuring: ".length)}`;
+        if (scores.rows.length && (scores.recipe !== answer.recipe || !scores.done)) {
+          // The light is about the answers; the scores come after them.
+          if (status === "measuring" || status === "writing") return "scores measuring";
+          if (scores.recipe !== answer.recipe) return "scores of an earlier turn";
+        }
+        if (status === "measuring") return "seams measuring";
+        return answer.unsaved ? "cannot be saved as it is" : made(answer);
     }
   }
 
@@ -128,7 +142,7 @@ export function topView({ draft, announce, signal }) {
 
   function draw() {
     const { answer, past, sketch, sources } = draft;
-    const words = titleOf(sketch, sources.map(({ name }) => name));
+    const words = titleOf(sketch, sources, (method) => methodOf(draft.methods, method).word);
     say(title, words);
     title.title = words;
     say(fingerprint, draft.state === "exact" && answer ? answer.recipe : recipeNow() || "–");
@@ -143,8 +157,8 @@ export function topView({ draft, announce, signal }) {
       [`${layers}`, layers === host.layers ? "" : signed(layers - host.layers), "layers", `${host.name} has ${host.layers}`],
       [count(parameters), "", "parameters", `${parameters.toLocaleString("en")} parameters`],
       [bytes(size), "", "on disk", `${size.toLocaleString("en")} bytes`],
-      [bytes(counted.memory), "", "preview memory", "every source, and the blended layers; layers kept whole are shared with their source"],
-      [`${counted.decode.toFixed(2)}×`, "", `decode cost vs ${host.name}`, `bytes of weights read for a written token, against ${host.name} alone`],
+      [bytes(counted.memory), "", "preview memory", "What the preview keeps in memory: every source, and the blended layers. Layers kept whole, and repeats, are shared with their source and take none"],
+      [`${counted.decode.toFixed(2)}×`, "", "decode cost", `Bytes of weights that are read for each token written, against ${host.name} alone: where memory sets the pace, a token takes that much longer`],
     ];
     pool(counts, figures.length, () => h("div", {}, h("dd", {}, h("span", {}), " ", h("em", {})), h("dt", {}))).forEach((cell, i) => {
       const [figure, more, name, why] = figures[i];
@@ -167,9 +181,10 @@ export function topView({ draft, announce, signal }) {
     light.dataset.state = draft.state;
     say(state, STATES[draft.state]);
     say(detail, sentence());
+    detail.title = draft.state === "exact" && answer ? [answer.unsaved, `${made(answer)}: what is kept whole, or was computed before, is shared`].filter(Boolean).join(" ") : "";
     tell();
     allow(stop, draft.writing ? "" : "nothing is running", "stop (full stop, Escape)");
     settle();
   }
-  return { root, draw, ...act };
+  return { root, draw, ...act, keys: () => keys.toggle() };
 }

@@ -6,30 +6,37 @@ export function wordsOf(text) {
   return text.match(/\s*\S+(?:\s+$)?/g) ?? (text ? [text] : []);
 }
 
+const MATCH = 2; // what a word in the right place counts
+const GAP = 1; // what a word that the other text lacks costs: half a match, so that a word far off is no match
+
 /**
- * Runs of words, each marked: true where the run is not part of the longest common subsequence with `reference`.
+ * Runs of words, each marked: true where the run does not align with `reference`. The alignment is the best global one that
+ * begins where both texts begin (Needleman and Wunsch, 1970): other words face each other for nothing, what is left at the
+ * end of either is free.
  * @param {string} text @param {string} reference @returns {{ text: string, differs: boolean }[]}
  */
 export function runsOf(text, reference) {
   const a = wordsOf(text);
   const b = wordsOf(reference).map((word) => word.trim());
-  // lengths[i][j]: longest common subsequence of a[i:] and b[j:]
-  const lengths = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
+  const same = (/** @type {number} */ i, /** @type {number} */ j) => a[i].trim() === b[j];
+  // best[i][j]: of a[i:] against b[j:]
+  const best = Array.from({ length: a.length + 1 }, () => new Int32Array(b.length + 1));
+  const facing = (/** @type {number} */ i, /** @type {number} */ j) => best[i + 1][j + 1] + (same(i, j) ? MATCH : 0);
   for (let i = a.length - 1; i >= 0; i -= 1) {
-    for (let j = b.length - 1; j >= 0; j -= 1) {
-      lengths[i][j] =
-        a[i].trim() === b[j] ? lengths[i + 1][j + 1] + 1 : Math.max(lengths[i + 1][j], lengths[i][j + 1]);
-    }
+    for (let j = b.length - 1; j >= 0; j -= 1) best[i][j] = Math.max(facing(i, j), best[i + 1][j] - GAP, best[i][j + 1] - GAP);
   }
   /** @type {{ text: string, differs: boolean }[]} */
   const runs = [];
-  for (let i = 0, j = 0; i < a.length; i += 1) {
-    while (j < b.length && a[i].trim() !== b[j] && lengths[i][j + 1] >= lengths[i + 1][j]) j += 1;
-    const same = j < b.length && a[i].trim() === b[j];
-    if (same) j += 1;
+  let j = 0;
+  a.forEach((word, i) => {
+    const faced = () => j < b.length && best[i][j] === facing(i, j);
+    while (!faced() && j < b.length && best[i][j] === best[i][j + 1] - GAP) j += 1;
+    const faces = faced();
+    const differs = !faces || !same(i, j);
+    if (faces) j += 1;
     const last = runs[runs.length - 1];
-    if (last && last.differs === !same) last.text += a[i];
-    else runs.push({ text: a[i], differs: !same });
-  }
+    if (last && last.differs === differs) last.text += word;
+    else runs.push({ text: word, differs });
+  });
   return runs;
 }

@@ -1,0 +1,70 @@
+// @ts-check
+// The keys, for those who look: a list beside the page, not in front of it. It takes nothing away while it is open.
+
+import { h, icon } from "./dom.js";
+import { onKeys } from "./keys.js";
+import { press } from "./toolbar.js";
+
+/** @type {[title: string, keys: [key: string, does: string][]][]} */
+const KEYS = [
+  ["Everywhere", [
+    ["Ctrl Z, Ctrl Shift Z", "undo, redo"],
+    ["A, B", "the stack as it is now, the newest snapshot; hold B to peek"],
+    ["Ctrl Enter", "ask now"],
+    [". or Esc", "stop; Esc also puts back what is carried or was refused"],
+    ["Y", "to the recipe as text"],
+    ["?", "this list"],
+  ]],
+  ["Sources", [
+    ["← →", "source"],
+    ["↑ ↓, with Shift", "layer, a run of layers"],
+    ["Space", "pick up; then ← → where, ↓ blend in, Enter drops"],
+  ]],
+  ["Stack", [
+    ["← →, with Shift", "layer, select a run"],
+    ["Alt ← →", "move what is selected"],
+    ["Space", "pick up what is selected; Enter drops"],
+    ["↑ ↓", "give the slice to another source"],
+    ["S, D, Delete", "split, repeat, remove"],
+    ["M, E", "to the method, to the nearest edge"],
+  ]],
+  ["Edges of slices", [
+    ["← →", "trade layers"],
+    ["Shift, Alt", "the slice below alone, the one above alone"],
+    ["Esc", "back where it was"],
+  ]],
+  ["Curves", [
+    ["← →", "layer"],
+    ["↑ ↓, with Shift", "bend by a hundredth, a tenth of the dial"],
+    ["Home, End", "the bottom, the top of the dial"],
+    ["Enter", "type a number"],
+    ["K", "all tensors, attention, feed-forward"],
+    ["1 to 5", "flat, linear, a U, a bell, a step"],
+    ["L, R", "lock, mirror"],
+  ]],
+  ["Lists and bars", [
+    ["Tab", "to the next part; arrows move inside"],
+    ["Delete", "in the prompts: off the list"],
+  ]],
+];
+
+/** @param {string} id of the view @param {AbortSignal} signal */
+export function keysView(id, signal) {
+  const button = press(["Keys"], () => toggle(), signal, { class: "ml-keys-button", "aria-expanded": "false", "aria-controls": `${id}-keys`, title: "the list of keys (?)" });
+  const close = press([icon("cross")], () => toggle(), signal, { class: "ml-small ml-square", "aria-label": "Close the list of keys" });
+  const groups = KEYS.map(([title, keys]) =>
+    h("section", {}, h("h4", {}, title), h("dl", {}, ...keys.flatMap(([key, does]) => [h("dt", {}, key), h("dd", {}, does)]))));
+  const root = h("div", { class: "ml-keys", id: `${id}-keys`, role: "dialog", "aria-label": "Keys", hidden: true }, h("div", { class: "ml-head" }, h("h3", {}, "Keys"), close), h("div", { class: "ml-keys-groups" }, ...groups));
+  /** @type {HTMLElement | null} */
+  let from = null; // where the focus was
+
+  function toggle() {
+    root.hidden = !root.hidden;
+    button.setAttribute("aria-expanded", `${!root.hidden}`);
+    if (root.hidden) return (from?.isConnected ? from : button).focus();
+    from = /** @type {HTMLElement | null} */ (document.activeElement);
+    return close.focus();
+  }
+  onKeys(root, { Escape: toggle }, signal);
+  return { button, root, toggle };
+}
