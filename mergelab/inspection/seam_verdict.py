@@ -16,8 +16,8 @@ SLIGHT = 0.25  # Fréchet distance as read, of the spread, up to which a shift i
 LENGTH = 1.5  # times as long, or as short, as at home, up to which a shift is slight
 SLIGHTLY = (
     f"Slightly shifted: told apart from home, but at both ends what is read is at most {SLIGHT:g} of its spread away "
-    f"(Fréchet distance), states are at most {LENGTH:g} times as long or as short, and the cosine of tokens with themselves at "
-    "home is nearer to 1 than to that in a random basis."
+    f"(Fréchet distance), states are at most {LENGTH:g} times as long or as short, and the cosine of tokens with "
+    "themselves at home is nearer to 1 than to that in a random basis."
 )
 SHIFTS = {
     "frechet_read": "what the layer reads is {0:.2g} of its spread from home (Fréchet distance; chance: up to {1:.2g})",
@@ -117,4 +117,5 @@ def _length(place: str, end: Figures) -> str:
 
 def _alike(end: Figures) -> str:
     figure = end["cosine_read"]
-    return f"as read there, a token's cosine with itself at home is {figure.value:.2f} (in a random basis: up to {figure.high:.2f})"
+    chance = f"in a random basis: up to {figure.high:.2f}"
+    return f"as read there, a token's cosine with itself at home is {figure.value:.2f} ({chance})"

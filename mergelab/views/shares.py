@@ -61,8 +61,8 @@ def coefficients(sketch: Sketch, piece: Mapping[str, Any], offset: int) -> list[
 
 
 def base_part(sketch: Sketch, piece: Mapping[str, Any]) -> int | None:
-    """The place of the base among the parts of a slice whose method starts from one."""
-    if methods.get(piece["method"]).base != "required":
+    """The place of the base among the parts of a slice whose method starts from one, or can."""
+    if methods.get(piece["method"]).base == "none":
         return None
     base = sketch["base"] if piece["base"] is None else piece["base"]
     return next((place for place, part in enumerate(piece["parts"]) if part["source"] == base), None)

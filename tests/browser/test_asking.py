@@ -171,6 +171,8 @@ def test_another_prompt_the_examples_and_none(stage: Stage, bench: Workbench, pr
     before = list(preview.asked)
     field(stage).fill("sort pear cat moon :")
     field(stage).press("Enter")
+    said = stage.page.evaluate("window.models.bench.get('prompt')")
+    assert said == "sort pear cat moon :", "at once: Enter does not wait for the typing to rest"
     asked_about("sort pear cat moon :")
 
     before = list(preview.asked)

@@ -62,8 +62,9 @@ def test_each_kind_is_said_where_its_figures_are_off(ends: list[Mapping[str, Fig
 def test_the_figures_are_those_of_the_worse_end() -> None:
     said = verdict([end(frechet_read=0.2), end(frechet_read=0.9, cosine_read=0.7)], [True, True])
     assert said == (
-        "Shifted: at the exit what the layer reads is 0.9 of its spread from home (Fréchet distance; chance: up to 0.06); "
-        "as read there, a token's cosine with itself at home is 0.70 (in a random basis: up to 0.30)."
+        "Shifted: at the exit what the layer reads is 0.9 of its spread from home (Fréchet distance; "
+        "chance: up to 0.06); as read there, a token's cosine with itself at home is 0.70 "
+        "(in a random basis: up to 0.30)."
     )
     lost = verdict([end(frechet_read=0.3, cosine_read=0.1), end(frechet_read=0.9, cosine_read=0.7)], [True, True])
     assert lost.startswith("Another basis: at the entry what the layer reads is 0.3 of its spread")

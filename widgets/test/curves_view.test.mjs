@@ -160,6 +160,57 @@ test("attention and feed-forward have fields of their own where they differ", as
   assert.deepEqual(weightOf(1, 1), [["self_attn", [0.3, 0.48, 0.5, 0.5]], ["mlp", [0.45, 0.9, 0.35, 0.3]], [null, [0.45, 0.3]]]);
 });
 
+test("Enter at once after an arrow selects the number of the layer that was chosen", async () => {
+  await show();
+  cursor.at = 4;
+  rowAt(1).focus();
+  await frame();
+  press(rowAt(1), "ArrowRight");
+  press(rowAt(1), "Enter");
+  const input = field("attention");
+  assert.ok(input.matches(":focus"));
+  const selected = () => input.value.slice(input.selectionStart, input.selectionEnd);
+  assert.equal(input.value, "0.48");
+  assert.equal(selected(), "0.48");
+  await frame();
+  assert.equal(selected(), "0.48", "and a redraw leaves it so");
+  input.value = "0.7";
+  press(input, "Enter");
+  assert.equal(selected(), "0.7");
+  await frame();
+  assert.equal(selected(), "0.7");
+  state.sketch = mixed();
+  view.draw();
+  assert.equal(selected(), "0.48", "a number that changes under it is selected too");
+});
+
+test("a number typed over selected layers sets all that the curve covers", async () => {
+  await show();
+  state.selection = [3, 4, 6, 9, 13];
+  cursor.at = 6;
+  rowAt(2).focus();
+  await frame();
+  assert.match(find(".ml-curve-note").textContent, /^sets 3 selected layers/);
+  const input = field("weight");
+  input.value = "0.75";
+  press(input, "Enter");
+  assert.deepEqual(weightOf(1, 2), [[null, [0.75, 0.25, 0.75, 0.25]]]);
+  assert.equal(numberAt(rowsOf(state.sketch, METHODS, "weight", null)[2], 13, KINDS_HERE, "rest"), 0.75);
+  assert.deepEqual([state.sketch.slices[0], state.sketch.slices[2]], [mixed().slices[0], mixed().slices[2]]);
+  assert.equal(state.edits.length, 1);
+  assert.equal(said.pop(), "weight of Bible: 0.75 in 3 selected layers.");
+  cursor.at = 5;
+  await frame();
+  view.draw();
+  assert.doesNotMatch(find(".ml-curve-note").textContent, /selected/, "not where the layer is none of them");
+  input.value = "0.1";
+  press(input, "Enter");
+  assert.deepEqual(weightOf(1, 2), [[null, [0.75, 0.1, 0.75, 0.25]]]);
+  state.selection = [5];
+  view.draw();
+  assert.doesNotMatch(find(".ml-curve-note").textContent, /selected/);
+});
+
 test("a number typed while the hand moves one kind is of that kind", async () => {
   await show();
   rowAt(2).focus();

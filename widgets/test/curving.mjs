@@ -25,7 +25,7 @@ export const field = (kind) => all(".ml-curve-entry").filter((each) => !each.hid
 
 export async function show(sketch = mixed(), names = ["Base", "Arith", "Bible"]) {
   const { curvesView } = await import("../src/lib/curves_view.js");
-  state = { sketch, held: false, edits: [], flushed: 0, holds: 0 };
+  state = { sketch, selection: [], held: false, edits: [], flushed: 0, holds: 0 };
   said = [];
   over = new AbortController();
   cursor = { at: 5, hover: null };
@@ -39,6 +39,9 @@ export async function show(sketch = mixed(), names = ["Base", "Arith", "Bible"])
   const draft = {
     get sketch() {
       return state.sketch;
+    },
+    get selection() {
+      return state.selection;
     },
     sources: names.map((name) => ({ name, code: name.slice(0, 2), layers: 12 })),
     methods: METHODS,

@@ -190,6 +190,61 @@ test("a method brings its base, drops what it has no room for, and starts from t
   assert.deepEqual(set(stack({ ...whole(0, 0, 2), base: 2 }), "ties").slices[0].base, 2, "a base of its own is kept");
 });
 
+test("the first source is the common base of task vectors, whichever is the host", () => {
+  const hosted = (slice) => ({ base: 1, widen: false, slices: [slice] });
+  const set = (slice, name, known) => mixing.setMethod(hosted(slice), 0, name, METHODS, known)?.slices[0];
+  const said = ({ base, parts }) => [base, parts.map(({ source, start, numbers }) => [source, start, numbers.weight?.[0][1] ?? null])];
+  assert.deepEqual(said(set(whole(1, 2, 4), "ties")), [0, [[0, 2, null], [1, 2, 1]]]);
+  assert.deepEqual(said(set(whole(2, 2, 4), "ties")), [0, [[0, 2, null], [2, 2, 1]]]);
+  assert.deepEqual(said(set(whole(0, 2, 4), "ties")), [null, [[1, 2, null], [0, 2, 1]]], "it is the only other part: the host");
+  const both = mixing.addPart(hosted(whole(1, 2, 4)), 0, { source: 0, start: 3 }, METHODS, DEPTHS).slices[0];
+  assert.deepEqual(said(set(both, "ties")), [0, [[1, 2, 0.5], [0, 3, null]]]);
+  assert.deepEqual(said(set({ ...whole(2, 2, 4), base: 1 }, "ties"))[0], null, "a base that the slice names stays: the host");
+  assert.deepEqual(said(set({ ...whole(1, 2, 4), base: 2 }, "ties"))[0], 2);
+  const hostBased = set(whole(0, 2, 4), "ties");
+  assert.deepEqual(set(hostBased, "slerp").base, null, "and so does the one that it has");
+  const known = (why, deep) => ({ blends: [["", why, ""], [why, "", ""], ["", "", ""]], sources: [{ layers: deep }, { layers: 9 }, { layers: 9 }] });
+  assert.equal(set(whole(1, 2, 4), "ties", known("96 against 128", 12)), undefined, "the host alone is nothing to blend");
+  assert.deepEqual(said(set(whole(2, 2, 4), "ties", known("", 12)))[0], 0);
+  assert.deepEqual(said(set(whole(2, 2, 4), "ties", known("", 5))), [null, [[1, 2, null], [2, 2, 1]]], "it is not that deep");
+  const slerp = set(whole(1, 2, 4), "slerp");
+  assert.deepEqual([slerp.base, slerp.numbers.t], [0, [[null, 1]]]);
+  assert.deepEqual(set(slerp, "passthrough"), whole(1, 2, 4));
+  assert.deepEqual(set(slerp, "linear").base, null);
+  const ran = mixing.blendRun(hosted(slerp), 0, { source: 2, start: 0, end: 4 }, METHODS, DEPTHS).slices[0];
+  assert.deepEqual([ran.method, ran.base], ["linear", null], "no room in it");
+  const ties = mixing.blendRun(hosted(set(whole(1, 2, 4), "ties")), 0, { source: 2, start: 0, end: 4 }, METHODS, DEPTHS).slices[0];
+  assert.deepEqual(said(ties), [0, [[0, 2, null], [1, 2, 1], [2, 0, 1]]]);
+});
+
+test("a method that may have a base has the slice's where that is among the parts", () => {
+  const GROUND = [...METHODS, { name: "nuslerp", word: "NuSLERP", base: false, ground: true, parts: [2, 2], numbers: [number("weight", true, { default: 1 })] }];
+  const blend = (...sources) => stack({ method: "linear", base: null, layers: 2, parts: sources.map((source) => ({ source, start: 0, numbers: { weight: [[null, 0.4]] } })), numbers: {} });
+  const set = (sketch, name) => mixing.setMethod(sketch, 0, name, GROUND);
+  const baseOf = (sketch) => [mixing.baseOf(sketch, sketch.slices[0], GROUND), mixing.basePart(sketch, sketch.slices[0], GROUND)];
+  const free = set(blend(1, 2), "nuslerp");
+  assert.deepEqual(baseOf(free), [null, -1]);
+  assert.deepEqual(free.slices[0].parts, blend(1, 2).slices[0].parts);
+  const based = set(blend(1, 0, 2), "nuslerp");
+  assert.deepEqual(baseOf(based), [0, 1]);
+  assert.deepEqual(based.slices[0].parts.map(({ numbers }) => Object.keys(numbers).length), [1, 0, 1], "the base has no numbers of its own");
+  assert.equal(set(blend(0, 1), "nuslerp"), null, "two besides the base");
+  const joined = mixing.addPart(free, 0, { source: 0, start: 3 }, GROUND, DEPTHS);
+  assert.deepEqual([joined.slices[0].method, ...baseOf(joined)], ["nuslerp", 0, 2]);
+  assert.deepEqual(joined.slices[0].parts[2].numbers, {});
+  assert.equal(mixing.addPart(joined, 0, { source: 0, start: 0 }, GROUND, DEPTHS), null, "the base is in it once");
+  assert.deepEqual(mixing.removePart(joined, 0, 2, GROUND).slices[0], free.slices[0]);
+  assert.equal(mixing.removePart(joined, 0, 0, GROUND).slices[0].method, "linear", "one besides the base is too few");
+  assert.equal(mixing.give(free, 0, 1, 0, GROUND, DEPTHS), null);
+  const ties = { ...set(blend(1, 0, 2), "ties"), base: 1 };
+  ties.slices[0].base = 0;
+  assert.deepEqual(baseOf(set(ties, "nuslerp")), [0, 1], "the base that the slice has stays");
+  const hosted = set({ ...blend(0, 1, 2), base: 1 }, "nuslerp");
+  assert.deepEqual([hosted.slices[0].base, ...baseOf(hosted)], [0, 0, 0], "the first source comes before the host");
+  const shares = mixing.sharesOf(based, based.slices[0], GROUND)(0);
+  assert.deepEqual(shares, [0.5, 0, 0.5]);
+});
+
 test("parts come and go: a pass becomes linear, a blend of one becomes a pass", () => {
   const sketch = stack(whole(0, 4, 3), whole(0, 7, 2));
   const added = mixing.addPart(sketch, 0, { source: 1, start: 2 }, METHODS, DEPTHS);

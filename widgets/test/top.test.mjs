@@ -50,9 +50,28 @@ test("layers kept whole take no memory beside their sources, blended ones do; re
   assert.equal(whole.memory, 8000);
   assert.equal(whole.decode, (2000 + 15 * 200) / 4000);
   const blend = { method: "linear", base: null, layers: 4, parts: [{ source: 0, start: 0, numbers: {} }, { source: 1, start: 0, numbers: {} }], numbers: {} };
-  assert.equal(costsOf({ base: 0, widen: false, slices: [blend] }, sources).memory, 8800);
+  assert.equal(costsOf({ base: 0, widen: false, slices: [passes(0, 0, 1), blend] }, sources).memory, 8800);
   const scaled = { ...passes(0, 0, 2), parts: [{ source: 0, start: 0, numbers: { scale: [[null, 0.5]] } }] };
-  assert.equal(costsOf({ base: 0, widen: false, slices: [scaled] }, sources).memory, 8400);
+  assert.equal(costsOf({ base: 0, widen: false, slices: [passes(0, 5, 1), scaled] }, sources).memory, 8400);
+  assert.equal(costsOf({ base: 0, widen: false, slices: [blend] }, sources).memory, 10800, "embeddings are blended as the first slice is");
+  assert.equal(costsOf({ base: 0, widen: false, slices: [passes(0, 0, 1), blend, passes(1, 0, 1), blend] }, sources).memory, 8800, "a repeat is computed once");
+  const curved = { ...blend, parts: [{ ...blend.parts[0], numbers: { weight: [[null, [0, 1]]] } }, blend.parts[1]] };
+  assert.equal(costsOf({ base: 0, widen: false, slices: [passes(0, 0, 1), blend, curved] }, sources).memory, 9600, "the same layers by other numbers are others");
+});
+
+test("a dtype of the recipe is known from its last answer: figures on disk, reading and memory follow it", () => {
+  const sources = [sourceOf("base"), sourceOf("other")];
+  const made = { base: 0, widen: false, slices: [passes(0, 0, 10)] };
+  const answer = { made, layers: 10, parameters: 2000, bytes: 2000 }; // one byte each, two in the sources
+  assert.deepEqual(costsOf(made, sources, answer, true), { layers: 10, parameters: 2000, bytes: 2000, memory: 10000, decode: 0.5 });
+  const drafted = { ...made, slices: [passes(0, 0, 10), passes(1, 5, 5), passes(0, 3, 2)] };
+  assert.deepEqual(costsOf(drafted, sources, answer), { layers: 17, parameters: 2700, bytes: 2700, memory: 10500, decode: 2700 / 4000 }, "two layers are repeats");
+  const own = { ...answer, bytes: 4000 };
+  assert.deepEqual(costsOf(drafted, sources, own), costsOf(drafted, sources), "that of the sources is no other");
+  assert.equal(costsOf(made, sources, { ...own, parameters: 2001 }, true).parameters, 2001, "what Python has counted");
+  const wide = [sources[0], { ...sources[1], bytes: new Array(10).fill(400) }];
+  const blend = { method: "linear", base: null, layers: 2, parts: [0, 1].map((source) => ({ source, start: 0, numbers: {} })), numbers: {} };
+  assert.equal(costsOf({ ...made, slices: [passes(0, 0, 1), blend] }, wide).bytes, 2000 + 200 + 800, "the widest dtype of a blend");
 });
 
 test("counts follow the hand before Python has answered, and take its figures when it has", () => {

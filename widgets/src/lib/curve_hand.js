@@ -20,7 +20,7 @@ import { depthOf } from "./sketch.js";
  * @property {(row: Row, layer: number) => string} whyNot  it cannot be bent there; empty: it can
  * @property {(row: Row) => string} nameOf
  * @property {(layer: number) => void} reveal  scrolls to a layer
- * @property {(row: Row, first: number, last: number, kinds: readonly Kind[], next: (old: number | null, layer: number, number: Declared) => number) => void} bend
+ * @property {(row: Row, first: number, last: number, kinds: readonly Kind[], next: (old: number | null, layer: number, number: Declared) => number | null) => void} bend
  */
 
 const REACH = 10; // px: a press this near to a point takes it, elsewhere the hand draws

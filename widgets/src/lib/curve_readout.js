@@ -92,7 +92,9 @@ export function valueCard(put, id, signal) {
     let value = null;
     let alone = false;
     const show = () => {
+      const whole = input.matches(":focus") && input.selectionStart === 0 && input.selectionEnd === input.value.length;
       input.value = value === null ? "" : inFull(value);
+      if (whole) input.select(); // what is typed next replaces the number, the new one too
       input.style.width = `${Math.max(5, input.value.length) + 3}ch`;
       input.setAttribute("aria-invalid", "false");
       say(wrong, "");

@@ -119,9 +119,23 @@ export function numberAt(row, layer, kinds, kind) {
 }
 
 /**
- * The sketch with other numbers in a row, over output layers [first, last].
+ * Those of some output layers that a row has numbers for, and the bounds that hold for all of them.
+ * @param {Row} row @param {readonly number[]} layers @returns {{ layers: number[], low: number | null, high: number | null }}
+ */
+export function coveredBy(row, layers) {
+  const found = layers.flatMap((layer) => {
+    const { from, layers: long, state, number } = cellAt(row, layer);
+    return state === "open" && number && layer < from + long ? [{ layer, number }] : [];
+  });
+  const low = Math.max(...found.map(({ number }) => number.low ?? -Infinity));
+  const high = Math.min(...found.map(({ number }) => number.high ?? Infinity));
+  return { layers: found.map(({ layer }) => layer), low: Number.isFinite(low) ? low : null, high: Number.isFinite(high) ? high : null };
+}
+
+/**
+ * The sketch with other numbers in a row, over output layers [first, last]; null: as it is.
  * @param {Sketch} sketch @param {Row} row @param {Kinds} kinds @param {readonly Kind[]} which @param {number} first @param {number} last
- * @param {(old: number | null, layer: number, number: Declared) => number} next
+ * @param {(old: number | null, layer: number, number: Declared) => number | null} next
  */
 export function bent(sketch, row, kinds, which, first, last, next) {
   for (const { slice, part, from, layers, state, number, setting } of row.cells) {

@@ -5,7 +5,7 @@ import { curveHand } from "./curve_hand.js";
 import { valueCard, valueStrip } from "./curve_readout.js";
 import { LOOKS, curveRow, linesOf } from "./curve_row.js";
 import { curveTools } from "./curve_tools.js";
-import { bent, cellAt, choicesOf, crowded, dialOf, inSteps, numberAt, reasons, rowsOf } from "./curves.js";
+import { bent, cellAt, choicesOf, coveredBy, crowded, dialOf, inSteps, numberAt, reasons, rowsOf } from "./curves.js";
 import { h, s } from "./dom.js";
 import { isIdle, methodOf } from "./mixing.js";
 import { bare } from "./quantity.js";
@@ -60,6 +60,8 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     const run = part === null ? rangeOf(from, layers) : rangeOf(draft.sketch.slices[slice].parts[part].start, layers);
     return row.source === null ? `slice ${slice + 1}, layers ${run}` : `${nameOf(row)} ${run}`;
   };
+  /** What a number typed at a layer sets: the selected layers where that is one of several. @param {Row} row @param {number} layer */
+  const typedOver = (row, layer) => coveredBy(row, draft.selection.includes(layer) ? draft.selection : [layer]);
   /** Why a row cannot be bent at a layer; empty: it can. @param {Row} row @param {number} layer */
   const whyNot = (row, layer) => {
     const cell = cellAt(row, layer);
@@ -157,7 +159,9 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     (kind, value) => {
       const row = current(rowsNow());
       if (!row) return;
-      panel.bend(row, cursor.at, cursor.at, kind ? [kind] : panel.which(), () => value);
+      const { layers } = typedOver(row, cursor.at);
+      panel.bend(row, layers[0], layers[layers.length - 1], kind ? [kind] : panel.which(), (_, layer) => (layers.includes(layer) ? value : null));
+      if (layers.length > 1) announce(`${row.name} of ${nameOf(row)}: ${bare(value)} in ${layers.length} selected layers.`);
       draft.flush();
     },
     id,
@@ -188,7 +192,10 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
   function addRow(index) {
     const over = new AbortController();
     const view = curveRow({ id, index });
-    curveHand(view, () => rowsNow()[index], panel, act, () => card.focus(panel.chosen), { draft, cursor, redraw, scale, announce }, over.signal);
+    curveHand(view, () => rowsNow()[index], panel, act, () => {
+      draw(); // a key may have chosen another layer since
+      card.focus(panel.chosen);
+    }, { draft, cursor, redraw, scale, announce }, over.signal);
     views.push({ view, over });
     plots.append(view.plot);
   }
@@ -213,6 +220,8 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     if (cell.state !== "open") return whyNot(row, layer);
     /** @type {string[]} */
     const notes = [];
+    const { layers: many } = typedOver(row, layer);
+    if (many.length > 1 && !isLocked(row)) notes.push(`sets ${many.length} selected layers`);
     const { hand } = panel;
     if (hand && hand.key === row.key && cell.number) {
       const [before, now] = [hand.before, row].map((each) => numberAt(each, hand.layer, draft.kinds, hand.kind));
@@ -221,8 +230,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     const [low, high] = cell.number ? dialOf(cell.number) : row.range;
     if (KINDS.some((kind) => outside(numberAt(row, layer, draft.kinds, kind), low, high))) notes.push(`outside the dial, ${bare(low)} to ${bare(high)}`);
     if (row.name === "weight" && KINDS.some((kind) => (numberAt(row, layer, draft.kinds, kind) ?? 0) < 0)) notes.push(cell.part !== null && isIdle(draft.sketch, draft.sketch.slices[cell.slice], draft.methods) ? "one source and normalize: the weight changes nothing" : "below 0: unlearns");
-    const many = crowded(cell, draft.kinds);
-    if (many.length) notes.push(`drawn by hand: ${cell.layers} points for ${cell.layers} layers`);
+    if (crowded(cell, draft.kinds).length) notes.push(`drawn by hand: ${cell.layers} points for ${cell.layers} layers`);
     const more = others(cell.setting, draft.kinds).length;
     if (more) notes.push(`${more} more ${more === 1 ? "rule" : "rules"} in the text`);
     return notes.join(" · ");
@@ -276,9 +284,10 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     });
     const told = apart ? KINDS.filter((kind) => kind !== "rest" || main.cells.some((each) => each.state === "open" && linesOf(each, kinds, panel.chosen).some((line) => line.kind === "rest"))) : KINDS.slice(0, 1);
     strip.draw(scaled, shown, main, kinds, told);
+    const { low, high } = typedOver(main, layer);
     card.draw(
       `output layer ${layer} (${main.source === null || cell.part === null ? `slice ${cell.slice + 1}` : `${nameOf(main)} ${sketch.slices[cell.slice].parts[cell.part].start + layer - cell.from}`})`,
-      cell.number,
+      cell.number && { ...cell.number, low, high },
       lines.map(({ kind, values, alone }) => ({ kind, value: values[layer - cell.from], alone, word: alone && !panel.chosen ? main.name : LOOKS[(alone && panel.chosen) || kind].word })),
       noteOf(main, layer),
       isLocked(main),

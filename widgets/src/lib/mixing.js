@@ -18,7 +18,11 @@ import { splitAt, withSlice } from "./sketch.js";
  * @property {[number, number] | null} dial  range worth turning @property {number | null} low @property {number | null} high
  * @property {string[]} choices @property {string} doc @property {boolean} effect @property {boolean} curve
  */
-/** @typedef {{ name: string, word: string, base: boolean, parts: [number, number | null], numbers: Declared[] }} Method */
+/**
+ * @typedef {{ name: string, word: string, base: boolean, ground?: boolean, parts: [number, number | null], numbers: Declared[] }} Method
+ *   base: it needs one; ground: one that is among the parts is its base; parts: the fewest and most besides it
+ */
+/** @typedef {{ blends: readonly string[][], sources: readonly { layers: number }[] }} Known  why two sources cannot be blended, or ""; how deep they are */
 
 export const WHOLE = "passthrough"; // keeps its one part as it is
 export const BLEND = "linear"; // what a slice becomes that gets a part too many for its method
@@ -27,8 +31,12 @@ export const BLEND = "linear"; // what a slice becomes that gets a part too many
 export const methodOf = (methods, name) =>
   methods.find((method) => method.name === name) ?? { name, word: name, base: false, parts: [1, null], numbers: [] };
 
-/** The source that a slice's method starts from; null where it needs none. @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods */
-export const baseOf = (sketch, slice, methods) => (methodOf(methods, slice.method).base ? (slice.base ?? sketch.base) : null);
+/** The source that a slice's method starts from; null where there is none. @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods */
+export function baseOf(sketch, slice, methods) {
+  const method = methodOf(methods, slice.method);
+  const base = slice.base ?? sketch.base;
+  return method.base || (method.ground && slice.parts.some(({ source }) => source === base)) ? base : null;
+}
 
 /** The place of the base among a slice's parts, or -1. @param {Sketch} sketch @param {Slice} slice @param {readonly Method[]} methods */
 export function basePart(sketch, slice, methods) {
@@ -196,30 +204,43 @@ function fitted(slice, method, base, shares) {
   return { ...slice, method: method.name, parts: slice.parts.map(dressed), numbers };
 }
 
+const COMMON = 0; // task vectors are against the first source, whichever is the host
+
+/** Whether the common base can be that of a slice with enough other parts. @param {Slice} slice @param {number} fewest @param {Known} known */
+function takesCommon({ parts, layers }, fewest, { blends, sources }) {
+  if (parts.some(({ source }) => source === COMMON)) return parts.filter(({ source }) => source !== COMMON).length >= fewest;
+  const fits = parts[0].start + layers <= (sources[COMMON]?.layers ?? Infinity);
+  return fits && parts.every(({ source }) => !blends[COMMON]?.[source]);
+}
+
 /**
  * Make a slice by another method. Parts too many are dropped, from the last on, the base never; a base that is needed joins
- * at the same layers. Null where the method wants more parts than there are, or there is no base to name.
- * @param {Sketch} sketch @param {number} index @param {string} name @param {readonly Method[]} methods @returns {Sketch | null}
+ * at the same layers: that which the slice has or names, else the first source where it can be, else the host. Null where
+ * the method wants more parts than there are, or there is no base to name.
+ * @param {Sketch} sketch @param {number} index @param {string} name @param {readonly Method[]} methods @param {Known} [known] @returns {Sketch | null}
  */
-export function setMethod(sketch, index, name, methods) {
+export function setMethod(sketch, index, name, methods, known = { blends: [], sources: [] }) {
   const slice = sketch.slices[index];
   const method = methodOf(methods, name);
   const [fewest, most] = method.parts;
   const shares = sharesOf(sketch, slice, methods)(Math.floor(slice.layers / 2));
-  const base = method.base ? (slice.base ?? sketch.base ?? slice.parts[0].source) : null;
-  const host = base ?? slice.base ?? sketch.base;
+  const named = baseOf(sketch, slice, methods) ?? slice.base;
+  const common = takesCommon(slice, fewest, known) ? COMMON : sketch.base;
+  const grounds = method.ground ? [named, common, sketch.base] : [];
+  const base = method.base ? (named ?? common ?? slice.parts[0].source) : (grounds.find((each) => slice.parts.some(({ source }) => source === each)) ?? null);
+  const host = base ?? named ?? sketch.base;
   let parts = slice.parts.map((part, i) => ({ part, share: shares[i] }));
   const others = parts.filter(({ part }) => part.source !== host);
-  const few = method.base ? others : parts;
+  const few = base === null ? parts : others;
   if (few.length < fewest) return null;
   if (most !== null && few.length > most) {
     const kept = (others.length ? others : parts).slice(0, most);
-    parts = parts.filter((each) => kept.includes(each) || (method.base && each.part.source === base));
+    parts = parts.filter((each) => kept.includes(each) || each.part.source === base);
   }
   if (base !== null && !parts.some(({ part }) => part.source === base)) {
     parts = [{ part: { source: base, start: parts[0].part.start, numbers: {} }, share: 0 }, ...parts];
   }
-  const next = { ...slice, base: method.base && base !== sketch.base ? base : null, parts: parts.map(({ part }) => part) };
+  const next = { ...slice, base: base === sketch.base ? null : base, parts: parts.map(({ part }) => part) };
   return withSlice(sketch, index, fitted(next, method, base, parts.map(({ share }) => share)));
 }
 
@@ -258,12 +279,12 @@ export function addPart(sketch, index, { source, start }, methods, depths) {
   if (slice.parts.some((part) => part.source === source && (isBase || part.start === start))) return null;
   const method = methodOf(methods, slice.method);
   const [, most] = method.parts;
-  const count = slice.parts.length + 1;
-  const full = most !== null && count - (method.base ? 1 : 0) > most;
-  const next = { ...slice, base: full ? null : slice.base, parts: [...slice.parts, { source, start, numbers: {} }] };
-  const base = full ? null : baseOf(sketch, slice, methods);
-  const evenly = full ? next : evened(next, method, base);
-  return withSlice(sketch, index, fitted(evenly, full ? methodOf(methods, BLEND) : method, base, next.parts.map(() => 1 / count)));
+  const joined = { ...slice, parts: [...slice.parts, { source, start, numbers: {} }] };
+  const shares = joined.parts.map(() => 1 / joined.parts.length);
+  const base = baseOf(sketch, joined, methods);
+  const full = most !== null && joined.parts.filter((part) => part.source !== base).length > most;
+  if (full) return withSlice(sketch, index, fitted({ ...joined, base: null }, methodOf(methods, BLEND), null, shares));
+  return withSlice(sketch, index, fitted(evened(joined, method, base), method, base, shares));
 }
 
 /** Take a part out; what is left too few for the method is kept whole, or mixed linearly. Null for the last one. @param {Sketch} sketch @param {number} index @param {number} part @param {readonly Method[]} methods @returns {Sketch | null} */
@@ -273,7 +294,8 @@ export function removePart(sketch, index, part, methods) {
   const method = methodOf(methods, slice.method);
   const parts = slice.parts.filter((_, i) => i !== part);
   const base = baseOf(sketch, slice, methods);
-  const enough = base === null ? parts.length >= method.parts[0] : parts.length - 1 >= method.parts[0] && parts.some(({ source }) => source === base);
+  const based = !method.base || parts.some(({ source }) => source === base);
+  const enough = based && parts.filter(({ source }) => source !== base).length >= method.parts[0];
   if (enough && parts.length > 1) return withSlice(sketch, index, { ...slice, parts });
   const to = methodOf(methods, parts.length === 1 ? WHOLE : BLEND);
   return withSlice(sketch, index, fitted({ ...slice, base: null, parts }, to, null, parts.map(() => 1 / parts.length)));
@@ -290,7 +312,11 @@ export function give(sketch, index, part, source, methods, depths) {
   if (old.start + slice.layers > depths[source] || slice.parts.some((each) => each.source === source)) return null;
   const isBase = part === basePart(sketch, slice, methods);
   const base = isBase ? (source === sketch.base ? null : source) : slice.base;
-  return withSlice(sketch, index, { ...slice, base, parts: slice.parts.map((each, i) => (i === part ? { ...each, source } : each)) });
+  const next = { ...slice, base, parts: slice.parts.map((each, i) => (i === part ? { ...each, source } : each)) };
+  if (isBase || part !== basePart(sketch, next, methods)) return withSlice(sketch, index, next);
+  // What may stand under the method does so now.
+  const method = methodOf(methods, slice.method);
+  return next.parts.length - 1 < method.parts[0] ? null : withSlice(sketch, index, fitted(next, method, source, next.parts.map(() => 0)));
 }
 
 /** Make a part the base of its slice, the old base becoming a part like others. Null where the method takes none, or it is. @param {Sketch} sketch @param {number} index @param {number} part @param {readonly Method[]} methods @returns {Sketch | null} */

@@ -44,14 +44,14 @@ export function sliceView(context) {
     const { sketch, methods, sources } = draft;
     const index = edits.current();
     const to = methodOf(methods, method.value);
-    let next = setMethod(sketch, index, to.name, methods);
+    let next = setMethod(sketch, index, to.name, methods, draft);
     let joined = "";
     // It blends and there is one part: the first source that can be blended in joins at the same layers.
     for (let i = 0; !next && i < sources.length; i += 1) {
       const old = slice().parts;
       const mixed = clash(draft, old.map(({ source }) => source), i) || old.some(({ source }) => source === i) ? null : addPart(sketch, index, { source: i, start: old[0].start }, methods, edits.depths());
       if (!mixed || misfit(draft, sketch, i, mixed)) continue;
-      next = setMethod(mixed, index, to.name, methods);
+      next = setMethod(mixed, index, to.name, methods, draft);
       joined = ` ${sources[i].name} joins at the same layers.`;
     }
     if (next) return edits.change(next, `Slice ${index + 1} is made by ${to.word}.${joined}`, "", draft.selection);

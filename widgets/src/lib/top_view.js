@@ -149,16 +149,14 @@ export function topView({ draft, announce, id, signal }) {
     say(kept, whereKept());
 
     const host = sources[hostOf(sketch)];
-    const counted = costsOf(sketch, sources);
-    // What Python has counted is exact; while it is not of this picture, the sizes of the sources say the same.
-    const { layers, parameters, bytes: size } = draft.state === "exact" && answer ? answer : counted;
+    const { layers, parameters, bytes: size, memory, decode } = costsOf(sketch, sources, answer, draft.state === "exact");
     /** @type {[figure: string, more: string, name: string, title: string][]} */
     const figures = [
       [`${layers}`, layers === host.layers ? "" : signed(layers - host.layers), "layers", `${host.name} has ${host.layers}`],
       [count(parameters), "", "parameters", `${parameters.toLocaleString("en")} parameters`],
       [bytes(size), "", "on disk", `${size.toLocaleString("en")} bytes`],
-      [bytes(counted.memory), "", "preview memory", "What the preview keeps in memory: every source, and the blended layers. Layers kept whole, and repeats, are shared with their source and take none"],
-      [`${counted.decode.toFixed(2)}×`, "", "decode cost", `Bytes of weights that are read for each token written, against ${host.name} alone: where memory sets the pace, a token takes that much longer`],
+      [bytes(memory), "", "preview memory", "What the preview keeps in memory: every source, and once every layer that is blended or in another dtype. Layers kept whole, and repeats, are shared and take none"],
+      [`${decode.toFixed(2)}×`, "", "decode cost", `Bytes of weights that are read for each token written, against ${host.name} alone: where memory sets the pace, a token takes that much longer`],
     ];
     pool(counts, figures.length, () => h("div", {}, h("dd", {}, h("span", {}), " ", h("em", {})), h("dt", {}))).forEach((cell, i) => {
       const [figure, more, name, why] = figures[i];
