@@ -206,6 +206,10 @@ test("a number typed over selected layers sets all that the curve covers", async
   input.value = "0.1";
   press(input, "Enter");
   assert.deepEqual(weightOf(1, 2), [[null, [0.75, 0.1, 0.75, 0.25]]]);
+  state.selection = [5, 12];
+  rowAt(1).focus();
+  await frame();
+  assert.doesNotMatch(find(".ml-curve-note").textContent, /selected/, "Arith is not in layer 12");
   state.selection = [5];
   view.draw();
   assert.doesNotMatch(find(".ml-curve-note").textContent, /selected/);

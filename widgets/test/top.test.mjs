@@ -72,6 +72,8 @@ test("a dtype of the recipe is known from its last answer: figures on disk, read
   const wide = [sources[0], { ...sources[1], bytes: new Array(10).fill(400) }];
   const blend = { method: "linear", base: null, layers: 2, parts: [0, 1].map((source) => ({ source, start: 0, numbers: {} })), numbers: {} };
   assert.equal(costsOf({ ...made, slices: [passes(0, 0, 1), blend] }, wide).bytes, 2000 + 200 + 800, "the widest dtype of a blend");
+  const kept = { base: 0, widen: false, slices: [passes(0, 0, 5), passes(1, 5, 5)] };
+  assert.deepEqual(costsOf(kept, wide, { made: kept, layers: 10, parameters: 2000, bytes: 5000 }), costsOf(kept, wide), "each layer in its source's own");
 });
 
 test("counts follow the hand before Python has answered, and take its figures when it has", () => {
