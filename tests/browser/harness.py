@@ -78,9 +78,14 @@ window.show = async (name) => {
     style.textContent = model.get("_css");
     document.head.append(style);
     model.stream = new EventSource(`/events/${name}`);
-    model.stream.onmessage = (event) => model.hear(JSON.parse(event.data, revive));
+    // What comes while the state is on its way is newer than that, or the same.
+    const early = [];
+    let hear = (data) => early.push(data);
+    model.stream.onmessage = (event) => hear(JSON.parse(event.data, revive));
     await new Promise((resolve) => { model.stream.onopen = resolve; });
     model.hear(await state(name));
+    hear = (data) => model.hear(data);
+    early.forEach(hear);
   }
   const model = window.models[name];
   const address = URL.createObjectURL(new Blob([model.get("_esm")], { type: "text/javascript" }));
