@@ -192,6 +192,7 @@ def test_a_reload_restores_everything(stage: Stage) -> None:
     assert (bench.prompt, bench.selection) == ("27+35=", [1, 2, 3, 4])
     expect(stage.root.locator(".ml-caret")).to_have_count(0)
     expect(stage.root.locator(".ml-checks")).to_contain_text("This will load and run.")
+    expect(stage.stack).not_to_contain_text("not yet")  # the seams
     parts = (".ml-name", ".ml-counts", ".ml-stack", ".ml-picks", ".ml-texts", ".ml-tokens", ".ml-checks")
     before = [stage.root.locator(part).text_content() for part in parts]
     table, text = stage.table(), stage.root.locator(".ml-type").input_value()

@@ -140,7 +140,7 @@ def test_the_lesson_under_a_real_pointer(lab: str, watched: Watched) -> None:
     before = table.inner_text()
     _border(page, root, 2, 4)
     _exact(root)
-    expect(title).to_have_text("arithmetic with pirate 0–1, pirate 8–9")
+    expect(title).to_have_text("arithmetic with pirate 0–1 and 8–9")
     grafted = table.inner_text()
     assert grafted != before
 
