@@ -9,6 +9,7 @@
     merged.say("Once upon a time")
     ml.Variants(recipe)                              # several live models side by side: turn, undo, keep, compare
     ml.merge(recipe, "merged")                       # the same plan, poured into a folder
+    ml.verify("merged")                              # is it still what was written?
     ml.Workbench(base, a, b)                         # the same, by hand, in a notebook
     ml.Inspector(base, a, b)                         # how they differ, layer by layer, before anything is merged
     ml.seams(recipe, prompts)                        # where a graft broke, and which layer is to blame
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
         RecipeError,
         SourceError,
     )
+    from mergelab.forge.extraction import extract_lora
+    from mergelab.forge.merge import merge
+    from mergelab.forge.proof import prove
+    from mergelab.forge.verify import verify
     from mergelab.inspection.changes import conflict, task_vectors
     from mergelab.inspection.drift import drift
     from mergelab.inspection.probes import probe
@@ -44,7 +49,6 @@ if TYPE_CHECKING:
     from mergelab.models.answers import Prompt
     from mergelab.models.assembly import Assembly, assemble
     from mergelab.models.comparison import Comparison
-    from mergelab.models.forge import merge
     from mergelab.models.preview import Preview
     from mergelab.models.variants import Variants
     from mergelab.models.verdict import check
@@ -55,6 +59,7 @@ if TYPE_CHECKING:
     from mergelab.views.explain import Explain
     from mergelab.views.figures import figure
     from mergelab.views.inspector import Inspector
+    from mergelab.views.merging import Merging
     from mergelab.views.workbench import Workbench
     from mergelab.weights import Checkpoint, Source
     from mergelab.weights import open_checkpoint as open  # noqa: A004 - read as ml.open
@@ -71,6 +76,7 @@ __all__ = [
     "InspectionError",
     "Inspector",
     "MergelabError",
+    "Merging",
     "MethodError",
     "OutputError",
     "Plan",
@@ -87,6 +93,7 @@ __all__ = [
     "check",
     "conflict",
     "drift",
+    "extract_lora",
     "figure",
     "graft",
     "interleave",
@@ -95,6 +102,7 @@ __all__ = [
     "open",
     "plan",
     "probe",
+    "prove",
     "repeat",
     "sample",
     "seams",
@@ -104,6 +112,7 @@ __all__ = [
     "task_vectors",
     "trace",
     "upscale",
+    "verify",
     "widen",
 ]
 
@@ -121,6 +130,7 @@ _HOMES = {
     "InspectionError": "errors",
     "Inspector": "views.inspector",
     "MergelabError": "errors",
+    "Merging": "views.merging",
     "MethodError": "errors",
     "OutputError": "errors",
     "Plan": "recipes.plan",
@@ -137,13 +147,15 @@ _HOMES = {
     "check": "models.verdict",
     "conflict": "inspection.changes",
     "drift": "inspection.drift",
+    "extract_lora": "forge.extraction",
     "figure": "views.figures",
     "graft": "recipes.presets",
     "interleave": "recipes.presets",
-    "merge": "models.forge",
+    "merge": "forge.merge",
     "open": "weights:open_checkpoint",
     "plan": "recipes.plan",
     "probe": "inspection.probes",
+    "prove": "forge.proof",
     "repeat": "recipes.presets",
     "seams": "inspection.seams",
     "stack": "recipes.presets",
@@ -151,6 +163,7 @@ _HOMES = {
     "task_vectors": "inspection.changes",
     "trace": "inspection.trace",
     "upscale": "recipes.presets",
+    "verify": "forge.verify",
     "widen": "models.widen",
 }
 

@@ -1,4 +1,4 @@
-"""The door: ``mergelab lab | check | show | merge | methods | demo``.
+"""The door: ``mergelab lab | check | show | merge | verify | extract-lora | methods | demo``.
 
 Heavy libraries load inside the verb that needs them, so that ``mergelab --help`` answers at once.
 Errors raised on purpose are printed in words on standard error, with exit code 2; a traceback means a bug.
@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +22,7 @@ from mergelab.columns import in_bytes
 from mergelab.errors import MergelabError, OutputError, Problem
 
 if TYPE_CHECKING:
+    from mergelab.models.progress import Progress
     from mergelab.recipes.plan import Plan
     from mergelab.recipes.recipe import Recipe
 
@@ -38,6 +41,7 @@ examples:
   mergelab check recipe.yml          will this work? answered from headers, before anything is downloaded
   mergelab show recipe.yml           the recipe worked out: which layer comes from where, and how it is made
   mergelab merge recipe.yml merged   write the merged model to the folder 'merged'
+  mergelab verify merged             is it still what was written, and what its sources give?
   mergelab methods ties              what a merge method does, its numbers, and where it comes from
 """
 
@@ -90,9 +94,39 @@ def parser() -> argparse.ArgumentParser:
     merge.add_argument(
         "--force", action="store_true", help="replace OUT where it is an earlier merge; everything in it is deleted"
     )
-
     merge.add_argument(
         "--device", default="cpu", help="where the arithmetic is done: cpu (default), cuda, cuda:1, mps, or auto"
+    )
+    merge.add_argument(
+        "--shard-size", type=_bytes, default=5_000_000_000, metavar="SIZE", help="most bytes of one file (default: 5GB)"
+    )
+    merge.add_argument(
+        "--prove",
+        action=argparse.BooleanOptionalAction,
+        help="hold what was written against the live model before it is put in place (default: for small models)",
+    )
+
+    verify = verb(
+        "verify",
+        "Say what has changed since a model was merged: its files, its sources, and every tensor worked out again.",
+        "mergelab verify merged",
+    )
+    verify.add_argument("out", type=Path, metavar="OUT", help="a folder that 'mergelab merge' wrote")
+
+    extract = verb(
+        "extract-lora",
+        "Write what a fine-tune learned beyond its base as a LoRA adapter, and say how much of it the rank keeps.",
+        "mergelab extract-lora fine_tune base adapter --rank 32",
+    )
+    extract.add_argument("fine_tune", metavar="FINE_TUNE", help="a folder, or an id of the hub")
+    extract.add_argument("base", metavar="BASE", help="the model it was tuned from")
+    extract.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it appears whole or not at all")
+    extract.add_argument("--rank", type=int, default=32, help="of each matrix (default: 32)")
+    extract.add_argument(
+        "--whole",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="keep what no pair of matrices holds (norms, embeddings, head) as it is",
     )
 
     methods = verb(
@@ -132,10 +166,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given, passed)
     except MergelabError as error:
-        print(f"mergelab {given.verb}: {error}", file=sys.stderr)
+        print(f"mergelab {given.verb}: {error}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"mergelab {given.verb}: stopped.", file=sys.stderr)
+    except KeyboardInterrupt as error:
+        print(f"mergelab {given.verb}: stopped.", *getattr(error, "__notes__", ()), file=sys.stderr)
         return 130
     except BrokenPipeError:  # who reads has read enough (| head): nothing is to be said, also not at the exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -151,7 +185,11 @@ def _run(given: argparse.Namespace, passed: Sequence[str]) -> int:
         case "show":
             _show(given.recipe)
         case "merge":
-            _merge(given.recipe, given.out, force=given.force, device=given.device)
+            _merge(given)
+        case "verify":
+            return 0 if _verify(given.out) else 2
+        case "extract-lora":
+            _extract(given.fine_tune, given.base, given.out, rank=given.rank, whole=given.whole)
         case "methods":
             _methods(given.name)
         case "demo":
@@ -178,20 +216,54 @@ def _show(path: Path) -> None:
     print(f"\n{_size(found)}")
 
 
-def _merge(path: Path, out: Path, *, force: bool, device: str) -> None:
-    from tqdm import tqdm
+def _merge(given: argparse.Namespace) -> None:
+    from mergelab.forge.merge import merge
 
-    from mergelab.models.forge import merge
-
-    found = _plan(path)
-    with tqdm(total=len(found.steps), unit=" tensors", desc=str(out), disable=None) as bar:
-
-        def advance(done: int, _: int) -> None:
-            bar.update(done - bar.n)
-
-        folder = merge(found, out, force=force, device=device, progress=advance)
+    found = _plan(given.recipe)
+    with _progress(found.bytes, str(given.out)) as tell:
+        folder = merge(
+            found,
+            given.out,
+            force=given.force,
+            device=given.device,
+            shard_bytes=given.shard_size,
+            prove=given.prove,
+            progress=tell,
+        )
     print(_size(found))
     print(folder)
+
+
+def _verify(out: Path) -> bool:
+    from mergelab.forge.verify import verify
+
+    with _progress(0, str(out)) as tell:
+        found = verify(out, progress=tell)
+    print(found)
+    return found.holds
+
+
+def _extract(fine_tune: str, base: str, out: Path, *, rank: int, whole: bool) -> None:
+    from mergelab.forge.extraction import extract_lora
+
+    print(extract_lora(fine_tune, base, out, rank=rank, whole=whole))
+
+
+@contextmanager
+def _progress(total: int, name: str) -> Iterator[Callable[[Progress], None]]:
+    """Who listens to progress: a bar on standard error where that is a terminal; remarks are said in any case."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+
+        def tell(now: Progress) -> None:
+            if now.remark:
+                bar.write(now.remark, file=sys.stderr)
+            bar.total = now.total
+            bar.set_description(f"{name}, {now.stage}", refresh=False)
+            bar.update(now.done - bar.n)
+
+        yield tell
 
 
 def _methods(name: str | None) -> None:
@@ -238,6 +310,15 @@ def _lesson(here: Path) -> Path:
 
 
 # ------------------------------------------------------------------------------------------ what is printed
+
+
+def _bytes(text: str) -> int:
+    """A size as people write it: 5GB, 500 MB, 20000."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", text.strip(), re.IGNORECASE)
+    size = round(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " ")) if found else 0
+    if size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 5GB, 500MB, or a number of bytes")
+    return size
 
 
 def _recipe(path: Path) -> Recipe:

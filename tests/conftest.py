@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.forge.mergekits import command
+
 # Before anything loads a library that reads them.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
@@ -19,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From the ground up: where a lower floor is broken, its tests say so first.
 ORDER = (
-    "test_house", "methods", "measures", "weights", "recipes", "models", "inspection", "studies", "sample",
+    "test_house", "methods", "measures", "weights", "recipes", "models", "forge", "inspection", "studies", "sample",
     "test_cli", "views", "test_notebooks", "browser",
 )  # fmt: skip
 
@@ -38,8 +40,11 @@ def _shared() -> Path | None:
     return folder if (folder / "models").is_dir() else None
 
 
-def pytest_report_header() -> str:
-    return f"real models: {_shared() or 'none here, so the tests marked real are left out'}"
+def pytest_report_header() -> list[str]:
+    return [
+        f"real models: {_shared() or 'none here, so the tests marked real are left out'}",
+        f"mergekit: {command('mergekit-yaml') or 'none here, so only the texts written for it are compared'}",
+    ]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -20,6 +20,7 @@ HEIGHTS = {
     "weights": 2,
     "recipes": 3,
     "models": 4,
+    "forge": 5,
     "inspection": 5,
     "sample": 6,
     "studies": 7,
@@ -31,12 +32,12 @@ HEIGHTS = {
 
 # Libraries that only some floors may know, so that the floors below stay light and testable without them.
 LIBRARIES = {
-    "torch": {"methods", "measures", "weights", "models", "inspection", "studies", "sample", "views"},
-    "safetensors": {"weights", "models", "inspection", "studies", "sample"},
+    "torch": {"methods", "measures", "weights", "models", "forge", "inspection", "studies", "sample", "views"},
+    "safetensors": {"weights", "models", "forge", "inspection", "studies", "sample"},
     "huggingface_hub": {"weights"},
-    "yaml": {"weights", "recipes", "models", "studies"},
-    "tokenizers": {"models", "sample"},
-    "transformers": {"models", "inspection", "studies", "sample"},
+    "yaml": {"weights", "recipes", "models", "forge", "studies"},
+    "tokenizers": {"models", "forge", "sample"},
+    "transformers": {"models", "forge", "inspection", "studies", "sample"},
     "sklearn": {"inspection", "studies"},
     "pandas": {"inspection", "studies", "views"},
     "anywidget": {"views"},

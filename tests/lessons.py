@@ -58,6 +58,8 @@ def executed(path: Path) -> NotebookNode:
         lesson["cells"][-1:-1] = exercises_of_the_third(lesson)
     if path == LESSONS[4]:
         lesson["cells"] += [nbformat.v4.new_code_cell(EXERCISES_OF_THE_FIFTH)]
+    if path == LESSONS[5]:
+        lesson["cells"][-1:-1] = [nbformat.v4.new_code_cell(EXERCISES_OF_THE_SIXTH)]
     return execute(lesson, path.parent)
 
 
@@ -91,6 +93,18 @@ bench.lay("goliath", {"one": 1, "other": 2})
 hear()
 [row] = [row for row in bench._scores["rows"] if row["name"] == "pirate"]
 print(*(f"{one['name']}: {one['value']}, {one['note']}" for one in row["controls"]), sep="\\n")
+"""
+
+EXERCISES_OF_THE_SIXTH = """
+print("exercises")
+grafted = ml.merge(ml.graft(pirate, arithmetic, (2, 4)), folder / "grafted")
+print((grafted / "README.md").read_text().partition("## Layers")[2].partition("## Recipe")[0])
+config = out / "config.json"
+config.write_text(config.read_text().replace('"rope_theta": 10000.0', '"rope_theta": 20000.0'))
+print(ml.verify(out), ml.prove(out), sep="\\n")
+for rank in (1, 4, 16):
+    found = ml.extract_lora(pirate, base, folder / f"pirate{rank}", rank=rank)
+    print("rank", rank, f"{found.pairs:.0%}", exact(f"{base}+{folder / f'pirate{rank}'}", "pirate"))
 """
 
 

@@ -216,7 +216,7 @@ def test_a_name_that_is_not_there_is_an_attribute_error() -> None:
 BROKEN = {
     "upward": (
         lambda text: house.floors(text, "mergelab.recipes.plan"),
-        "from mergelab.models.forge import merge",
+        "from mergelab.forge.merge import merge",
     ),
     "upward, relative": (
         lambda text: house.floors(text, "mergelab.recipes.plan"),
@@ -231,9 +231,9 @@ BROKEN = {
         "import importlib\nimportlib.import_module('mergelab.models')",
     ),
     "sideways": (lambda text: house.floors(text, "mergelab.methods.blend"), "from mergelab import measures"),
-    "front door": (lambda text: house.floors(text, "mergelab.models.forge"), "from mergelab import Recipe"),
-    "front door, whole": (lambda text: house.floors(text, "mergelab.models.forge"), "import mergelab as ml"),
-    "no floor": (lambda text: house.floors(text, "mergelab.models.forge"), "import mergelab.attic"),
+    "front door": (lambda text: house.floors(text, "mergelab.forge.merge"), "from mergelab import Recipe"),
+    "front door, whole": (lambda text: house.floors(text, "mergelab.forge.merge"), "import mergelab as ml"),
+    "no floor": (lambda text: house.floors(text, "mergelab.forge.merge"), "import mergelab.attic"),
     "library": (lambda text: house.floors(text, "mergelab.recipes.recipe"), "import torch.nn"),
     "library above": (
         lambda text: house.floors(text, "mergelab.weights.checkpoint"),
@@ -283,11 +283,11 @@ BROKEN = {
 
 KEPT = {
     "downward": (
-        lambda text: house.floors(text, "mergelab.models.forge"),
+        lambda text: house.floors(text, "mergelab.forge.merge"),
         "from mergelab.recipes.plan import Plan\nimport torch",
     ),
     "downward, relative": (
-        lambda text: house.floors(text, "mergelab.models.forge"),
+        lambda text: house.floors(text, "mergelab.forge.merge"),
         "from ..weights import shards\nfrom . import proof",
     ),
     "own package": (
@@ -295,7 +295,7 @@ KEPT = {
         "from .registry import Method\nimport torch",
     ),
     "floor by name": (
-        lambda text: house.floors(text, "mergelab.models.forge"),
+        lambda text: house.floors(text, "mergelab.forge.merge"),
         "from mergelab import methods",
     ),
     "namespace": (house.addresses, 'createElementNS("http://www.w3.org/2000/svg", "g")'),

@@ -21,6 +21,7 @@ def test_there_are_lessons() -> None:
         "03_feel_a_merge",
         "04_look_inside",
         "05_workbench",
+        "06_from_preview_to_disk",
     ]
 
 

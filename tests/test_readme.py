@@ -122,6 +122,20 @@ def test_the_lines_about_picking_by_hand(
         bench.close()
 
 
+def test_the_lines_about_writing_to_disk(
+    names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        assert said(blocks()[5], names) == promised(blocks()[5])
+        assert names["out"] == tmp_path / "merged"
+        same = [Path(name, "mergelab.json").read_bytes() for name in ("merged", "merged again")]
+        assert same[0] == same[1], "the same merge gives the same record"
+        assert ml.open(f"{names['base']}+pirate adapter").layers == 10
+    finally:
+        names["merging"].close()
+
+
 def test_the_keys_are_those_that_the_page_tells_of() -> None:
     """Letters of the table are keys that the stack, the curves or the widget listen to."""
     table = README.read_text().split("| key | does |")[1].split("\n\n")[0]
@@ -134,7 +148,7 @@ def test_the_keys_are_those_that_the_page_tells_of() -> None:
 
 def test_the_lessons_are_listed() -> None:
     text = README.read_text()
-    assert [text.count(f"(notebooks/{path.name})") > 0 for path in LESSONS] == [True] * 5
+    assert [text.count(f"(notebooks/{path.name})") > 0 for path in LESSONS] == [True] * 6
 
 
 def test_a_fingerprint_is_of_the_text_without_comments_and_with_paths_as_written(tmp_path: Path) -> None:

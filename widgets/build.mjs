@@ -8,7 +8,7 @@ import { build, version } from "esbuild";
 
 const here = dirname(fileURLToPath(import.meta.url));
 const out = join(here, "..", "mergelab", "static");
-const widgets = ["workbench", "explain", "inspector"];
+const widgets = ["workbench", "explain", "inspector", "merging"];
 const limit = 150_000; // bytes a bundle; it crosses the wire once per widget
 
 /** Hash of every source file with its name, in the order of the names. The Python test computes the same. */

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import combinations
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -112,6 +111,12 @@ def _unit(flat: Floats) -> Floats:
     return unit
 
 
+def _at_same_border(ours: Floats, theirs: Floats) -> Floats:
+    both = min(len(ours), len(theirs))
+    products: Floats = np.einsum("bp,bp->b", ours[:both], theirs[:both])
+    return products
+
+
 class Similarity:
     """CKA of every layer of one source with every layer of another. A ``Statistic``.
 
@@ -144,7 +149,7 @@ class Similarity:
         Raises:
             InspectionError: a source is not among those seen.
         """
-        values, low, high = self._compared(first, second)
+        values, low, high = self._compared(first, second, lambda ours, theirs: ours @ theirs.T)
         return Grid(
             CKA,
             values,
@@ -156,21 +161,33 @@ class Similarity:
             self._note(),
         )
 
-    def same(self) -> Grid:
-        """Every pair of sources (rows) at the same border of both (columns); NaN where one has fewer layers."""
-        pairs = list(combinations(self._grams, 2))
-        deepest = max(map(len, self._grams.values()), default=0)
-        found = np.full((3, len(pairs), deepest), np.nan)
-        for row, pair in enumerate(pairs):
-            for kind, table in enumerate(self._compared(*pair)):
-                diagonal = table.diagonal()
-                found[kind, row, : len(diagonal)] = diagonal
-        values, low, high = found
-        rows, columns = tuple(f"{a} with {b}" for a, b in pairs), tuple(map(str, range(deepest)))
-        return Grid(CKA, values, ("sources", "layer"), rows, columns, "", self._chance(low, high), self._note())
+    def along(self, first: str) -> Grid:
+        """Every other source (rows) with ``first`` at the same border (columns); NaN where one has fewer layers.
 
-    def _compared(self, first: str, second: str) -> tuple[Floats, Floats, Floats]:
-        """CKA, and the smallest and the largest of it with the second source's tokens in another order."""
+        Raises:
+            InspectionError: ``first`` is not among those seen, or alone.
+        """
+        others = [name for name in self._grams if name != first]
+        if not others:
+            raise InspectionError(Problem("cka", f"{first!r} is alone.", "Read two sources."))
+        deepest = max(map(len, self._grams.values()))
+        found = np.full((3, len(others), deepest), np.nan)
+        for row, other in enumerate(others):
+            for kind, line in enumerate(self._compared(first, other, _at_same_border)):
+                found[kind, row, : len(line)] = line
+        values, low, high = found
+        columns = tuple(map(str, range(deepest)))
+        of = f"at the same layer of {first}"
+        return Grid(CKA, values, ("source", "layer"), tuple(others), columns, of, self._chance(low, high), self._note())
+
+    def _compared(
+        self, first: str, second: str, product: Callable[[Floats, Floats], Floats]
+    ) -> tuple[Floats, Floats, Floats]:
+        """CKA, and the smallest and the largest of it with the second source's tokens in another order.
+
+        Args:
+            product: inner products of vectors, shape (borders, pairs of tokens) of each source.
+        """
         for name in (first, second):
             if name not in self._grams:
                 hint = did_you_mean(name, tuple(self._grams))
@@ -178,15 +195,15 @@ class Similarity:
         kept = [self._reservoir.kept[group.numpy()] for group in self._groups]
         one, other = (self._centres(name, kept) for name in (first, second))
         if not one:
-            nothing = np.full((len(self._grams[first]), len(self._grams[second])), np.nan)
+            nothing = product(*(np.full((len(self._grams[name]), 1), np.nan) for name in (first, second)))
             return nothing, nothing.copy(), nothing.copy()
         ours = _unit(_flat(one))
-        values: Floats = ours @ _unit(_flat(other)).T
+        values = product(ours, _unit(_flat(other)))
         draw = np.random.default_rng(self._seed)
         low, high = np.full_like(values, np.inf), np.full_like(values, -np.inf)
         for _ in range(SHUFFLES):
             orders = [draw.permutation(centre.shape[-1]) for centre in other]
-            chance: Floats = ours @ _unit(_flat(other, orders)).T
+            chance = product(ours, _unit(_flat(other, orders)))
             low, high = np.minimum(low, chance), np.maximum(high, chance)
         return values, low, high
 

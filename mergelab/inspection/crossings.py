@@ -27,8 +27,9 @@ class Crossing:
     Attributes:
         border: it is in front of the merged layer of this number; the number of layers: in front of the final norm.
         home: where that layer reads at home: ``"pirate 2"``; for the final norm the model's number of layers.
-        norm: the norm in front of that layer, by its name in the model; "": none was found, and what it reads is taken
-            to be the state divided by its root mean square.
+        norm: the norm in front of that layer, by its name in the model; "": none was found. Some families have norms
+            behind their parts only (OLMo 2): their layers read the length of states too, which ``norm_ratio`` tells;
+            figures of what is read are then of the state divided by its root mean square.
         figures: by the names of ``distance.MEASURES``.
     """
 
@@ -95,12 +96,13 @@ def floats(states: Tensor) -> Floats:
     return found
 
 
-def how_taken(counted: Bools, planned: Plan) -> str:
+def how_taken(counted: Bools, planned: Plan, crossings: Mapping[int, Crossing]) -> str:
     """How the figures were taken, in words.
 
     Args:
         counted: which of the tokens that were read count, shape (tokens,).
         planned: of the merged model.
+        crossings: those that were measured, by border.
     """
     width, tokens = planned.donor.width, int(counted.sum())
     narrow = dimensions(tokens, width)
@@ -109,6 +111,13 @@ def how_taken(counted: Bools, planned: Plan) -> str:
     told[0] += f" and {lost} sink{'s' * (lost != 1)}." if lost else "."
     if narrow < width:
         told.append(f"Covariances in {narrow} directions of {width}, drawn at random: the tokens do not tell more.")
+    bare = [str(border) for border, one in crossings.items() if not one.norm]
+    if bare:
+        where = f"border{'s' * (len(bare) > 1)} {', '.join(bare)}"
+        told.append(
+            f"No norm was found in front of what reads at {where}: there the length of states is read too, and figures "
+            "of what is read are of directions alone (states divided by their root mean square)."
+        )
     if any(layer.base or len(layer.parts) > 1 for layer in planned.layers):
         told.append("Home of a blend is the model whose place it takes: the base, else the first.")
     return " ".join(told)

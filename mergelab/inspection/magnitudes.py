@@ -67,11 +67,18 @@ def sampled_scale(weights: Flat, base: Flat) -> float:
     size = len(base)
     if size <= _EXACT:
         return scale(_largest(weights[:], base[:]))
-    starts = [run * ((size - _RUN) // (_RUNS - 1)) for run in range(_RUNS)]
-    found = _largest(*(torch.cat([flat[at : at + _RUN] for at in starts]) for flat in (weights, base)))
+    found = _largest(_sample(weights), _sample(base))
     if found > 0:
         return scale(found * 2**_HEADROOM)
     return scale(max(_largest(weights[at : at + _EXACT], base[at : at + _EXACT]) for at in range(0, size, _EXACT)))
+
+
+def _sample(flat: Flat) -> Tensor:
+    """Runs of weights, evenly spread; at once where a tensor lies ready."""
+    apart = (len(flat) - _RUN) // (_RUNS - 1)
+    if isinstance(flat, Tensor):
+        return flat.as_strided((_RUNS, _RUN), (apart, 1))
+    return torch.stack([flat[at * apart : at * apart + _RUN] for at in range(_RUNS)])
 
 
 def _largest(weights: Tensor, base: Tensor) -> float:
@@ -219,14 +226,16 @@ def lone(counts: Counts, factor: float, size: int) -> Lone:
 
 def both(counts: Counts, factors: tuple[float, float], size: int) -> Both:
     """The curves of two task vectors by their joint counts, shape (2, LEVELS, LEVELS)."""
-    held = counts.sum(axis=0)
-    one, other = held.sum(axis=1), held.sum(axis=0)
+    one, other = counts.sum(axis=(0, 2)), counts.sum(axis=(0, 1))
     rows, columns = _occupied(one), _occupied(other)
     least = _least(*factors)[rows, columns]
-    alike, apart = counts[:, rows, columns]
-    layers = np.stack([alike, apart, alike * least, apart * least, held[rows, columns] * least**2])
-    sums = np.zeros((len(layers), layers.shape[1] + 1, layers.shape[2] + 1))
-    np.cumsum(np.cumsum(layers, axis=1), axis=2, out=sums[:, 1:, 1:])
+    layers = torch.empty(5, *least.shape, dtype=torch.float64)
+    filled = layers.numpy()
+    filled[:2] = counts[:, rows, columns]
+    np.multiply(filled[:2], least, out=filled[2:4])
+    np.multiply(filled[2] + filled[3], least, out=filled[4])
+    sums = np.zeros((5, least.shape[0] + 1, least.shape[1] + 1))
+    sums[:, 1:, 1:] = layers.cumsum(1).cumsum(2)  # torch takes a quarter of numpy's time
     kept = _between(sums, _places(one, size), _places(other, size))
     return Both(np.concatenate([kept, _by_chance(one, other, size)]))
 

@@ -240,7 +240,12 @@ def seams(
         moved = one_step(opened.models[host], opened.models[merged], layers, at, read, _count, stop)
     partial = len(crossings) < len(homes) or bool(np.isnan(moved[0]).all())
     return Seams(
-        found, crossings, int(counted.sum()), partial, how_taken(counted, planned), as_grid(moved, planned, at)
+        found,
+        crossings,
+        int(counted.sum()),
+        partial,
+        how_taken(counted, planned, crossings),
+        as_grid(moved, planned, at),
     )
 
 

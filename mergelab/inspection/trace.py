@@ -57,15 +57,16 @@ class Trace:
     def __repr__(self) -> str:
         return f"<Trace of {', '.join(self.sources)}: {len(self.prompts)} prompts, {self.walked} layers>"
 
-    def norms(self, statistic: norms.Statistic = "median") -> Grid:
+    def norms(self, statistic: norms.Statistic = "median", *, by: Model | None = None) -> Grid:
         """Norm of the residual stream: sources by layers, and what leaves the last.
 
         Args:
             statistic: "median", "q05", "q25", "q75" or "q95" over tokens; "rms": the median divided by sqrt(width), to
                 compare sources of different widths.
+            by: the source whose random halves make the chance band; None: the first.
 
         Raises:
-            InspectionError: there is no such statistic.
+            InspectionError: there is no such statistic or source.
         """
         _known("statistic", statistic, norms.STATISTICS)
 
@@ -74,7 +75,7 @@ class Trace:
 
         measure = norms.NORM_RMS if statistic == "rms" else norms.NORM
         of = "" if statistic in {"median", "rms"} else f"quantile {statistic}"
-        return self._grid(measure, figure, self._counted.at, of)
+        return self._grid(measure, figure, self._counted.at, of, by=None if by is None else self._named(by))
 
     def growth(self) -> Grid:
         """By what factor each layer lengthens the stream: sources by layers."""
@@ -194,6 +195,14 @@ class Trace:
         """
         return self._counted.similarity.cka(self._named(first), self._named(second))
 
+    def along(self) -> Grid:
+        """Similarity of arrangement of every other source with the first, layer by layer; see ``Similarity.along``.
+
+        Raises:
+            InspectionError: there is one source.
+        """
+        return self._counted.similarity.along(self.sources[0])
+
     def _named(self, source: Model) -> str:
         """The name of a source that is given by name or address."""
         address = str(source.source if isinstance(source, Checkpoint) else source)
@@ -208,8 +217,11 @@ class Trace:
         kept: Bools,
         of: str = "",
         note: str = "",
+        by: str | None = None,
     ) -> Grid:
-        """Sources by layers, with the first source's band. ``figure`` takes what passed, who counts there, subsets."""
+        """Sources by layers, with the band of ``by``, or the first source. ``figure`` takes what passed, who counts
+        there, subsets.
+        """
 
         def figures(name: str, subsets: Bools) -> Floats:
             one = self._counted.passed[name]
@@ -219,7 +231,7 @@ class Trace:
             return found
 
         values = np.concatenate([figures(name, self.read.everything())[0] for name in self.sources])
-        first, halves = self.sources[0], self.read.halves()
+        first, halves = by or self.sources[0], self.read.halves()
         chance = halves.band(figures(first, halves.subsets), first) if halves else None
         whole = " ".join(text for text in (self._note(), note) if text)
         return Grid(measure, values, ("source", "layer"), self.sources, _numbers(len(kept)), of, chance, whole)

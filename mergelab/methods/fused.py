@@ -1,10 +1,10 @@
 """The family of task arithmetic and weighted sums in one pass, from the stored dtypes to the dtype of the result.
 
 The atoms, which are torch's operations, are the reference, and do the work wherever this cannot: no numba on the CPU,
-no triton on CUDA (it comes with torch there), or loops that fail the proof of ``available``. They do the same float32
-operations in the same order, contract none, divide by IEEE rules and round once, so that they give the same bits; a NaN
-is a NaN, whatever its payload. On CUDA one launch does many tensors, and nothing waits for the device; on the CPU the
-threads of ``Pieces`` share a tensor out.
+no triton on CUDA (it comes with torch there), loops that fail their proof, or have not passed it yet. They do the same
+float32 operations in the same order, contract none, divide by IEEE rules and round once, so that they give the same
+bits; a NaN is a NaN, whatever its payload. On CUDA one launch does many tensors, and nothing waits for the device; on
+the CPU the threads of ``Pieces`` share a tensor out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mergelab.methods import trial
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.select import Threshold
 from mergelab.methods.vectors import Scan
@@ -247,18 +248,32 @@ def launch(works: Sequence[Work]) -> None:
             kernel.launch([work.row() for work in some], form, some[0].out.device)
 
 
-@cache
 def available(device: torch.device) -> bool:
-    """Whether one pass on ``device`` gives the bits that the atoms give on the CPU: tried out once.
+    """Whether one pass on ``device`` is known to give the bits that the atoms give on the CPU.
 
-    On CUDA it waits for the device, and for a second or two until the kernel is compiled. So it does on the CPU the
-    first time on a machine; what is compiled is kept.
+    On the CPU that is tried out aside, from the first call on, and until it is known the answer is no. On CUDA the
+    first call waits for the device, and for a second or two until the kernel is compiled.
     """
-    try:
-        if device.type == "cpu":
-            from mergelab.methods.proof import proven as proven_here
+    if device.type == "cpu":
+        trying = trial.begun()
+        return trying.done() and trying.result()
+    return _on_cuda(device)
 
-            return proven_here()
+
+def prepare(device: torch.device) -> None:
+    """Begin to try out what ``available`` tells of the CPU: soon there will be something to do on ``device``."""
+    if device.type == "cpu":
+        trial.begun()
+
+
+def ready(device: torch.device) -> bool:
+    """``available``, after waiting until it is known."""
+    return trial.begun().result() if device.type == "cpu" else available(device)
+
+
+@cache
+def _on_cuda(device: torch.device) -> bool:
+    try:
         return device.type == "cuda" and proven(device)
     except Exception:  # noqa: BLE001 - a library absent, without a compiler, too old: whatever it is, the atoms do the work
         return False

@@ -1,4 +1,4 @@
-"""What numba compiled, kept on disk from one process to the next. Only ``machine`` imports this.
+"""What numba compiled, kept on disk from one process to the next. Only ``machine`` and ``trial`` import this.
 
 numba can do that by itself, but does not look at other files than that of the loop, raises where what it kept is
 damaged or cannot be written, and may write to the working directory. Here a kept loop is called after all the source
@@ -11,12 +11,30 @@ import ast
 import hashlib
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from numba.core import caching
+
+_compiling = ContextVar("_compiling", default=True)
+
+
+class NotKeptError(Exception):
+    """A loop would have to be compiled."""
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Inside, kept loops alone can be called: others raise ``NotKeptError``, unless there is no place to keep them."""
+    before = _compiling.set(False)
+    try:
+        yield
+    finally:
+        _compiling.reset(before)
 
 
 def keep(compiled: Any) -> None:
@@ -79,10 +97,12 @@ class _Kept(caching.FunctionCache):  # type: ignore[misc, unused-ignore]
     _impl_class = _Files
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        try:
-            return super().load_overload(signature, context)
-        except Exception:  # noqa: BLE001 - a damaged file says so in many ways
-            return None
+        found = None
+        with suppress(Exception):  # a damaged file says so in many ways
+            found = super().load_overload(signature, context)
+        if found is None and not _compiling.get():
+            raise NotKeptError
+        return found
 
     def save_overload(self, signature: Any, data: Any) -> None:
         try:

@@ -30,6 +30,7 @@ from mergelab.methods.machine import (
 )
 
 BLOCK = 1024  # elements: 4 KiB of float32 for each model
+SHORT = 512  # elements: where there is little to do to a block, less is expected at a time
 BFLOAT16, FLOAT16, FLOAT32 = 0, 1, 2
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _NOUGHT, _ONE = np.float32(0), np.float32(1)
@@ -55,9 +56,8 @@ def merge(
         base, balance, total = blocks[0][:count], blocks[1][:count], blocks[2][:count]
         weights, spare, deltas = blocks[3][:count], blocks[4][:count], blocks[5:]
         for place in range(models + 1):
-            expect(
-                row[2] if place == models else row[5 + 10 * place], kinds[1 + (place + 1) % (models + 1)], at + BLOCK
-            )
+            address = row[2] if place == models else row[5 + 10 * place]
+            expect(address, kinds[1 + (place + 1) % (models + 1)], at + BLOCK, BLOCK)
         read(row[2], kinds[1], at, base)
         _fill(balance, _NOTHING)
         for place in range(models):
@@ -97,12 +97,12 @@ def mix(row: Any, kinds: Any, divides: bool, start: int, stop: int) -> None:
         kinds: int64, the dtypes of the result and the models.
         divides: whether the sum is divided.
     """
-    blocks = np.empty((2, BLOCK), np.float32)
-    for at in range(start, stop, BLOCK):
-        count = min(BLOCK, stop - at)
+    blocks = np.empty((2, SHORT), np.float32)
+    for at in range(start, stop, SHORT):
+        count = min(SHORT, stop - at)
         total, model = blocks[0][:count], blocks[1][:count]
-        for place in range(len(kinds) - 1):
-            expect(row[2 + 2 * place], kinds[1 + place], at + BLOCK)
+        for place in range(len(kinds)):
+            expect(row[2 * place], kinds[place], at + SHORT, SHORT)
         read(row[2], kinds[1], at, total)
         _scale(total, _number(row[3]))
         for place in range(1, len(kinds) - 1):
@@ -128,10 +128,10 @@ def read(address: int, kind: int, at: int, into: Any) -> None:
 
 
 @step
-def expect(address: int, kind: int, at: int) -> None:
-    """Have a block of stored elements brought into the cache while the one before it is worked on."""
+def expect(address: int, kind: int, at: int, count: int) -> None:
+    """Have ``count`` stored elements from place ``at`` on brought into the cache while those before are worked on."""
     size = 4 if kind == FLOAT32 else 2
-    for line in range(address + size * at, address + size * (at + BLOCK), 64):
+    for line in range(address + size * at, address + size * (at + count), 64):
         prefetch(line)
 
 

@@ -17,6 +17,8 @@ from numba.extending import intrinsic as of_llvm
 
 from mergelab.methods.kept import keep
 
+TOGETHER = 16
+"""Numbers that ``collect`` looks at."""
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _INFINITY = np.uint32(0x7F800000)
 
@@ -112,6 +114,37 @@ def prefetch(_typing: Any, _address: Any) -> Any:
         builder.call(function, [builder.inttoptr(arguments[0], pointer), read, keep, data])
 
     return types.void(types.int64), generate
+
+
+@intrinsic
+def collect(_typing: Any, _address: Any, _low: Any, _high: Any, _into: Any) -> Any:
+    """Of ``TOGETHER`` float32 from an address on, write those whose magnitudes lie between two patterns (int32, both
+    excluded) to another address, as patterns and without gaps: how many they are. One instruction where a processor
+    has it.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        address, low, high, into = arguments
+        word, byte = ir.IntType(32), ir.IntType(8)
+        lanes, mask = ir.VectorType(word, TOGETHER), ir.VectorType(ir.IntType(1), TOGETHER)
+
+        def everywhere(number: Any) -> Any:
+            one = builder.insert_element(ir.Constant(lanes, ir.Undefined), number, ir.Constant(word, 0))
+            return builder.shuffle_vector(one, ir.Constant(lanes, ir.Undefined), ir.Constant(lanes, [0] * TOGETHER))
+
+        stored = builder.load(builder.inttoptr(address, lanes.as_pointer()), align=1, typ=lanes)
+        sizes = builder.and_(stored, ir.Constant(lanes, [int(_MAGNITUDE)] * TOGETHER))
+        above, below = (
+            builder.icmp_signed(side, sizes, everywhere(limit)) for side, limit in ((">", low), ("<", high))
+        )
+        inside = builder.and_(above, below)
+        kind = ir.FunctionType(ir.VoidType(), [lanes, byte.as_pointer(), mask])
+        function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.masked.compressstore.v{TOGETHER}i32")
+        builder.call(function, [sizes, builder.inttoptr(into, byte.as_pointer()), inside])
+        bits = builder.bitcast(inside, ir.IntType(TOGETHER))
+        return builder.zext(builder.ctpop(bits), ir.IntType(64))
+
+    return types.int64(types.int64, types.int32, types.int32, types.int64), generate
 
 
 load8, load16, load32 = _load(8), _load(16), _load(32)

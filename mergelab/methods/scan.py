@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from mergelab.methods.loops import BLOCK, expect, read, read_change
-from mergelab.methods.machine import as_bits, loop, step
+from mergelab.methods.machine import TOGETHER, as_bits, collect, loop, step
 
 Sizes = np.ndarray[Any, np.dtype[Any]]
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
@@ -34,7 +34,7 @@ class Scanner:
 
     def tally(self, place: int, low: int, high: int, at: slice) -> tuple[int, int, int, Any]:
         """See ``vectors.Scan``."""
-        between = np.empty(at.stop - at.start + 1, np.int32)  # one more is written and does not count
+        between = np.empty(at.stop - at.start, np.int32)
         *counts, inside = tally(*self._rows[place], low, high, at.start, at.stop, between)
         return (*counts, between[:inside].copy())
 
@@ -52,7 +52,7 @@ def tally(
     Args:
         model, kind, base, base_kind: addresses of the stored tensors, and their dtypes as in ``loops``.
         low, high: patterns of two magnitudes.
-        between: int32, room for all of them and one more: gets those between the two, both excluded.
+        between: int32, room for all of them: gets those between the two, both excluded.
 
     Returns:
         How many lie above ``high``, at it, at ``low`` (0 where this is ``high``), and between.
@@ -103,8 +103,8 @@ def nth(model: int, kind: int, base: int, base_kind: int, pattern: int, rank: in
 
 @step
 def _delta(model: int, kind: int, base: int, base_kind: int, at: int, start: Any, into: Any) -> Any:
-    expect(model, kind, at + BLOCK)
-    expect(base, base_kind, at + BLOCK)
+    expect(model, kind, at + BLOCK, BLOCK)
+    expect(base, base_kind, at + BLOCK, BLOCK)
     read(base, base_kind, at, start)
     read_change(model, kind, at, start, into)
     return into
@@ -128,10 +128,12 @@ def _equal(delta: Any, wanted: Any) -> Any:
 
 @step
 def _collect(delta: Any, low: Any, high: Any, into: Any) -> Any:
-    """Without branches: each is written where the next one belongs, and stays if it is inside."""
-    found = np.uint64(0)
-    for i in range(len(delta)):
+    found, whole = np.int64(0), len(delta) // TOGETHER * TOGETHER
+    for i in range(0, whole, TOGETHER):
+        found += collect(delta.ctypes.data + 4 * i, low, high, into.ctypes.data + 4 * found)
+    for i in range(whole, len(delta)):
         size = np.int32(as_bits(delta[i]) & _MAGNITUDE)
-        into[found] = size
-        found += np.uint64((size > low) & (size < high))
-    return np.int64(found)
+        if low < size < high:
+            into[found] = size
+            found += 1
+    return found

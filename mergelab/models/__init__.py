@@ -1,4 +1,4 @@
-"""Third floor: plans made real, in memory (assembly) or on disk (forge), and whether they can be (verdict).
+"""Third floor: plans made real in memory, and whether they can be (verdict).
 
 Names are looked up when first used: a recipe that cannot work is refused before transformers is loaded.
 """
@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mergelab.models.assembly import Assembly, Changes, assemble
     from mergelab.models.events import Done, Failed, Merged, Next, Text
-    from mergelab.models.forge import merge
     from mergelab.models.speak import Stopped
 
-__all__ = ["Assembly", "Changes", "Done", "Failed", "Merged", "Next", "Stopped", "Text", "assemble", "merge"]
+__all__ = ["Assembly", "Changes", "Done", "Failed", "Merged", "Next", "Stopped", "Text", "assemble"]
 
 _HOMES = {
     "Assembly": "assembly",
@@ -26,7 +25,6 @@ _HOMES = {
     "Stopped": "speak",
     "Text": "events",
     "assemble": "assembly",
-    "merge": "forge",
 }
 
 

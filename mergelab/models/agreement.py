@@ -18,7 +18,9 @@ from mergelab.recipes.plan import Plan
 from mergelab.recipes.preflight import as_problems, preflight
 from mergelab.recipes.report import Finding
 from mergelab.recipes.step import Origin, Spec
-from mergelab.weights import Anatomy, Source
+from mergelab.weights import Anatomy, Checkpoint, Source
+
+_OF_THE_FILE = ("_name_or_path", "transformers_version", "torch_dtype", "dtype")  # where it came from, how it is stored
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,16 @@ def filled(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -> 
     return {source: Filled(one, expanded(planned.origins[source], known)) for source, one in origins.items()}
 
 
+def same_stated(one: Origin, other: Origin) -> bool:
+    """Whether two checkpoints state the same settings, so that what they leave out is the same too."""
+    if not (isinstance(one, Checkpoint) and isinstance(other, Checkpoint)):
+        return False
+    mine, theirs = (
+        {name: value for name, value in origin.config.items() if name not in _OF_THE_FILE} for origin in (one, other)
+    )
+    return mine == theirs
+
+
 def agreed(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -> Plan:
     """The plan, told of every setting that its layers have to themselves, stated or not.
 
@@ -100,6 +112,7 @@ def agreed(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -> 
 
 
 def _differing(planned: Plan, known: dict[Source, dict[str, Any]]) -> tuple[Finding, ...]:
-    if all(layer.home.source == planned.recipe.donor for layer in planned.layers):
+    donor, homes = planned.recipe.donor, dict.fromkeys(layer.home.source for layer in planned.layers)
+    if all(home == donor or same_stated(planned.origins[home], planned.origins[donor]) for home in homes):
         return planned.apart  # what is left out means the same everywhere
     return preflight(planned.recipe, filled(planned, known))

@@ -18,6 +18,7 @@ from functools import cached_property
 import torch
 
 from mergelab.errors import AssemblyError, Problem
+from mergelab.methods import fused
 from mergelab.models import devices
 from mergelab.models.findings import Findings
 from mergelab.models.pour import Pouring
@@ -170,6 +171,7 @@ class Bank:
 
     def _live_on(self, device: torch.device) -> None:
         self.device, self._work = device, devices.arithmetic(device)
+        fused.prepare(self._work)
         self._residence = Residence(self._work)
 
     def _divide(self, planned: Plan, between: int) -> str:

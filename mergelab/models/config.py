@@ -155,8 +155,17 @@ def expanded_config(checkpoint: Origin) -> dict[str, Any]:
                     "Upgrade transformers. Models that bring their own code are not run.")
         )  # fmt: skip
     try:
-        config: dict[str, Any] = CONFIG_MAPPING[kind].from_dict(dict(checkpoint.config)).to_dict()
+        return normal(checkpoint.config)
     except Exception as error:
         what = f"its config.json is refused: transformers says {in_words(error)}."
         raise AssemblyError(Problem(str(checkpoint.source), what, "Save the model again with transformers.")) from error
-    return config
+
+
+def normal(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config as transformers reads it: settings under today's names, defaults written out. What transformers raises
+    where it refuses a config is not caught.
+    """
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+    read: dict[str, Any] = CONFIG_MAPPING[config["model_type"]].from_dict(copy.deepcopy(dict(config))).to_dict()
+    return read

@@ -11,6 +11,7 @@ from typing import TypeAlias
 from mergelab.models.answers import Answer
 from mergelab.models.assembly import Changes
 from mergelab.models.shading import Shade
+from mergelab.recipes.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,14 @@ class Merged:
         recipe: fingerprint of the recipe.
         changes: what was redone for it.
         seconds: time it took, planning included.
+        plan: what it was made by, told of what its layers have to themselves.
     """
 
     generation: int
     recipe: str
     changes: Changes
     seconds: float
+    plan: Plan
 
 
 @dataclass(frozen=True)

@@ -249,7 +249,7 @@ class Preview:
             if not only_measures:
                 seconds = time.perf_counter() - started
                 self._sheltered(partial(self._readable, merged, prompts, overtaken))
-                self._tell(Merged(generation, recipe.fingerprint, changes, seconds))
+                self._tell(Merged(generation, recipe.fingerprint, changes, seconds, merged.plan))
                 self._say(generation, merged, prompts, overtaken)
             live = Live(merged, self.sources, prompts, overtaken, partial(self._alone, stop=overtaken))
             for measure in self._measures:

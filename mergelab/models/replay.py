@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from mergelab.errors import AssemblyError, Problem
+from mergelab.models.blocks import layers_path
 from mergelab.models.speak import Stopped
 from mergelab.models.untouched import untouched
 
@@ -119,7 +119,7 @@ def stoppable(model: Any, stop: Callable[[], bool]) -> Any:
 def _double(model: Any, change: Callable[[int, torch.nn.Module], torch.nn.Module]) -> Any:
     """The model with other layers in the places of its own."""
     double = inner = _copy(model)
-    for name in _way_to_layers(model):
+    for name in layers_path(model, _depth(model)).split("."):
         child = _copy(inner._modules[name])
         inner._modules[name], inner = child, child
     for number, (name, own) in enumerate(inner._modules.items()):
@@ -162,20 +162,9 @@ def _watched(
     return twin
 
 
-def _way_to_layers(model: Any) -> tuple[str, ...]:
-    """Names of the modules that lead to the list of layers: the shallowest list of as many modules as layers.
-
-    Lists of the same length deeper down, as of experts, are inside the layers.
-    """
-    count = getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", None)
-    level: dict[tuple[str, ...], Any] = {(): model}
-    while level:
-        for way, module in level.items():
-            if isinstance(module, torch.nn.ModuleList) and len(module) == count:
-                return way
-        level = {(*way, name): child for way, module in level.items() for name, child in module.named_children()}
-    what = f"no list of {count} layers is found in {type(model).__name__}."
-    raise AssemblyError(Problem("the model", what, "mergelab works on decoder-only language models."))
+def _depth(model: Any) -> int:
+    """How many layers its config counts; 0 where it counts none."""
+    return int(getattr(model.config.get_text_config(decoder=True), "num_hidden_layers", 0))
 
 
 def _hidden(output: Any) -> torch.Tensor:

@@ -12,11 +12,10 @@ from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaLis
 from transformers.generation.streamers import BaseStreamer
 
 from mergelab.errors import AssemblyError, Problem
+from mergelab.models.progress import Stopped
 from mergelab.models.untouched import untouched
 
-
-class Stopped(Exception):  # noqa: N818 - a request that was heeded, not an error
-    """Work was abandoned because its ``stop`` said so."""
+__all__ = ["Stopped", "allowed", "encode", "is_text", "write"]
 
 
 def is_text(given: object) -> bool:

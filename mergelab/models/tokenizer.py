@@ -13,7 +13,10 @@ from mergelab.errors import AssemblyError, Problem, SourceError
 from mergelab.models.lexicon import in_vocabulary, is_special_key, tokens_of
 from mergelab.recipes.plan import Plan, Staged
 from mergelab.recipes.step import Origin
+from mergelab.recipes.vocabulary import Lexicon, lexicon
 from mergelab.weights.files import TOKENIZER
+
+_TEMPLATES = "additional_chat_templates"
 
 
 def load_tokenizer(checkpoint: Origin) -> Any:
@@ -63,14 +66,62 @@ def merged_tokenizer(plan: Plan) -> Any:
 
 
 def write_tokenizer(plan: Plan, folder: Path) -> None:
-    """Put the merged model's tokenizer files into a folder: the donor's own, where the recipe asks for no change."""
-    if _changes(plan):
+    """Put the merged model's tokenizer files into a folder.
+
+    Where its tokens are those of a model, they are that model's own files, all of them, also those that only other
+    readers know (``tokenizer.model``); a chat template that the recipe asks for is put into them. Else transformers
+    writes them.
+
+    Raises:
+        SourceError, AssemblyError: as ``merged_tokenizer``.
+    """
+    speaker = _speaker(plan)
+    if speaker is None:
         merged_tokenizer(plan).save_pretrained(folder)
         return
-    for name in TOKENIZER:
-        path = plan.donor.path(name)
-        if path is not None:
+    if isinstance(speaker, Staged):
+        write_tokenizer(speaker.plan, folder)
+    else:
+        for name, path in tokenizer_files(speaker).items():
+            (folder / name).parent.mkdir(exist_ok=True)
             shutil.copyfile(path, folder / name)
+    if plan.chat_template is not None:
+        _put_template(plan.chat_template, folder)
+
+
+def tokenizer_files(origin: Origin) -> dict[str, Path]:
+    """Every file of a model's tokenizer, by its name in the model's folder: those of known names, and all further
+    templates of a model that is a folder.
+    """
+    found = {name: path for name in TOKENIZER if (path := origin.path(name)) is not None}
+    homes = dict.fromkeys(path.parent for name, path in found.items() if "/" not in name)
+    for path in (path for home in homes for path in sorted((home / _TEMPLATES).glob("*.jinja"))):
+        found.setdefault(f"{_TEMPLATES}/{path.name}", path)
+    return found
+
+
+def _speaker(plan: Plan) -> Origin | None:
+    """The model or stage that has exactly the tokens of the merged model; None: no one has."""
+    alignment = plan.alignment
+    if alignment is None:
+        return plan.donor
+    home = plan.origins[alignment.home]
+    tokens = (home.lexicon if isinstance(home, Staged) else None) or lexicon(home)
+    return home if isinstance(tokens, Lexicon) and tokens.ids == alignment.ids else None
+
+
+def _put_template(text: str, folder: Path) -> None:
+    """Make a text the one chat template of a tokenizer, in the place where it has its own: older readers know one only
+    in tokenizer_config.json.
+    """
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_bytes()) if path.exists() else {}
+    if "chat_template" in settings:
+        path.write_text(json.dumps(settings | {"chat_template": text}, indent=2, ensure_ascii=False), encoding="utf-8")
+    if "chat_template" not in settings or (folder / "chat_template.jinja").exists():
+        (folder / "chat_template.jinja").write_text(text, encoding="utf-8")
+    (folder / "chat_template.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / _TEMPLATES, ignore_errors=True)
 
 
 def with_vocabulary(tokenizer: Any, others: Sequence[Any], ids: Mapping[str, int]) -> Any:
@@ -126,11 +177,6 @@ def same_tokenizer(one: Plan, other: Plan) -> bool:
     return mine is yours or (
         isinstance(mine, Staged) and isinstance(yours, Staged) and same_tokenizer(mine.plan, yours.plan)
     )
-
-
-def _changes(plan: Plan) -> bool:
-    asked = plan.alignment is not None or plan.chat_template is not None
-    return asked or (isinstance(plan.donor, Staged) and _changes(plan.donor.plan))
 
 
 def _tokenizer(origin: Origin) -> Any:

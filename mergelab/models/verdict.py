@@ -9,7 +9,7 @@ from typing import Any
 
 from mergelab.columns import Table, in_bytes, in_count
 from mergelab.errors import AssemblyError, FitError, MergelabError
-from mergelab.recipes.card import read_card
+from mergelab.recipes.card import licence_of, read_cards
 from mergelab.recipes.fit import in_a_stage, unfit
 from mergelab.recipes.plan import Plan, open_sources, plan, well_formed
 from mergelab.recipes.preflight import short_names
@@ -109,7 +109,7 @@ def _table(checkpoints: Mapping[Source, Checkpoint], say: Say) -> Table:
         rows.append((
             name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 3]}...",
             one.layers, f"{one.width:,}", f"{tokens:,}" if isinstance(tokens, int) else "", in_count(one.parameters),
-            in_bytes(one.bytes), ", ".join(kinds), read_card(one).licence or "not stated",
+            in_bytes(one.bytes), ", ".join(kinds), licence_of(read_cards(one)) or "not stated",
         ))  # fmt: skip
     return Table(heading, tuple(rows))
 

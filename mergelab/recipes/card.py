@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,25 +20,32 @@ class Card:
     """The front matter of a README.md.
 
     Attributes:
-        licence: its name, or None where none is stated.
+        licences: their ids as it writes them; the name that it gives where the id says no more than "other".
+        link: where it says that the terms stand, or None.
         bases: the models that it was made from, as the card names them.
     """
 
-    licence: str | None = None
+    licences: tuple[str, ...] = ()
+    link: str | None = None
     bases: tuple[str, ...] = ()
 
 
-def read_card(checkpoint: Checkpoint) -> Card:
-    """The card of a model; an empty one where there is none, or none that can be read.
+def read_cards(checkpoint: Checkpoint) -> tuple[Card, ...]:
+    """The card of a model, and that of the adapter on it; an empty one where there is none, or none that can be read.
 
-    A model with an adapter on it has the licences of both, or none where one of them states none.
+    Raises:
+        SourceError: the hub cannot be reached.
     """
-    card = _card(checkpoint.path("README.md"))
-    if checkpoint.adapter is None:
-        return card
-    licences = dict.fromkeys((card.licence, _card(checkpoint.adapter.path("README.md")).licence))
-    stated = [licence for licence in licences if licence is not None]
-    return Card(" + ".join(stated) if len(stated) == len(licences) else None, card.bases)
+    cards = [_card(checkpoint.path("README.md"))]
+    if checkpoint.adapter is not None:
+        cards.append(_card(checkpoint.adapter.path("README.md")))
+    return tuple(cards)
+
+
+def licence_of(cards: Sequence[Card]) -> str | None:
+    """In words, the licences of a model with its adapter; None where one of the two states none."""
+    stated = dict.fromkeys(", ".join(card.licences) for card in cards)
+    return " + ".join(stated) if all(stated) else None
 
 
 def _card(path: Path | None) -> Card:
@@ -54,7 +62,7 @@ def _card(path: Path | None) -> Card:
         return Card()
     licences, named = _texts(table.get("license")), _texts(table.get("license_name"))
     said = named if named and licences in ((), ("other",)) else licences
-    return Card(", ".join(said) or None, _texts(table.get("base_model")))
+    return Card(said, next(iter(_texts(table.get("license_link"))), None), _texts(table.get("base_model")))
 
 
 def _texts(value: object) -> tuple[str, ...]:

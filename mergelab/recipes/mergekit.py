@@ -41,6 +41,7 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The methods of mergekit 0.1.5 with their parameters."""
 
+_SHORT: Final = "no more sources for norm and head than the first slice has"
 _LAYER_NUMBER: Final = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 
 
@@ -91,7 +92,7 @@ def _unsaid(recipe: Recipe) -> Iterator[Problem]:
     if recipe.widen:
         hint = "Merge it with mergelab; what it writes is a model as any other."
         yield Problem(recipe.place("widen"), "mergekit does not bring layers to one size.", hint)
-    if len(used) > 1:
+    if len(_runs(recipe)) > 1:
         yield from _unsaid_in_stages(recipe)
 
 
@@ -99,8 +100,10 @@ def _unsaid_in_stages(recipe: Recipe) -> Iterator[Problem]:
     """What a document says that is lost when its slices are parted into stages."""
     if recipe.vocabulary:
         where = "tokenizer_source" if recipe.vocabulary.legacy else "tokenizer"
-        what = "mergekit has one method per recipe; in stages, each would get a vocabulary of its own."
-        yield Problem(recipe.place(where), what, f"Leave out {where}:, or give all slices one method.")
+        mixed = len({recipe.method_of(piece) for piece in recipe.slices}) > 1
+        why, same = ("one method per recipe", "one method") if mixed else (_SHORT, "as many sources as the last one")
+        what = f"mergekit has {why}; in stages, each would get a vocabulary of its own."
+        yield Problem(recipe.place(where), what, f"Leave out {where}:, or give all slices {same}.")
     found: dict[Problem, None] = {}
     for path, setting, method, parameter in _settings(recipe):
         # A slice's numbers for single models are filtered by names of sources, which stay as they are.
@@ -142,16 +145,15 @@ def _always(setting: Setting, value: object) -> bool:
 
 
 def _parted(recipe: Recipe, names: list[str]) -> list[Recipe]:
-    """The documents that say a recipe: itself, or one for each run of slices of one method, and one that stacks them.
+    """The documents that say a recipe: itself, or one for each run of its slices, and one that stacks them.
 
     Args:
         names: those of all documents; new ones are added.
     """
-    used = list(dict.fromkeys(map(recipe.method_of, recipe.slices)))
-    if len(used) == 1:
-        pieces = tuple(_plain(piece, used[0]) for piece in recipe.slices)
-        return [_with_donor(_spoken(recipe, used[0], pieces))]
-    runs = [(name, tuple(run)) for name, run in groupby(recipe.slices, recipe.method_of)]
+    runs = _runs(recipe)
+    if len(runs) == 1:
+        ((name, run),) = runs
+        return [_with_donor(_spoken(recipe, name, tuple(_plain(piece, name) for piece in run)))]
     stages: list[Recipe] = []
     stack: list[Slice] = []
     for name, run in runs:
@@ -169,6 +171,22 @@ def _parted(recipe: Recipe, names: list[str]) -> list[Recipe]:
         module_numbers=(), stages=(), notes=None,
     )  # fmt: skip
     return [*stages, last]
+
+
+def _runs(recipe: Recipe) -> list[tuple[str, tuple[Slice, ...]]]:
+    """The slices that one document of mergekit's can hold together, with their method.
+
+    They have one method. Of final norm and head, mergekit merges only as many sources as a document's first slice has:
+    where the last one has more, slices with other numbers of sources part, too.
+    """
+    found: list[tuple[str, tuple[Slice, ...]]] = []
+    for name, run in groupby(recipe.slices, recipe.method_of):
+        pieces = tuple(run)
+        if len(pieces[0].parts) < len(pieces[-1].parts):
+            found += [(name, tuple(part)) for _, part in groupby(pieces, lambda piece: len(piece.parts))]
+        else:
+            found.append((name, pieces))
+    return found
 
 
 def _spoken(recipe: Recipe, method: str, slices: tuple[Slice, ...]) -> Recipe:

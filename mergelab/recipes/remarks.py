@@ -8,7 +8,8 @@ from typing import Any
 
 from mergelab import methods
 from mergelab.errors import Problem
-from mergelab.recipes.card import Card, read_card
+from mergelab.recipes.card import Card, read_cards
+from mergelab.recipes.licences import parents, terms
 from mergelab.recipes.plan import Plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.report import Finding
@@ -25,7 +26,7 @@ RELATIVES = "Layers of models that did not start from the same weights do not un
 def on_sources(recipe: Recipe, checkpoints: Mapping[Source, Checkpoint], say: Say) -> Iterator[Finding]:
     """Remarks on each model beside the one that gives config and tokenizer: tokens, templates, kinship, licences."""
     host = checkpoints[donor(recipe)]
-    cards = {source: read_card(checkpoint) for source, checkpoint in checkpoints.items()}
+    cards = {source: read_cards(checkpoint)[0] for source, checkpoint in checkpoints.items()}
     for source, guest in checkpoints.items():
         if source != host.source:
             about = f"{say(source)} beside {say(host.source)}"
@@ -38,15 +39,7 @@ def on_sources(recipe: Recipe, checkpoints: Mapping[Source, Checkpoint], say: Sa
             trained = f"trained on {guest.adapter.base}, put on {source.path}"
             remedy = "An adapter belongs to the weights that it was trained on: make sure that these are the same."
             yield Finding("note", say(source), "base of the adapter", trained, remedy)
-    unstated = [source for source, card in cards.items() if card.licence is None]
-    if unstated:
-        names = ", ".join(map(say, unstated))
-        yield Finding("note", names, "licence", "none stated", "No licence is no permission: ask before you publish.")
-    stated = dict.fromkeys(card.licence for card in cards.values() if card.licence)
-    if len(stated) > 1:
-        listed = ", ".join(f"{say(source)} {card.licence}" for source, card in cards.items() if card.licence)
-        remedy = "A merge that you publish has to keep the terms of all of them."
-        yield Finding("note", "licences", "they differ", listed, remedy)
+    yield from terms(parents(checkpoints, say)).findings
 
 
 def on_plan(

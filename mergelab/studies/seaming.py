@@ -173,5 +173,5 @@ def _measured(
 def _seams(planned: Plan, crossings: Mapping[int, Crossing], counted: Bools) -> Seams:
     """Seams of which one step was not measured."""
     moved = as_grid(np.full((2, len(planned.layers)), np.nan), planned, places(planned))
-    note = how_taken(counted, planned) if crossings else ""
+    note = how_taken(counted, planned, crossings) if crossings else ""
     return Seams(borders(planned), crossings, int(counted.sum()), partial=False, note=note, _moved=moved)

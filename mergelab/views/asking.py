@@ -10,11 +10,10 @@ from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 from mergelab.errors import Problem
-from mergelab.models.agreement import agreed
 from mergelab.models.events import Done, Event, Failed, Measured, Measuring, Merged, Next, Shaded, Text
 from mergelab.models.measuring import Measure
 from mergelab.models.preview import Preview
-from mergelab.recipes.plan import plan
+from mergelab.recipes.plan import Plan
 from mergelab.views._base import log
 from mergelab.views.board import Board, Costs, Request
 from mergelab.views.guests import Guest
@@ -82,7 +81,6 @@ class Asking:
         self._stopped: Request | None = None  # the newest, where it was stopped by hand
         self._board: Board | None = None
         self._sent = 0.0
-        self._configs: dict[Source, dict[str, Any]] = {}  # of the sources, everything written out
 
     def open(self, guests: tuple[Guest, ...], measures: Sequence[Measure]) -> Answerer | None:
         """Make the preview of these sources. Returns the one before it, to be closed."""
@@ -176,7 +174,7 @@ class Asking:
             board = Board.of(request, len(self._guests) + 1, board)
         match event:
             case Merged():
-                self._board = replace(board, merged=event, costs=self._costs(request))
+                self._board = replace(board, merged=event, costs=_costs(event.plan))
             case Next(answers=(tokens,)):
                 # Sent together with Merged: two small messages in a row wait for each other on the wire.
                 self._board = replace(board, next_tokens=tokens)
@@ -198,13 +196,6 @@ class Asking:
             case Failed(message=message):
                 self._write({"status": "failed", "error": message, "_answered": request.edit})
 
-    def _costs(self, request: Request) -> Costs:
-        checkpoints = {guest.checkpoint.source: guest.checkpoint for guest in self._guests}
-        planned = agreed(plan(request.recipe, checkpoints), self._configs)
-        differs = ", ".join(dict.fromkeys(one.what for one in planned.apart))
-        unsaved = f"It cannot be saved as it is: its layers differ in {differs}." if differs else ""
-        return Costs(len(planned.layers), planned.parameters, planned.bytes, unsaved)
-
     def _speaker(self, name: str) -> int:
         return 0 if name == "merged" else 1 + [guest.name for guest in self._guests].index(name)
 
@@ -216,3 +207,9 @@ class Asking:
         answer = board.payload()
         if answer is not None:
             self._write({"answer": answer, "status": status, "error": "", "_answered": board.request.edit})
+
+
+def _costs(planned: Plan) -> Costs:
+    differs = ", ".join(dict.fromkeys(one.what for one in planned.apart))
+    unsaved = f"It cannot be saved as it is: its layers differ in {differs}." if differs else ""
+    return Costs(len(planned.layers), planned.parameters, planned.bytes, unsaved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from numbers import Real
 from typing import Any
@@ -22,8 +23,13 @@ STATISTICS = {
     "q05": "5 %",
     "rms": "per channel",
 }
+CONFLICTS = {"signs": "signs", "weighted": "by size", "lost": "lost in the sum"}
+DRIFTS = {"size": "all of it", "scale": "scale part", "shape": "shape part"}
+BETWEEN = {"cka": "arrangement (CKA)", "kl": "prediction (KL)"}
+# By the field of `Choice`: what a figure shows of what was measured, and what that is called.
+VARIANTS = {"statistic": STATISTICS, "conflict": CONFLICTS, "drift": DRIFTS, "between": BETWEEN}
 DENSITIES = (0.01, 1.0)
-TURNS = ("density", "pair", "statistic", "source", "prompt")
+TURNS = ("density", "pair", "source", "prompt", *VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class Choice:
         pair: places of the two sources that are compared with each other.
         source: place of the one that is shown by itself.
         statistic: which one of `STATISTICS` is drawn as a line.
+        conflict: which one of `CONFLICTS` is drawn.
+        drift: which one of `DRIFTS` is drawn.
+        between: which one of `BETWEEN` is drawn.
         prompt: which prompt's tokens are shown.
     """
 
@@ -42,6 +51,9 @@ class Choice:
     pair: tuple[int, int] = (1, 2)
     source: int = 1
     statistic: str = "median"
+    conflict: str = "signs"
+    drift: str = "size"
+    between: str = "cka"
     prompt: int = 0
 
 
@@ -79,12 +91,17 @@ FIGURES = (
         "heat",
         "Sign conflict",
         "How often two sources pull a weight in opposite directions.",
-        ("density", "pair"),
+        ("density", "pair", "conflict"),
         needs=2,
         weights=True,
     ),
     Figure(
-        "drift", "heat", "Norm drift", "How far each normalisation layer moved from the base's.", ("source",), needs=1
+        "drift",
+        "heat",
+        "Norm drift",
+        "How far each normalisation layer moved from the base's.",
+        ("source", "drift"),
+        needs=1,
     ),
     Figure(
         "cosine",
@@ -103,6 +120,15 @@ FIGURES = (
         ("source",),
         needs=1,
         weights=True,
+    ),
+    Figure(
+        "between",
+        "lines",
+        "Likeness to the base",
+        "How alike each source and the base are, layer by layer.",
+        ("between",),
+        needs=1,
+        wide=True,
     ),
     Figure(
         "tokens",
@@ -161,8 +187,8 @@ def check_turn(turn: object, choice: Choice, models: Sequence[Subject], prompts:
         "density": _density,
         "pair": lambda value: _pair(value, {place: models[place].name for place in changed(models)}),
         "source": lambda value: _source(value, {place: models[place].name for place in shown_alone(models)}),
-        "statistic": _statistic,
         "prompt": lambda value: _prompt(value, prompts),
+        **{key: partial(_variant, key) for key in VARIANTS},
     }
     for key, value in turn.items():
         if key in checks and value is not None:
@@ -187,9 +213,9 @@ def _density(value: object) -> float:
     return float(value)
 
 
-def _statistic(value: object) -> str:
-    if not isinstance(value, str) or value not in STATISTICS:
-        raise ValueError(f"statistic: there is no {value!r}. {did_you_mean(str(value), tuple(STATISTICS))}")
+def _variant(key: str, value: object) -> str:
+    if not isinstance(value, str) or value not in VARIANTS[key]:
+        raise ValueError(f"{key}: there is no {value!r}. {did_you_mean(str(value), tuple(VARIANTS[key]))}")
     return value
 
 
@@ -252,11 +278,15 @@ def dials(
         {"id": str(place), "label": short(text), "chosen": place == choice.prompt, "text": text}
         for place, text in enumerate(prompts)
     ]
-    statistics = [{"id": key, "label": label, "chosen": key == choice.statistic} for key, label in STATISTICS.items()]
+    needed = [name for figure in figures(models) for name in figure.dials]
+    variants = {
+        name: [{"id": key, "label": label, "chosen": key == getattr(choice, name)} for key, label in known.items()]
+        for name, known in VARIANTS.items()
+    }
     return {
         "density": density,
         "pairs": pairs,
-        "statistics": statistics,
+        "variants": {name: choices for name, choices in variants.items() if name in needed},
         "sources": sources if len(sources) > 1 else [],
         "prompts": texts if len(texts) > 1 else [],
     }

@@ -58,11 +58,16 @@ class Faced(LabWidget):
         self._refusal = ""  # why the last edit was refused
         self._laid = False  # an edit came otherwise than by the picture
         self._open = 0  # blocks of edits that are open
+        self._waiting: list[dict[str, Any]] = []  # requests of the page, oldest first, that wait for an edit
         super().__init__()
 
     @abstractmethod
     def _settle(self) -> None:
         """An edit is over."""
+
+    @abstractmethod
+    def _heed(self, content: dict[str, Any]) -> None:
+        """Do what the page asks."""
 
     @abstractmethod
     def _seat(self) -> None:
@@ -77,9 +82,25 @@ class Faced(LabWidget):
             super().__setattr__(name, value)
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Take in a message of the browser, as one edit."""
-        with self._editing():
-            super().set_state(sync_data)
+        """Take in a message of the browser, as one edit, and heed the requests that waited for it."""
+        with self._lock:
+            with self._editing():
+                super().set_state(sync_data)
+            self._catch_up()
+
+    def _told(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
+        """A request of the page: heeded behind the edits that were made before it, which Jupyter may hold back."""
+        with self._lock:
+            self._waiting.append(content)
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Heed the requests whose edits have come."""
+        while self._waiting:
+            after = self._waiting[0].get("after")
+            if isinstance(after, int) and after > self._turn:
+                return
+            self._heed(self._waiting.pop(0))
 
     def refuse(self, error: str, sync_data: dict[str, Any]) -> None:
         """Say why an edit is refused. That it came, and that the hand let go, holds all the same."""
@@ -101,6 +122,26 @@ class Faced(LabWidget):
                 self._open -= 1
                 if not self._open:
                     self._settle()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Make several edits as one: nothing is asked inside the block, and at its end, however it ends, one question
+        about how things are then. Blocks may be nested; the outermost asks. AssemblyError where the workbench is
+        closed before.
+
+            with bench.paused():
+                bench.recipe = ml.graft(pirate, arithmetic, (2, 4))
+                bench.prompt = "Once upon a time"
+        """
+        if self._closed:
+            raise AssemblyError(CLOSED)
+        with self._lock:
+            self._open += 1
+        try:
+            yield
+        finally:
+            with self._editing():
+                self._open -= 1
 
     @validate("sketch")
     def _validate_sketch(self, proposal: dict[str, Any]) -> object:

@@ -48,7 +48,7 @@ def figure(grid: Grid | Gridded, selection: Sequence[int] | None = None, drawn: 
     shown = Drawn(grid) if drawn is None else drawn
     lines = grid.axes[0] == "source"
     made = go.Figure(_lines(grid, shown) if lines else _heat(grid, shown))
-    words = caption(grid, against_first=lines)
+    words = caption(grid, against_first=shown.against_first)
     unit = "" if grid.measure.unit in ("", "1") else f" ({grid.measure.unit})"
     made.update_layout(
         template="none",

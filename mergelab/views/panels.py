@@ -33,6 +33,9 @@ class Drawn:
         over: the figure over some layers together, and what chance gives (low, high; NaN: not known), where it is no
             mean or median of the values.
         reach: half of a diverging range, or the end of a linear one; 0: of these values.
+        own: each row is held against its own chance, not against that of the first row; for lines.
+        chances: for lines that are held against the first one's chance, what chance gives each: low and high, shaped
+            like the values.
     """
 
     grid: Grid | None = None
@@ -43,6 +46,13 @@ class Drawn:
     note: str = ""
     over: Callable[[Sequence[int]], Over] | None = None
     reach: float = 0.0
+    own: bool = False
+    chances: tuple[Floats, Floats] | None = None
+
+    @property
+    def against_first(self) -> bool:
+        """Whether rows are held against the first one's chance."""
+        return self.grid is not None and self.grid.axes[0] == "source" and not self.own
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +85,7 @@ class Panel:
         grid = self.drawn.grid
         if grid is None:
             return Caption(self.drawn.shows or self.shows, NO_CHANCE, "")
-        return caption(grid, against_first=self.kind == "lines")
+        return caption(grid, against_first=self.drawn.against_first)
 
     @property
     def notes(self) -> str:
@@ -128,13 +138,14 @@ def payload(panel: Panel) -> dict[str, Any]:
 
 _EMPTY: Mapping[str, Any] = {
     "unit": "1", "scale": "linear", "middle": 0.0, "rows": [], "columns": [], "of": "", "formula": "", "reading": "",
-    "low": None, "high": None, "values": None, "band": None, "points": None, "chanceband": None, "cells": None,
+    "low": None, "high": None, "values": None, "band": None, "points": None, "chanceband": None, "chances": None,
+    "cells": None,
 }  # fmt: skip
 
 
 def _of_grid(panel: Panel, grid: Grid) -> dict[str, Any]:
     low, high = span(panel.drawn)
-    band = panel.drawn.band
+    band, chances = panel.drawn.band, panel.drawn.chances
     measure = grid.measure
     return {
         "unit": measure.unit,
@@ -151,6 +162,7 @@ def _of_grid(panel: Panel, grid: Grid) -> dict[str, Any]:
         "band": None if band is None else {"low": _packed(band[0].values), "high": _packed(band[1].values)},
         "points": [[column, value, row] for column, value, row in panel.drawn.points if math.isfinite(value)],
         "chanceband": None if grid.chance is None else _chanceband(grid, grid.chance),
+        "chances": None if chances is None else {"low": _packed(chances[0]), "high": _packed(chances[1])},
         "cells": None,
     }
 
@@ -189,6 +201,7 @@ def span(drawn: Drawn) -> tuple[float | None, float | None]:
     parts = [
         _steady(grid),
         *(one.values for one in drawn.band or ()),
+        *(bands(grid, grid.chance) if drawn.own and grid.chance is not None else ()),
         np.array([value for _, value, _ in drawn.points]),
     ]
     finite = np.concatenate([part[np.isfinite(part)] for part in parts])
@@ -256,7 +269,8 @@ def readout(panels: Iterable[Panel], layers: Sequence[int]) -> list[dict[str, st
     """A row for each figure, over the selected layers together, and over the others.
 
     With what chance gives where that is known. What was not summed up over weights is the mean, or the median on a log
-    scale. Lines of several sources give a row for each: how many times the first one's.
+    scale. Lines of several sources give a row for each: how many times the first one's, or, where each has its own
+    chance, its mean.
     """
     rows: list[dict[str, str]] = []
     for panel in panels:
@@ -265,7 +279,11 @@ def readout(panels: Iterable[Panel], layers: Sequence[int]) -> list[dict[str, st
             continue
         chosen = np.array([name.isdigit() and int(name) in layers for name in grid.columns])
         others = np.array([name.isdigit() and int(name) not in layers for name in grid.columns])
-        if panel.kind == "lines" and len(grid.rows) > 1:
+        if panel.drawn.own:
+            for name, values in zip(grid.rows, grid.values, strict=True):
+                here, elsewhere = (_middle(values[columns], np.mean) for columns in (chosen, others))
+                rows.append(_row(f"{grid.measure.title}, {name}", grid.measure.unit, here, elsewhere))
+        elif panel.kind == "lines" and len(grid.rows) > 1:
             with np.errstate(divide="ignore", invalid="ignore"):
                 ratio = grid.values / grid.values[0]
             for name, values in zip(grid.rows[1:], ratio[1:], strict=True):

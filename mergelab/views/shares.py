@@ -23,6 +23,12 @@ def shares(sketch: Sketch, piece: Mapping[str, Any], offset: int) -> list[float]
     return [size / whole for size in sizes] if whole > 0 else equal
 
 
+def unlearned(sketch: Sketch, piece: Mapping[str, Any], offset: int) -> list[bool]:
+    """For each part of a slice whether it is taken away at its layer ``offset``; the base never is."""
+    base, found = base_part(sketch, piece), coefficients(sketch, piece, offset) or [0.0] * len(piece["parts"])
+    return [place != base and size < 0 for place, size in enumerate(found)]
+
+
 def coefficients(sketch: Sketch, piece: Mapping[str, Any], offset: int) -> list[float] | None:
     """How much of each part a layer of the result has: c of sum_i c_i x_i, below 0 where a part is taken away.
 

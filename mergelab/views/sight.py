@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,11 +11,11 @@ import pandas as pd
 
 from mergelab.inspection.changes import TaskVectors, task_vectors
 from mergelab.inspection.conflict import Conflict
-from mergelab.inspection.drift import drift
+from mergelab.inspection.drift import Drift, drift
 from mergelab.inspection.grid import Floats, Grid
 from mergelab.inspection.sinks import RULE
 from mergelab.inspection.trace import Trace, trace
-from mergelab.views.captions import number
+from mergelab.views.captions import bands, number
 from mergelab.views.choices import DENSITIES, STATISTICS, Choice, short
 from mergelab.views.panels import Drawn, Over
 from mergelab.views.subjects import Subject
@@ -96,6 +96,8 @@ def draw(name: str, result: Any, choice: Choice, models: Sequence[Subject]) -> D
     match name:
         case "norms":
             return _norms(result, choice.statistic)
+        case "between":
+            return _between(result, choice.between, max(one.layers for one in models))
         case "sinks":
             return _sinks(result)
         case "tokens":
@@ -112,38 +114,47 @@ def _compared(name: str, result: Any, choice: Choice, names: Sequence[str]) -> D
     match name:
         case "conflict":
             conflict = result.conflict(one, other)
-            grid = replace(conflict.at(choice.density), of=f"{one} with {other}")
+            at = _CONFLICTS[choice.conflict]
+            grid = replace(at(conflict, choice.density), of=f"{one} with {other}")
 
             def over(layers: Sequence[int]) -> Over:
-                found = conflict.summary(choice.density, layers).loc["sign_conflict"]
+                found = conflict.summary(choice.density, layers).loc[grid.measure.name]
                 return float(found["value"]), float(found["low"]), float(found["high"])
 
-            return Drawn(grid, note=_trimmed_away(grid, conflict), over=over)
+            gone = np.isnan(grid.values) & np.isfinite(at(conflict, 1.0).values)
+            return Drawn(grid, note="Hatched: no weight is kept in both." if gone.any() else "", over=over)
         case "cosine":
             return Drawn(replace(result.cosine(one, other), of=f"{one} with {other}"))
         case "size":
             return _size(replace(result.size(source), of=f"{source} against {base}"), result, source, base)
         case _:
             # A drift that was stopped before there was anything has no source.
-            return (
-                _drift(replace(result.size(*result.sources), of=f"{source} against {base}"))
-                if result.sources
-                else Drawn()
-            )
+            if not result.sources:
+                return Drawn()
+            return _drift(replace(_DRIFTS[choice.drift](result, *result.sources), of=f"{source} against {base}"))
 
 
-def _trimmed_away(grid: Grid, conflict: Conflict) -> str:
-    """Why there is no value where there would be one if nothing were trimmed; "" where that is nowhere."""
-    gone = np.isnan(grid.values) & np.isfinite(conflict.at(1.0).values)
-    return "Hatched: no weight is kept in both." if gone.any() else ""
+# By what the dials can be turned to: `choices.CONFLICTS` and `choices.DRIFTS`.
+_CONFLICTS: Mapping[str, Callable[[Conflict, float], Grid]] = {
+    "signs": lambda conflict, density: conflict.at(density),
+    "weighted": lambda conflict, density: conflict.weighted(density),
+    "lost": lambda conflict, density: conflict.lost(density),
+}
+_DRIFTS: Mapping[str, Callable[[Drift, str], Grid]] = {
+    "size": lambda drifted, source: drifted.size(source),
+    "scale": lambda drifted, source: drifted.scale(source),
+    "shape": lambda drifted, source: drifted.shape(source),
+}
 
 
 def _drift(grid: Grid) -> Drawn:
     """Drift without its band: that tells what rounding does, not what a training without effect would."""
     if grid.chance is None:
         return Drawn(grid)
-    most = float(np.nanmax(grid.chance.high, initial=0.0))
-    note = f"Rounding alone gives up to {number(most)}: {grid.chance.how.rstrip('.')}." if most > 0 else ""
+    measure = grid.measure
+    most = float(np.nanmax(grid.chance.high, initial=measure.middle)) - measure.middle
+    far = number(most) + (f" beside {number(measure.middle, measure.unit)}" if measure.scale == "diverging" else "")
+    note = f"Rounding alone gives up to {far}: {grid.chance.how.rstrip('.')}." if most > 0 else ""
     return Drawn(replace(grid, chance=None), note=note)
 
 
@@ -165,7 +176,24 @@ def _norms(result: Trace, statistic: str) -> Drawn:
     low, high = (replace(one, values=one.values * scale) for one in (result.norms("q05"), result.norms("q95")))
     if statistic not in ("median", "rms"):
         grid = replace(grid, of=f"{STATISTICS[statistic]} of tokens lie below")
-    return Drawn(_ends(grid), (_ends(low), _ends(high)), _points(result, scale))
+    drawn = Drawn(_ends(grid), (_ends(low), _ends(high)), _points(result, scale))
+    own = [result.norms(statistic, by=source) for source in result.sources]  # type: ignore[arg-type]
+    ends = [bands(one, one.chance) for one in own if one.chance is not None]
+    if len(ends) < len(own):
+        return drawn
+    lows, highs = (np.stack([end[side][row] for row, end in enumerate(ends)]) for side in (0, 1))
+    note = "Hatched: how far the choice of prompts alone moves each model; compared is with the first one’s."
+    return replace(drawn, chances=(lows, highs), note=note)
+
+
+def _between(result: Trace, kind: str, depth: int) -> Drawn:
+    """Each source beside the first: how alike they arrange tokens, or how far from its prediction theirs are."""
+    first = result.sources[0]
+    if kind == "kl" and first not in result.lens.sources:
+        return Drawn(note=f"{first} has no head that could be found: no state can be read as a prediction.")
+    grid = result.along() if kind == "cka" else replace(result.lens.figure("kl", to=first), of=f"to {first}’s own")
+    columns = tuple("end" if name == str(depth) else name for name in grid.columns)
+    return Drawn(replace(grid, columns=columns), own=True)
 
 
 def _points(result: Trace, scale: Floats) -> tuple[tuple[int, float, int], ...]:

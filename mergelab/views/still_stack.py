@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from mergelab.views.guests import Guest
 from mergelab.views.palette import DARK, LIGHT
-from mergelab.views.shares import curves, shares
+from mergelab.views.shares import curves, shares, unlearned
 from mergelab.views.sketch import Sketch
 
 WIDE, GUTTER, TALL, CURVE = 760, 60, 84, 64  # px
+STRIP = 15  # px: of a part that is taken away
 COLUMN, LABELLED = 46, 28  # px: widest column, narrowest with words in it
 MOST = 6  # numbers that are drawn; the text below has them all
 
@@ -61,7 +62,8 @@ def _style() -> str:
     dark = f"text{{fill:#c6ccd6}}.ax{{stroke:#39414c}}.l{{stroke:#e6e9ee}}{rules(DARK)}"
     return (
         "text{font:11px system-ui,sans-serif;fill:#3d4651}.ax{stroke:#dadde1}"
-        f".l{{fill:none;stroke:#1b222b;stroke-width:2}}.d{{stroke-dasharray:5 3}}{rules(LIGHT)}"
+        f".l{{fill:none;stroke:#1b222b;stroke-width:2}}.d{{stroke-dasharray:5 3}}"
+        f".away{{fill-opacity:0;stroke-dasharray:3 2}}{rules(LIGHT)}"
         f"@media(prefers-color-scheme:dark){{{dark}}}"
     )
 
@@ -74,11 +76,16 @@ def _blocks(guests: Sequence[Guest], sketch: Sketch, step: float) -> list[str]:
     for piece in sketch["slices"]:
         for offset in range(piece["layers"]):
             x, y = GUTTER + index * step, 4.0
+            taken = unlearned(sketch, piece, offset)
+            room = TALL - STRIP * sum(taken)
             for part, share in zip(piece["parts"], shares(sketch, piece, offset), strict=True):
                 if share > 0:
                     home = part["start"] + offset
-                    drawn.append(_block(guests[part["source"]], part["source"], home, x, y, share * TALL, step))
-                y += share * TALL
+                    drawn.append(_block(guests[part["source"]], part["source"], home, x, y, share * room, step))
+                y += share * room
+            for part in (one for one, away in zip(piece["parts"], taken, strict=True) if away):
+                drawn.append(_strip(guests[part["source"]], part["source"], x, y, step))
+                y += STRIP
             if index % every == 0:
                 drawn.append(f'<text x="{x + step / 2:g}" y="{TALL + 20}" text-anchor="middle">{index}</text>')
             index += 1
@@ -96,6 +103,17 @@ def _block(guest: Guest, source: int, home: int, x: float, y: float, tall: float
         return box
     place = f'x="{x + step / 2:g}" y="{y + min(16, tall / 2 + 4):.1f}" text-anchor="middle"'
     return f'{box}<text class="t{source}" {place}>{html.escape(guest.code)} {home}</text>'
+
+
+def _strip(guest: Guest, source: int, x: float, y: float, step: float) -> str:
+    """What is taken away has no share: a strip under the others says so."""
+    gap = min(3.0, step / 6)
+    size = f'width="{step - gap:.2f}" height="{STRIP - 2}"'
+    box = f'<rect class="s{source} away" x="{x + gap / 2:.2f}" y="{y + 1:.1f}" {size} rx="2"/>'
+    if step < LABELLED:
+        return box
+    place = f'x="{x + step / 2:g}" y="{y + 11:.1f}" text-anchor="middle"'
+    return f'{box}<text class="t{source}" {place}>−{html.escape(guest.code)}</text>'
 
 
 Lines = Sequence[tuple[int | None, str, Sequence[float | None]]]

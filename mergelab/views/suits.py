@@ -120,16 +120,22 @@ def _sentence(findings: Sequence[Finding]) -> str:
 
 
 def _facts(theirs: Checkpoint, ours: Checkpoint, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
-    """The figures of two models side by side: the usual ones, and whatever else is in the way."""
+    """The figures of two models side by side: the usual ones, and whatever else keeps one config from holding both."""
     mine, other = dict(_figures(ours)), dict(_figures(theirs))
     for what in dict.fromkeys((*mine, *other)):
         differs = what in other and what in mine and other[what] != mine[what]
         figures = (table.get(what, "not stated") for table in (other, mine))
-        yield {"what": what, **dict(zip(("theirs", "ours"), figures, strict=True)), "differs": differs}
+        hinders = any(one.what == what for one in findings)
+        yield {
+            "what": what,
+            **dict(zip(("theirs", "ours"), figures, strict=True)),
+            "differs": differs,
+            "hinders": hinders,
+        }
     for one in findings:
         if one.what not in mine and one.what not in other:
             first, _, second = one.evidence.partition(" against ")
-            yield {"what": one.what, "theirs": first, "ours": second, "differs": True}
+            yield {"what": one.what, "theirs": first, "ours": second, "differs": True, "hinders": True}
 
 
 def _figures(checkpoint: Checkpoint) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from traitlets import Dict, Int, List, TraitError, Unicode, observe, validate
 from mergelab.errors import AssemblyError, MergelabError, Problem
 from mergelab.models.comparison import Comparison
 from mergelab.models.events import Measured
+from mergelab.recipes.plan import plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.studies.scores import Given, scorers_of
 from mergelab.views import blind, opening
@@ -22,17 +23,18 @@ from mergelab.views._base import bundle
 from mergelab.views.aside import Aside
 from mergelab.views.asking import CLOSED, Asking, Maker, preview_of
 from mergelab.views.board import Request
-from mergelab.views.exports import export, exports
+from mergelab.views.exports import export
 from mergelab.views.faced import Copied, Faced
 from mergelab.views.faces import Faces, Homes
 from mergelab.views.findings import Findings
 from mergelab.views.guests import Guest
 from mergelab.views.layouts import lay
+from mergelab.views.looking import Looking
 from mergelab.views.messages import heed
-from mergelab.views.page_text import before_saving
 from mergelab.views.past import NOW
 from mergelab.views.plain_edits import PLAIN_EDITS, still_chosen
 from mergelab.views.seats import seats
+from mergelab.views.shown import ProblemShown, SeamsShown, seams_shown
 from mergelab.views.still import still
 from mergelab.views.told import told_methods
 from mergelab.weights import Checkpoint, Source, open_checkpoint
@@ -119,8 +121,6 @@ class Workbench(Faced):
         """
         guests, first = opening.begin(sources, recipe, names)
         self._failure = ""  # why the last answer failed
-        self._checked: Recipe | None = None  # the last that was looked at before saving
-        self._before_saving: list[dict[str, Any]] = []  # and what was found
         scored = scorers_of(scorers, (guest.checkpoint.source for guest in guests))
         self._findings = Findings(scored, lambda: tuple(self.prompts))
         self._comparison: Comparison | None = None
@@ -130,6 +130,9 @@ class Workbench(Faced):
         self._device = device
         self._aside = Aside()
         super().__init__(Faces.of(first, guests))
+        self._looking = Looking(
+            self._aside, self._lock, lambda: self._faces, lambda: self.write(_problems=self._found_wrong()), self._say
+        )
         self._asking = Asking(preview, device, self._lock, self._report, self._found)
         known = opening.first_prompts(guests) if prompts is None else tuple(prompts)
         with self._editing():
@@ -166,20 +169,19 @@ class Workbench(Faced):
             self.write(**seats(faces.guests, self._seated))
         if not self._held:
             self._remember()
+            self._looking.export(faces)
         self.write(
             error=self._refusal or self._failure,
             **self._findings.past(self._memory),
             _lines=faces.lines,
             _problems=self._found_wrong(),
         )
-        if not self._held and faces.recipe is not self._checked:
-            self._checked = faces.recipe
-            self._aside.do("look", partial(self._look, faces))
         if self.prompt.strip():
             turn = self._memory.turn_of(faces.recipe)
             self._asking.ask(Request(faces.recipe, self.prompt, tuple(self.prompts), self._turn, turn, faces.sketch))
         else:
             self._asking.drop(self._turn, "waiting", "")
+        self._look()
 
     def _choose(self) -> None:
         """Who edits the picture knows which layers are chosen; who lays another stack by other means does not."""
@@ -191,15 +193,14 @@ class Workbench(Faced):
 
     def _found_wrong(self) -> list[dict[str, Any]]:
         """Problems of the text, or, where it can be read, of its recipe."""
-        return [*self._faces.problems] or self._before_saving
+        return [*self._faces.problems] or self._looking.rows
 
-    def _look(self, faces: Faces) -> None:
-        """Look at a recipe before saving, aside: that takes longer than a hand waits."""
-        rows, texts = before_saving(faces.recipe, faces.guests), exports(faces.recipe, faces.guests)
-        with self._lock:
-            if faces.recipe is self._checked:
-                self._before_saving = rows
-                self.write(_problems=self._found_wrong(), _exports=texts)
+    def _look(self) -> None:
+        """Look at the recipe before saving, once the hand has let go and the table is there: two threads that compute
+        get in each other's way, and the table is what the hand waits for.
+        """
+        if not self._held and self.status != "loading":
+            self._looking.look(self._faces)
 
     def _seat(self) -> None:
         """Make the preview of new sources, and tell of them."""
@@ -215,6 +216,10 @@ class Workbench(Faced):
         """Traits that an answer changes. Why an edit was refused stays until the next one."""
         self._failure = values.get("error", self._failure)
         self.write(**{**values, "error": self._refusal or self._failure})
+        self._look()
+
+    def _say(self, values: dict[str, Any]) -> None:
+        self.write(**values)
 
     def _found(self, request: Request, event: Measured) -> None:
         """What a measure found."""
@@ -222,8 +227,7 @@ class Workbench(Faced):
 
     # -- verbs ---------------------------------------------------------------------------------------------------
 
-    def _told(self, _widget: object, content: dict[str, Any], _buffers: object) -> None:
-        """A request of the page."""
+    def _heed(self, content: dict[str, Any]) -> None:
         with self._editing(), self._saying():
             heed(self, content)
 
@@ -247,8 +251,10 @@ class Workbench(Faced):
         self.recipe = lay(name, numbers, self._faces.guests, self._faces.recipe)
 
     def widen(self) -> None:
-        """Bring all layers to one size, as far as that is exact: see ``ml.widen``."""
-        self.sketch = {**self._faces.sketch, "widen": True}
+        """Bring all layers to one size, as far as that is exact: see ``ml.widen``. FitError where it is not."""
+        faces = self._faces.drawn({**self._faces.sketch, "widen": True})
+        plan(faces.recipe, {guest.checkpoint.source: guest.checkpoint for guest in faces.guests})
+        self.sketch = faces.sketch
 
     def add(self, model: Checkpoint | Source | str | os.PathLike[str]) -> None:
         """Open a model as a further source, from headers alone.
@@ -327,31 +333,22 @@ class Workbench(Faced):
         return export(kind, self._faces.recipe, self._faces.guests)
 
     @property
+    def seams(self) -> SeamsShown | None:
+        """The seams of the recipe at hand as measured; None until they are."""
+        told = seams_shown(self._seams)
+        return told if told and told.recipe == self._faces.recipe.fingerprint else None
+
+    @property
+    def problems(self) -> tuple[ProblemShown, ...]:
+        """What is wrong with the text, or, where it can be read, what was found of its recipe before saving."""
+        return tuple(ProblemShown(**row) for row in self._problems)
+
+    @property
     def history(self) -> pd.DataFrame:
         """Every recipe that was made: turn, fingerprint, what changed, whether it is at hand, scores by name."""
         return self._findings.table(self._memory)
 
     # -- for people ----------------------------------------------------------------------------------------------
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Make several edits as one: nothing is asked inside the block, and at its end, however it ends, one question
-        about how things are then. Blocks may be nested; the outermost asks. AssemblyError where the workbench is
-        closed before.
-
-            with bench.paused():
-                bench.recipe = ml.graft(pirate, arithmetic, (2, 4))
-                bench.prompt = "Once upon a time"
-        """
-        if self._closed:
-            raise AssemblyError(CLOSED)
-        with self._lock:
-            self._open += 1
-        try:
-            yield
-        finally:
-            with self._editing():
-                self._open -= 1
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until the answer is whole and what is done aside, such as a blind comparison, is done.

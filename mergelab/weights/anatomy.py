@@ -22,6 +22,8 @@ LEFTOVERS: tuple[str, ...] = (
     ".attn.masked_bias", ".attention.masked_bias",  # GPT-2 and GPT-J; GPT-Neo and GPT-NeoX
 )  # fmt: skip
 LEFTOVER_MASKS: tuple[str, ...] = (".attn.bias", ".attention.bias")  # of the same four: who may look at whom
+HEADS: tuple[str, ...] = ("lm_head.weight", "embed_out.weight")
+"""How heads are called that may be tied to the embeddings; GPT-NeoX's has had both names."""
 # LFM2 calls its final norm embedding_norm; ModernBERT's decoder has a norm among its embeddings.
 _AFTER = re.compile(
     r"^(?!(.*\.)?embeddings\.)(.*\.)?"
@@ -118,6 +120,6 @@ def embedding_for_head(
         specs: name -> shape of the tied checkpoint.
         head: name of the head in another checkpoint, of the given shape.
     """
-    if not head.endswith(("lm_head.weight", "embed_out.weight")):
+    if not head.endswith(HEADS):
         return None
     return next((name for name in parts.before if tuple(specs[name]) == tuple(shape)), None)

@@ -65,6 +65,24 @@ class Checkpoint:
         """Bytes of weights on disk, without the tables that old files hold beside them."""
         return sum(spec.bytes for spec in self.specs.values())
 
+    @property
+    def sharded(self) -> bool:
+        """Whether an index says which file holds which tensor."""
+        return self._files.weights() is None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit of the hub's repository that its files come from; None for a folder."""
+        return self._files.commit
+
+    @property
+    def stamps(self) -> dict[Path, tuple[int, ...]]:
+        """Its weight files and its adapter's, each with what told it from a later one in its place when the model was
+        opened. Files of the hub count from their first tensor that was read.
+        """
+        own = self._mapped.stamps({spec.file for spec in self.specs.values()})
+        return own | (self.adapter.stamps if self.adapter else {})
+
     def apart(self) -> Checkpoint:
         """The same checkpoint in memory of its own, for one who may write to its tensors: nobody else sees it, and the
         files stay as they are. What is only read is still in memory once, as pages of the files.
@@ -92,13 +110,27 @@ class Checkpoint:
         stored = self._stored(name)
         return self.adapter.rows(name, stored, first, stop) if self.adapter else stored[first:stop]
 
+    def file(self, name: str) -> Path:
+        """The file that a tensor is stored in, seen to be the one that was opened: for one who reads it himself.
+
+        Raises:
+            SourceError: as ``tensor``.
+        """
+        path = self._path(self._spec(name).file)
+        self._mapped.see(path)
+        return path
+
     def _stored(self, name: str) -> torch.Tensor:
+        spec = self._spec(name)
+        return self._mapped.tensor(self._path(spec.file), spec.name)
+
+    def _spec(self, name: str) -> TensorSpec:
         spec = self.specs.get(name)
         if spec is None:
             raise SourceError(
                 Problem(str(self.source), f"has no tensor {name!r}.", did_you_mean(name, list(self.specs)))
             )
-        return self._mapped.tensor(self._path(spec.file), name)
+        return spec
 
     def path(self, file: str) -> Path | None:
         """Local path of one of the model's files (tokenizer, generation config ...), or None where it has none.
@@ -152,7 +184,15 @@ def _open_with(address: Source, source: Source) -> Checkpoint:
         raise SourceError(*error.problems, *problems) from error
     if loose is None:
         raise SourceError(*problems)
-    return replace(base, source=source, adapter=loose.onto(base.specs, base.anatomy.prefix))
+    adapter, fitted = loose.onto(base.specs, base.anatomy, base.config)
+    return replace(
+        base,
+        source=source,
+        config={**base.config, **fitted.settings},
+        specs=fitted.specs,
+        anatomy=anatomy(fitted.specs, str(source)),
+        adapter=adapter,
+    )
 
 
 def _open(source: Source) -> Checkpoint:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 TOKENIZER: tuple[str, ...] = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model", "vocab.json", "merges.txt",
-    "added_tokens.json", "vocab.txt", "spiece.model", "chat_template.jinja",
+    "added_tokens.json", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "tekken.json", "chat_template.jinja",
+    "chat_template.json", "additional_chat_templates/tool_use.jinja", "additional_chat_templates/rag.jinja",
 )  # fmt: skip
 
 
@@ -27,6 +28,10 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def commit(self) -> None:
+        """The hub's commit that the files come from: a folder has none."""
 
     def file(self, name: str) -> Path | None:
         """Path of a file, None where the folder has none of that name."""
@@ -78,6 +83,13 @@ class Mapped:
         with self._lock:
             return Mapped(self._stamps)
 
+    def stamps(self, names: Collection[str]) -> dict[Path, tuple[int, ...]]:
+        """The files of these names, each with what told it from a later one in its place when it was opened. Those of
+        the hub count from their first tensor that was read.
+        """
+        with self._lock:
+            return {path: stamp for path, stamp in self._stamps.items() if path.name in names}
+
     def tensor(self, path: Path, name: str) -> torch.Tensor:
         """A tensor of a file, the same one whoever asks.
 
@@ -87,10 +99,7 @@ class Mapped:
         from safetensors import SafetensorError, safe_open
 
         with self._lock:
-            stamp = _stamp(path)
-            if self._stamps.setdefault(path, stamp) != stamp:
-                what = "changed after it was opened."
-                raise SourceError(Problem(str(path), what, "Open the model again to use what is there now."))
+            self._see(path)
             try:
                 if path not in self._files:
                     self._files[path] = safe_open(path, framework="pt")
@@ -100,6 +109,35 @@ class Mapped:
                 what = f"tensor {name!r} cannot be read ({error})."
                 raise SourceError(Problem(str(path), what, "Download or save it again.")) from error
             return self._tensors[path, name]
+
+    def see(self, path: Path) -> None:
+        """See that a file is the one that it was.
+
+        Raises:
+            SourceError: it is not.
+        """
+        with self._lock:
+            self._see(path)
+
+    def _see(self, path: Path) -> None:
+        stamp = _stamp(path)
+        if self._stamps.setdefault(path, stamp) != stamp:
+            what = "changed after it was opened."
+            raise SourceError(Problem(str(path), what, "Open the model again to use what is there now."))
+
+
+def changes(stamps: Mapping[Path, tuple[int, ...]]) -> list[Problem]:
+    """What is wrong with files that were stamped: they are gone, or others by now."""
+    problems = []
+    for path, stamp in stamps.items():
+        try:
+            if _stamp(path) != stamp:
+                what = "changed after it was opened."
+                problems.append(Problem(str(path), what, "Open the model again to use what is there now."))
+        except OSError as error:
+            what = f"cannot be read any more ({error.strerror or error})."
+            problems.append(Problem(str(path), what, "Put it back, and open the model again."))
+    return problems
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -22,6 +22,11 @@ class Repository:
         self._cached: dict[str, Path | None] = {}
         self._reached: bool | Exception = False
 
+    @property
+    def commit(self) -> str | None:
+        """The commit that the files come from; before one was fetched, the revision that was asked for."""
+        return self._commit
+
     def file(self, name: str) -> Path | None:
         """Local path of a file, downloaded if need be; None where the repository has none of that name.
 

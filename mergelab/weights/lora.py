@@ -17,16 +17,16 @@ from typing import Any
 from mergelab.errors import Problem
 
 _READ = ("peft_type", "r", "lora_alpha", "rank_pattern", "alpha_pattern", "use_rslora", "fan_in_fan_out",
-         "init_lora_weights", "base_model_name_or_path")  # fmt: skip
+         "init_lora_weights", "base_model_name_or_path", "use_dora", "ensure_weight_tying",
+         "modules_to_save")  # fmt: skip
 # They steer the training, or say again what the names of the tensors say.
 _IDLE = (
     "task_type", "auto_mapping", "peft_version", "revision", "inference_mode", "target_modules", "exclude_modules",
-    "lora_dropout", "bias", "lora_bias", "modules_to_save", "layers_to_transform", "layers_pattern", "megatron_config",
+    "lora_dropout", "bias", "lora_bias", "layers_to_transform", "layers_pattern", "megatron_config",
     "megatron_core", "loftq_config", "eva_config", "corda_config", "lora_ga_config", "runtime_config",
-    "qalora_group_size", "ensure_weight_tying", "merge_weights",
+    "qalora_group_size", "merge_weights",
 )  # fmt: skip
 _REFUSED: Mapping[str, str] = {
-    "use_dora": "DoRA trains the lengths of the rows beside the two matrices",
     "use_qalora": "QA-LoRA pools the inputs of a quantised base",
     "layer_replication": "it repeats layers of its base: repeat them in the recipe's slices",
     "trainable_token_indices": "it replaces single rows of the embeddings",
@@ -38,6 +38,7 @@ _BASE_CHANGED = ("pissa", "corda", "olora", "loftq", "lora_ga")
 _MERGE = "Merge it into its model with peft (merge_and_unload), save that, and name the folder."
 _DEFAULTS: dict[str, Any] = {
     "r": 8, "lora_alpha": 8, "rank_pattern": {}, "alpha_pattern": {}, "use_rslora": False, "fan_in_fan_out": False,
+    "use_dora": False, "ensure_weight_tying": False, "modules_to_save": None,
 }  # fmt: skip
 _OFF: tuple[object, ...] = (None, False, "", [], {})
 
@@ -53,6 +54,9 @@ class Lora:
         stabilised: the scale is alpha / sqrt(rank) instead of alpha / rank.
         transposed: the base stores matrices as (in, out), as GPT-2 does.
         base: the model it was trained on, as the training named it.
+        dora: rows are brought to trained lengths (Liu et al. 2024, arXiv:2402.09353).
+        tied: embeddings and a head that is tied to them change together.
+        saved: modules that were trained as a whole, by the ends of their names.
     """
 
     rank: int
@@ -62,6 +66,13 @@ class Lora:
     stabilised: bool
     transposed: bool
     base: str | None
+    dora: bool = False
+    tied: bool = False
+    saved: tuple[str, ...] = ()
+
+    def keeps(self, module: str) -> bool:
+        """Whether this module was trained as a whole."""
+        return module.endswith(self.saved)
 
     def rank_of(self, module: str) -> int:
         """Rank of the pair at this module."""
@@ -101,6 +112,9 @@ def read_lora(path: Path) -> tuple[Lora | None, list[Problem]]:
         ("alpha_pattern", lambda value: _is_pattern(value, _is_number), "patterns with numbers"),
         ("use_rslora", _is_switch, "true or false"),
         ("fan_in_fan_out", _is_switch, "true or false"),
+        ("use_dora", _is_switch, "true or false"),
+        ("ensure_weight_tying", _is_switch, "true or false"),
+        ("modules_to_save", _is_names, "a list of names"),
     ):
         if not fits(config.get(name, _DEFAULTS[name])):
             problems.append(Problem(str(path), f"{name} = {_short(config[name])} is not {wanted}.", hint))
@@ -116,6 +130,9 @@ def read_lora(path: Path) -> tuple[Lora | None, list[Problem]]:
         told["use_rslora"],
         told["fan_in_fan_out"],
         base if isinstance(base, str) and base else None,
+        told["use_dora"],
+        told["ensure_weight_tying"],
+        tuple(told["modules_to_save"] or ()),
     ), []
 
 
@@ -146,6 +163,10 @@ def _is_number(value: object) -> bool:
 
 def _is_switch(value: object) -> bool:
     return isinstance(value, bool)
+
+
+def _is_names(value: object) -> bool:
+    return value is None or (isinstance(value, list) and all(isinstance(name, str) and name for name in value))
 
 
 def _is_pattern(value: object, fits: Any) -> bool:

@@ -2,9 +2,9 @@
 
 Two models are compared with their base, all in bfloat16: the one pass over the weights (sizes, cosine, conflict at any
 density), beside copying. Copying as many bytes is what torch takes to copy the three models' weights, with as many
-threads; "of bandwidth" is bytes read by the pass over bytes read and written by the copy, each in a second. Then what
-a turn of the density dial takes, and the largest private memory of the pass: pages of mapped files, which the system
-takes back when it wants to, are not counted.
+threads, each byte read once and written once; "of bandwidth" is bytes read by the pass over bytes read and written by
+the copy, each in a second: half of it. Then what a turn of the density dial takes, and the largest private memory of
+the pass: pages of mapped files, which the system takes back when it wants to, are not counted.
 """
 
 from __future__ import annotations

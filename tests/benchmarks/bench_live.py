@@ -30,6 +30,7 @@ from transformers import __version__ as transformers_version
 from transformers.utils import logging
 
 import mergelab as ml
+from mergelab.methods import fused
 from mergelab.models.preview import Failed, Merged, Next
 
 if __name__ == "__main__":
@@ -287,6 +288,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> None:
     options = arguments(given)
     logging.disable_progress_bar()
+    fused.ready(torch.device(options.device))  # what comes before that is another figure
     with threads(options.threads), models(options) as folder:
         machine = torch.cuda.get_device_name() if options.device == "cuda" else platform.machine()
         copied = aside(partial(bandwidth, options.device, 32_000_000 if options.quick else 1_000_000_000))

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mergelab import methods
-from mergelab.methods import Method, select
+from mergelab.methods import Method, fused, select
 from mergelab.methods.vectors import Found
 
 ROW = 1024  # elements: the length of a row of the matrices that are merged
@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="methods whose names contain this")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    fused.ready(torch.device("cpu"))
     rows = max(1, options.n // ROW)
     print(f"{rows:,} x {ROW:,} {options.dtype} values, {options.threads} thread(s), torch {torch.__version__}\n")
     draws = torch.Generator().manual_seed(0)

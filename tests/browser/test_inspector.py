@@ -170,8 +170,16 @@ def test_pair_source_statistic_and_prompt(watched: Watched) -> None:
         page.get_by_label("Source", exact=True).select_option("sort")
         expect(page.locator('[data-panel="drift"]')).to_contain_text("sort against base")
         assert ("drift", "sort") in taken.tasks
-        page.get_by_label("Statistic", exact=True).select_option("per channel")
+        page.get_by_label("Norms", exact=True).select_option("per channel")
         until(page, lambda: widget.grid("norms").values[0, 0] == pytest.approx(0.125))
+        for dial, choice, panel, title in (
+            ("Conflict", "by size", "conflict", "Sign conflict by size"),
+            ("Drift", "scale part", "drift", "Loudness"),
+            ("Likeness", "prediction (KL)", "between", "Distance from the final prediction"),
+        ):
+            page.get_by_label(dial, exact=True).select_option(choice)
+            expect(page.locator(f'[data-panel="{panel}"] h3')).to_have_text(title)
+        expect(page.locator('[data-panel="between"]')).to_contain_text("nats")
         page.get_by_label("Prompt", exact=True).select_option(index=1)
         expect(page.locator('[data-panel="tokens"]')).to_contain_text(f"sort, “{taken.prompts[1]}”")
         assert widget.error == ""
@@ -188,7 +196,7 @@ def test_figures_come_in_one_by_one_and_stop_stops(watched: Watched) -> None:
         taken.held.clear()
         page.get_by_role("button", name="Measure the rest").click()
         expect(page.locator('[data-panel="norms"]')).to_have_attribute("data-state", "done")
-        expect(page.get_by_label("What was measured")).to_contain_text("All 7 views measured")
+        expect(page.get_by_label("What was measured")).to_contain_text("All 8 views measured")
 
 
 def test_hostile_names_and_tokens_stay_text(watched: Watched) -> None:
@@ -257,7 +265,7 @@ def test_an_inspector_that_is_closed_looks_closed(shown: tuple[Page, Inspector])
     widget.close()
     expect(page.get_by_text("Run the cell again")).to_be_visible()
     expect(page.get_by_label("Density kept")).to_be_disabled()
-    expect(page.get_by_label("Statistic")).to_be_disabled()
+    expect(page.get_by_label("Norms", exact=True)).to_be_disabled()
     page.mouse.click(*middle_of(page, "conflict", 4))
     assert plot(page, "conflict").locator("rect.ml-chosen").count() == 0
 

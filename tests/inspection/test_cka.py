@@ -198,17 +198,24 @@ def test_chance_is_cka_of_tokens_in_another_order() -> None:
     np.testing.assert_allclose(np.asarray(chance.high)[1, 3], max(found), atol=1e-5)
 
 
-def test_the_same_layer_of_all_pairs() -> None:
+def test_every_other_source_at_the_same_layer() -> None:
     found = similarity(related(6, 1), related(5, 2)[:3], related(4, 3))
-    grid = found.same()
-    assert grid.rows == ("a with b", "a with c", "b with c")
+    grid = found.along("a")
+    assert (grid.rows, grid.of) == (("b", "c"), "at the same layer of a")
     assert grid.columns == ("0", "1", "2", "3")
     whole = found.cka("a", "c")
-    np.testing.assert_array_equal(grid.row("a with c"), whole.values.diagonal())
+    np.testing.assert_allclose(grid.row("c"), whole.values.diagonal(), rtol=1e-12)
     assert grid.chance is not None
     assert whole.chance is not None
-    np.testing.assert_array_equal(np.asarray(grid.chance.high)[1], np.asarray(whole.chance.high).diagonal())
-    assert np.isnan(grid.row("b with c")).tolist() == [False, False, False, True]
+    for own, all_pairs in ((grid.chance.low, whole.chance.low), (grid.chance.high, whole.chance.high)):
+        np.testing.assert_allclose(np.asarray(own)[1], np.asarray(all_pairs).diagonal(), rtol=1e-12, atol=1e-15)
+    assert np.isnan(grid.row("b")).tolist() == [False, False, False, True]
+    assert found.along("c").rows == ("a", "b")
+
+
+def test_one_source_has_none_beside_it() -> None:
+    with pytest.raises(InspectionError, match="'a' is alone"):
+        similarity(related(6, 1)).along("a")
 
 
 def test_a_border_that_is_no_number_spoils_only_itself() -> None:
@@ -227,6 +234,7 @@ def test_too_few_tokens_have_no_arrangement() -> None:
     found = Similarity(batches, tokens)
     pass_by([found], batches, {"a": stream(4, 6, 3, 1), "b": stream(4, 6, 3, 2)})
     assert np.isnan(found.cka("a", "b").values).all()
+    assert np.isnan(found.along("a").values).all()
 
 
 def test_a_stopped_walk_leaves_what_it_saw() -> None:

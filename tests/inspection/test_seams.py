@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 from mergelab import sample
 from mergelab.errors import InspectionError
+from mergelab.inspection.crossings import how_taken
 from mergelab.inspection.distance import MEASURES
 from mergelab.inspection.seams import ENDS, Seams, seams
 from mergelab.models import assemble
@@ -314,6 +316,16 @@ def test_sinks_are_left_out_and_counted(tmp_path: Path) -> None:
     found = seams(on_top(host, plant(tmp_path / "copy", change), border=1), PROMPTS)
     assert found.tokens == sum(map(len, ids)) - times
     assert f" and {times} sink{'s' * (times != 1)}." in found.note
+
+
+def test_a_layer_without_a_norm_in_front_is_said_to_read_lengths(sibling: Seams) -> None:
+    planned = plan(graft(sample.path("arithmetic"), sample.path("pirate"), (2, 4)))
+    (first, one), *_ = sibling.crossings.items()
+    counted = np.ones(64, dtype=np.bool_)
+    said = how_taken(counted, planned, {first: replace(one, norm=""), first + 3: replace(one, norm="")})
+    assert f"in front of what reads at borders {first}, {first + 3}: there the length of states is read too" in said
+    assert "No norm" not in how_taken(counted, planned, {first: one})
+    assert "No norm" not in sibling.note
 
 
 def test_what_cannot_be_measured_is_refused() -> None:

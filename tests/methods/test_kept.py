@@ -111,6 +111,25 @@ def test_the_working_directory_is_no_place_to_keep_it(place: Path, monkeypatch: 
     assert sorted(place.rglob("*")) == before
 
 
+def test_alone_what_is_not_kept_is_refused(place: Path) -> None:
+    with kept.alone(), pytest.raises(kept.NotKeptError):
+        ran()
+    assert ran() == (11, 0)
+    with kept.alone():
+        assert ran() == (11, 1)
+    (file,) = files(place, ".nbc")
+    cut(file)
+    with kept.alone(), pytest.raises(kept.NotKeptError):
+        ran()
+    assert [ran(), ran()] == [(11, 0), (11, 1)]
+
+
+def test_alone_what_has_no_place_is_compiled(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept._Files, "_locator_classes", [])
+    with kept.alone():
+        assert ran() == (11, 0)
+
+
 def test_all_that_is_compiled_into_a_loop_is_its_source() -> None:
     machine = ["mergelab.methods.kept", "mergelab.methods.machine"]
     assert kept.sources(loops.__name__) == sorted([*machine, loops.__name__])

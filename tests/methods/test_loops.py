@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mergelab import methods
-from mergelab.methods import fused, loops, machine, proof, scan
+from mergelab.methods import fused, loops, machine, proof, scan, trial
 from mergelab.methods.atoms import disjoint_mean, weigh
 from mergelab.methods.chain import chain
 from mergelab.methods.pieces import Pieces
@@ -209,12 +209,12 @@ def test_loops_that_do_nothing_are_not_proven(
     module: ModuleType, name: str, result: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, name, lambda *_: result)
-    assert not fused.available.__wrapped__(CPU)
+    assert not trial.passed()
 
 
 def test_loops_that_pick_others_are_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan, "pick", lambda *given: given[-1].fill(0))
-    assert not fused.available.__wrapped__(CPU)
+    assert not trial.passed()
 
 
 def test_a_tally_that_counts_twice_is_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +225,7 @@ def test_a_tally_that_counts_twice_is_not_proven(monkeypatch: pytest.MonkeyPatch
 
     tally = scan.tally
     monkeypatch.setattr(scan, "tally", twice)
-    assert not fused.available.__wrapped__(CPU)
+    assert not trial.passed()
 
 
 @pytest.mark.parametrize(
@@ -240,7 +240,7 @@ def test_a_merge_that_forgets_is_not_proven(column: int, value: int, monkeypatch
 
     merge = loops.merge
     monkeypatch.setattr(loops, "merge", forgets)
-    assert not fused.available.__wrapped__(CPU)
+    assert not trial.passed()
 
 
 @pytest.mark.parametrize("place", [2, 3, 4, 5])
@@ -252,7 +252,7 @@ def test_a_merge_that_takes_other_steps_is_not_proven(place: int, monkeypatch: p
 
     merge = loops.merge
     monkeypatch.setattr(loops, "merge", other)
-    assert not fused.available.__wrapped__(CPU)
+    assert not trial.passed()
 
 
 def test_loops_that_fail_are_not_proven(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +260,7 @@ def test_loops_that_fail_are_not_proven(monkeypatch: pytest.MonkeyPatch) -> None
         raise RuntimeError("no compiler")
 
     monkeypatch.setattr(loops, "merge", fail)
-    assert not fused.available.__wrapped__(CPU)
+    assert not trial.passed()
 
 
 def test_without_numba_the_atoms_do_the_work() -> None:
@@ -270,7 +270,7 @@ sys.modules["numba"] = None
 import torch
 from mergelab import methods
 from mergelab.methods import fused
-assert not fused.available(torch.device("cpu"))
+assert not fused.ready(torch.device("cpu"))
 base, model = torch.zeros(9), torch.arange(9.0)
 for name, of in (("ties", base), ("linear", None)):
     numbers = {"weight": 1.0, "density": 0.5} if of is not None else {"weight": 1.0}

@@ -13,7 +13,8 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from mergelab.errors import AssemblyError, FitError, MergelabError
-from mergelab.models import assemble, merge
+from mergelab.forge.merge import merge
+from mergelab.models import assemble
 from mergelab.models.replay import Replay
 from mergelab.models.verdict import check
 from mergelab.models.widen import widen

@@ -16,7 +16,8 @@ from torch.nn.functional import gelu, silu
 from transformers import AutoModelForCausalLM
 
 from mergelab.errors import AssemblyError, FitError
-from mergelab.models import Assembly, assemble, merge
+from mergelab.forge.merge import merge
+from mergelab.models import Assembly, assemble
 from mergelab.models.blocks import layers_path, settle
 from mergelab.models.replay import Replay
 from mergelab.models.widen import widen

@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from mergelab import methods
 from mergelab.errors import AssemblyError
-from mergelab.models import Assembly, assemble, devices, merge
+from mergelab.forge.merge import merge
+from mergelab.models import Assembly, assemble, devices
 from mergelab.models.bank import Bank
 from mergelab.recipes import Recipe, graft, plan, stack
 from mergelab.weights import Checkpoint, open_checkpoint

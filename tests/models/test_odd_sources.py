@@ -14,7 +14,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from mergelab.errors import AssemblyError, MergelabError, SourceError
-from mergelab.models import assemble, merge
+from mergelab.forge.merge import merge
+from mergelab.models import assemble
 from mergelab.models.config import stack_config
 from mergelab.models.verdict import check
 from mergelab.recipes import Recipe, plan

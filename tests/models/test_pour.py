@@ -12,8 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+from mergelab.forge import merge as forge
+from mergelab.forge.merge import merge
 from mergelab.methods import select
-from mergelab.models import assemble, forge, merge, pour
+from mergelab.models import assemble, pour
 from mergelab.models.config import stack_config
 from mergelab.models.findings import Findings
 from mergelab.models.pour import DTYPES

@@ -13,7 +13,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from mergelab.models import assemble, merge
+from mergelab.forge.merge import merge
+from mergelab.models import assemble
 from mergelab.recipes import Recipe, graft, stack
 
 pytestmark = pytest.mark.real

@@ -274,5 +274,5 @@ def test_a_family_whose_layers_hand_on_more_than_their_output_runs_whole() -> No
 def test_a_model_without_a_list_of_layers_is_refused_in_words() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 2))
     model.config = SimpleNamespace(get_text_config=lambda decoder: SimpleNamespace(num_hidden_layers=3))  # noqa: ARG005
-    with pytest.raises(AssemblyError, match="no list of 3 layers is found in Sequential"):
+    with pytest.raises(AssemblyError, match="Sequential has no list of 3 layers"):
         Replay().forward(model, IDS)

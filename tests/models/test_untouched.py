@@ -10,7 +10,8 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mergelab.errors import AssemblyError
-from mergelab.models import assemble, merge
+from mergelab.forge.merge import merge
+from mergelab.models import assemble
 from mergelab.models.replay import Replay
 from mergelab.models.verdict import check
 from mergelab.recipes import Recipe, stack

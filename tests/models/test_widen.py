@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from mergelab.models import assemble, merge
+from mergelab.forge.merge import merge
+from mergelab.models import assemble
 from mergelab.models.widen import widen
 from mergelab.models.widening import padded, repeated
 from mergelab.recipes import Recipe, stack

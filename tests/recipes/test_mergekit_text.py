@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -115,6 +117,44 @@ def test_stages_that_are_there_stay_and_get_no_second_name() -> None:
     models = family(4, layers=8)
     assert meaning(plan(Recipe.load(written), models)) == meaning(plan(Recipe.load(text), models))
     assert Recipe.load(Recipe.load(STAGES).to_mergekit()).stages[0].name == "one"
+
+
+RISING = """merge_method: linear
+slices:
+  - sources: [{model: a, layer_range: [0, 2]}]
+  - sources: [{model: a, layer_range: [2, 4]}]
+  - sources: [{model: b, layer_range: [2, 4]}, {model: c, layer_range: [2, 4], parameters: {weight: [0.5, 1]}}]
+parameters: {weight: 0.75}
+"""
+
+
+def test_slices_of_more_sources_at_the_end_part_since_mergekit_counts_those_of_the_first() -> None:
+    """mergekit would make norm and head of model b alone."""
+    written = Recipe.load(RISING).to_mergekit()
+    assert [len(tree["slices"]) for tree in yaml.safe_load_all(written)] == [2, 1, 2]
+    assert meaning(planned(written)) == meaning(planned(RISING))
+    turned = Recipe.load(RISING).slices[::-1]
+    assert not Recipe.load(replace(Recipe.load(RISING), slices=turned).to_mergekit()).stages
+    assert refusals(f"{RISING}tokenizer_source: union\n") == [
+        "recipe line 7, column 1, tokenizer_source: mergekit has no more sources for norm and head than the first "
+        "slice has; in stages, each would get a vocabulary of its own. Leave out tokenizer_source:, or give all slices "
+        "as many sources as the last one."
+    ]
+
+
+def test_within_a_run_of_slices_of_one_method_its_own_first_slice_counts() -> None:
+    text = f"""{RISING}base_model: a
+"""
+    text = text.replace(
+        "slices:",
+        """slices:
+  - sources: [{model: a, layer_range: [0, 1]}, {model: b, layer_range: [0, 1]}]
+  - merge_method: passthrough
+    sources: [{model: a, layer_range: [0, 1]}]""",
+    )
+    written = Recipe.load(text).to_mergekit()
+    assert [len(tree["slices"]) for tree in yaml.safe_load_all(written)] == [1, 2, 1, 4]
+    assert meaning(planned(written)) == meaning(planned(text))
 
 
 def test_a_donor_is_named_where_mergekit_would_draw_one() -> None:

@@ -15,7 +15,8 @@ import torch
 
 from mergelab import sample
 from mergelab.errors import FitError
-from mergelab.models import assemble, merge
+from mergelab.forge.merge import merge
+from mergelab.models import assemble
 from mergelab.recipes import Recipe, graft, plan, stack
 from mergelab.weights import open_checkpoint
 

@@ -24,6 +24,11 @@ CONFLICT = Measure(
     "sign_conflict", "Sign conflict", "x chance", "How often signs differ.", "rate / 0.5", "a paper", "diverging", 1.0
 )
 COSINE = Measure("cosine", "Cosine", "1", "Whether changes point the same way.", "a.b/|a||b|", "a paper", "diverging")
+WEIGHTED = replace(CONFLICT, name="weighted_conflict", title="Sign conflict by size")
+LOST = Measure("mass_lost", "Change lost in the sum", "1", "Which part cancels.", "1 - |a+b| / (|a|+|b|)", "a paper")
+SCALE = Measure("norm_scale", "Loudness", "x base", "By what factor gains grew.", "exp", "a paper", "diverging", 1.0)
+CKA = Measure("cka", "Similarity of arrangement", "1", "How alike layers arrange tokens.", "HSIC", "a paper")
+KL = Measure("lens_kl", "Distance from the final prediction", "nats", "How far predictions are.", "KL", "a paper")
 SIZE = Measure("size", "Size of the change", "1", "How large the change is.", "||t|| / ||w||", "a paper")
 
 
@@ -51,6 +56,12 @@ class Conflict:
         values[0, 0] = np.nan
         return heat(CONFLICT, values, Chance(0.98, 1.02, "independent signs, 95 %"))
 
+    def weighted(self, density: float) -> Grid:
+        return heat(WEIGHTED, self.at(density).values * 0.5, Chance(0.9, 1.1, "independent signs, 95 %"))
+
+    def lost(self, density: float) -> Grid:
+        return heat(LOST, self.at(density).values * 0.2, Chance(0.19, 0.21, "independent signs, 95 %"))
+
     def kept(self) -> Grid:
         densities = np.linspace(0, 1, 101)
         values = np.tile(np.sqrt(densities), (2, 1))
@@ -59,7 +70,8 @@ class Conflict:
 
     def summary(self, density: float, layers: Sequence[int] | None = None) -> pd.DataFrame:
         value = 1 + density / 10 if layers is None else np.nanmean(self.at(density).values[:, list(layers)])
-        return pd.DataFrame({"value": [value], "low": [0.99], "high": [1.01]}, index=["sign_conflict"])
+        names = ["sign_conflict", "weighted_conflict", "mass_lost"]
+        return pd.DataFrame({"value": [value, 0.5, 0.2], "low": [0.99] * 3, "high": [1.01] * 3}, index=names)
 
 
 class Changes:
@@ -98,6 +110,28 @@ class Drift:
             SIZE, values, Chance(np.zeros((2, LAYERS)), np.full((2, LAYERS), 0.001), "rounding"), ("before", "after")
         )
 
+    def scale(self, source: str) -> Grid:
+        values = 1 - self.size(source).values
+        band = Chance(np.full((2, LAYERS), 0.998), np.full((2, LAYERS), 1.002), "rounding")
+        return heat(SCALE, values, band, ("before", "after"))
+
+    def shape(self, _source: str) -> Grid:
+        return heat(SIZE, np.full((2, LAYERS), 0.25), None, ("before", "after"))
+
+
+@dataclass(frozen=True)
+class Lens:
+    """Predictions that come nearer to the first source's, layer by layer."""
+
+    sources: tuple[str, ...]
+
+    def figure(self, figure: str, *, to: str) -> Grid:
+        assert (figure, to) == ("kl", self.sources[0])
+        values = np.stack([np.linspace(3, row / 2, LAYERS + 1) for row in range(len(self.sources))])
+        chance = Chance(np.full((len(values), 1), 1.9), np.full((len(values), 1), 2.1), "guessing")
+        columns = tuple(map(str, range(LAYERS + 1)))
+        return Grid(KL, values, ("source", "layer"), self.sources, columns, f"to {to}", chance)
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -106,17 +140,30 @@ class Trace:
     sources: tuple[str, ...]
     prompts: tuple[str, ...]
     found: bool = True
+    headless: str = ""
 
     @property
     def words(self) -> tuple[tuple[str, ...], ...]:
         return tuple(tuple(text.split()) for text in self.prompts)
 
-    def norms(self, statistic: str = "median") -> Grid:
+    @property
+    def lens(self) -> Lens:
+        return Lens(tuple(name for name in self.sources if name != self.headless))
+
+    def along(self) -> Grid:
+        values = np.full((len(self.sources) - 1, LAYERS + 1), 0.9)
+        values[:, 3] = 0.02
+        chance = Chance(np.full(values.shape, -0.05), np.full(values.shape, 0.05), "shuffled tokens")
+        columns = tuple(map(str, range(LAYERS + 1)))
+        return Grid(CKA, values, ("source", "layer"), self.sources[1:], columns, "at the same layer", chance)
+
+    def norms(self, statistic: str = "median", *, by: str | None = None) -> Grid:
         times = {"q05": 0.5, "q95": 2.0, "rms": 0.125}.get(statistic, 1.0)
         values = np.tile(np.geomspace(1, 8, LAYERS + 1), (len(self.sources), 1)) * times
         if len(self.sources) > 1:
             values[1, 5:] *= 2
-        first = values[:1]
+        row = self.sources.index(by or self.sources[0])
+        first = values[row : row + 1]
         columns = tuple(map(str, range(LAYERS + 1)))
         chance = Chance(first * 0.9, first * 1.1, "halves of the prompts")
         return Grid(NORM, values, ("source", "layer"), self.sources, columns, chance=chance)

@@ -7,10 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mergelab import sample
+from mergelab.models.agreement import agreed
 from mergelab.models.answers import Answer, Candidate, Prompt
 from mergelab.models.assembly import Changes
 from mergelab.models.events import Done, Event, Failed, Merged, Next, Text
 from mergelab.models.measuring import Measure
+from mergelab.recipes.plan import plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.views.workbench import Workbench
 from mergelab.weights import Source
@@ -76,7 +78,8 @@ class StandIn:
             layers=10,
             warning=warning,
         )
-        return Merged(self.generation, self.asked[-1][0].fingerprint, changes, seconds)
+        recipe = self.asked[-1][0]
+        return Merged(self.generation, recipe.fingerprint, changes, seconds, agreed(plan(recipe)))
 
     def events(self, token: str = " cat", text: str = "the cat") -> list[Event]:
         """A whole answer to the newest request."""
@@ -108,6 +111,11 @@ class Bench:
     def preview(self) -> StandIn:
         """The newest one."""
         return self.previews[-1]
+
+    def looked(self) -> Workbench:
+        """The workbench, once it has an answer, and its recipe was looked at before saving."""
+        self.preview.answer()
+        return self.settled()
 
     def settled(self) -> Workbench:
         """The workbench, once all that is done aside is done."""

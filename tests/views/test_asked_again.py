@@ -161,6 +161,6 @@ def test_what_was_looked_at_too_late_is_not_told(bench: Bench) -> None:
     old = widget._faces
     widget.sketch = sketch(run(1, 0, 9), run(1, 0, 9))
     told = (bench.settled()._exports, widget._problems)
-    widget._look(old)
+    widget._looking._look(old)
     assert (widget._exports, widget._problems) == told
     assert str(sample.path("pirate")) not in told[0]["mergekit"], "which is of the newest"

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "widgets" / "src"
 STATIC = ROOT / "mergelab" / "static"
-WIDGETS = ["explain", "inspector", "workbench"]
+WIDGETS = ["explain", "inspector", "merging", "workbench"]
 
 
 def _hash() -> str:

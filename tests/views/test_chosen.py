@@ -64,10 +64,10 @@ def test_layers_stay_chosen_only_while_they_are_the_same_layers(bench: Bench) ->
 
 
 def test_what_is_told_before_saving_is_of_the_text_that_stands_there(bench: Bench) -> None:
-    widget, text = bench.settled(), bench.widget.text
+    widget, text = bench.looked(), bench.widget.text
     told = widget._problems
     assert told
     widget.set_state({"text": f"{text}\na: [", "_turn": 1})
-    assert [row["grade"] for row in bench.settled()._problems] == ["error"], "nothing of the recipe before"
+    assert [row["grade"] for row in bench.looked()._problems] == ["error"], "nothing of the recipe before"
     widget.set_state({"text": text, "_turn": 2})
-    assert bench.settled()._problems == told
+    assert bench.looked()._problems == told

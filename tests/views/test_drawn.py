@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from mergelab import sample
+from mergelab.inspection.grid import Chance
 from mergelab.views.choices import first_choice
-from mergelab.views.panels import Panel, payload
+from mergelab.views.figures import figure
+from mergelab.views.panels import Drawn, Panel, payload, span
 from mergelab.views.sight import draw
 from mergelab.views.subjects import subjects
-from tests.views.measured import Look, Trace
-
-
-@pytest.fixture
-def look() -> Iterator[Look]:
-    made = Look()
-    made.settled()
-    yield made
-    made.widget.close()
+from tests.views.measured import KL, Look, Trace, heat
 
 
 def test_another_statistic_is_named_as_on_its_dial(look: Look) -> None:
@@ -33,6 +27,89 @@ def test_norms_of_unlike_widths_are_drawn_by_channel() -> None:
     models = subjects([sample.path("base"), sample.path("stranger")], None)
     assert first_choice(models).statistic == "median"
     assert first_choice([models[0], replace(models[1], width=models[0].width + 2)]).statistic == "rms"
+
+
+@pytest.mark.parametrize(
+    ("dial", "choice", "panel", "title", "value"),
+    [
+        ("conflict", "weighted", "conflict", "Sign conflict by size", 0.5),
+        ("conflict", "lost", "conflict", "Change lost in the sum", 0.2),
+        ("drift", "scale", "drift", "Loudness", 1.0),
+        ("drift", "shape", "drift", "Size of the change", 0.25),
+        ("between", "kl", "between", "Distance from the final prediction", 3.0),
+    ],
+)
+def test_what_a_figure_shows_is_a_dial(
+    look: Look, dial: str, choice: str, panel: str, title: str, value: float
+) -> None:
+    before = {one: look.panel(one)["title"] for one in look.widget.names}
+    tasks = list(look.taken.tasks)
+    look.widget.turned = {dial: choice}
+    look.settled()
+    assert look.taken.tasks == tasks, "it was measured with the rest"
+    assert {one: look.panel(one)["title"] for one in look.widget.names} == {**before, panel: title}
+    assert look.widget.grid(panel).values[1, 0] == pytest.approx(value)
+    assert [one["id"] for one in look.widget.dials["variants"][dial] if one["chosen"]] == [choice]
+    told = dict(next(entries for name, entries in look.widget.explain().figures if name.startswith(title)))
+    measure = look.widget.grid(panel).measure
+    assert (told["shows"], told["formula"]) == (measure.shows, measure.formula)
+
+
+def test_the_selection_is_told_in_the_measure_that_is_shown(look: Look) -> None:
+    look.widget.selection = [3, 4]
+    for choice, told in (("signs", "1.07×"), ("weighted", "0.5×"), ("lost", "0.2")):
+        look.widget.turned = {"conflict": choice}
+        look.settled()
+        row = next(row for row in look.widget.readout if row["label"].startswith(look.panel("conflict")["title"] + ","))
+        assert row["here"] == told
+
+
+def test_likeness_to_the_base_has_a_chance_of_its_own_for_every_value(look: Look) -> None:
+    look.widget.selection = [3, 4]
+    panel = look.panel("between")
+    assert (panel["kind"], panel["rows"], panel["columns"][-1]) == ("lines", ["pirate", "sort"], "end")
+    assert panel["so"].startswith("20 of 22 values lie clearly above the band")
+    rows = [row for row in look.widget.readout if row["label"].startswith("Similarity")]
+    assert rows == [
+        {"label": f"Similarity of arrangement, {name}", "here": "0.46", "elsewhere": "0.9"}
+        for name in ("pirate", "sort")
+    ]
+    assert figure(look.widget.grid("between"), drawn=Drawn(look.widget.grid("between"), own=True)).data
+    look.widget.turned = {"between": "kl"}
+    look.settled()
+    panel = look.panel("between")
+    assert panel["rows"] == ["base", "pirate", "sort"]
+    assert (panel["of"], panel["unit"]) == ("to base’s own", "nats")
+    assert "clearly below the band" in panel["so"]
+    assert (panel["low"], panel["high"]) == (0.0, 3.0)
+
+
+def test_a_band_of_chance_is_on_the_picture() -> None:
+    drawn = Drawn(heat(KL, np.full((3, 4), 0.5), Chance(1.0, 2.6, "guessing")), own=True)
+    assert span(drawn) == (0.0, 3.0)
+    assert span(replace(drawn, own=False)) == (0.0, 0.5)
+
+
+def test_a_base_whose_predictions_cannot_be_read_is_said_to_be_so() -> None:
+    models = subjects([sample.path("base"), sample.path("sort")], None)
+    trace = Trace(("base", "sort"), ("one",), headless="base")
+    drawn = draw("between", trace, replace(first_choice(models), between="kl"), models)
+    assert drawn.grid is None
+    assert drawn.note == "base has no head that could be found: no state can be read as a prediction."
+
+
+def test_what_is_not_compared_has_no_dial() -> None:
+    alone, two = Look("base"), Look("base", "pirate")
+    for look, dials in ((alone, ["statistic"]), (two, ["statistic", "drift", "between"])):
+        look.settled()
+        assert list(look.widget.dials["variants"]) == dials
+        look.widget.close()
+
+
+def test_rounding_of_a_factor_is_told_from_its_middle(look: Look) -> None:
+    look.widget.turned = {"drift": "scale"}
+    look.settled()
+    assert look.panel("drift")["note"] == "Rounding alone gives up to 0.002 beside 1×: rounding."
 
 
 def test_drift_has_no_chance_but_what_rounding_gives(look: Look) -> None:

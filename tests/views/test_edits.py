@@ -15,9 +15,10 @@ import pytest
 from traitlets import TraitError
 
 from mergelab import sample
+from mergelab.errors import FitError
 from mergelab.recipes.presets import graft, repeat
 from mergelab.recipes.recipe import Recipe
-from mergelab.views import workbench
+from mergelab.views import looking
 from mergelab.views.sketch import recipe_of, sketch_of
 from mergelab.views.workbench import Workbench
 from tests.views.stand_in import Bench, StandIn, blend, run, sketch
@@ -252,9 +253,33 @@ def test_the_base_says_what_fits() -> None:
     picture["base"] = 0
     bench.widget.set_state({"sketch": picture, "_turn": 1})
     assert [one["grade"] for one in bench.widget._fits] == ["fits", "preview", "fits"]
+    with pytest.raises(FitError, match="norm epsilon"):
+        bench.widget.widen()
     bench.widget._handle_custom_msg({"type": "widen"}, [])
-    assert bench.widget.recipe.widen is True
+    assert "norm epsilon" in bench.widget.error
+    assert bench.widget.recipe.widen is False
+    bench.widget.sketch = sketch(run(0, 0, 10))
+    bench.widget._handle_custom_msg({"type": "widen"}, [])
+    assert (bench.widget.error, bench.widget.recipe.widen) == ("", True)
     bench.widget.close()
+
+
+def test_a_request_waits_for_the_edits_before_it(bench: Bench) -> None:
+    """Jupyter holds an edit back while another is on its way; requests it sends at once."""
+    widget, pictures = bench.widget, [sketch(run(1, 0, 10)), sketch(run(2, 0, 10))]
+    widget.set_state({"sketch": pictures[0], "_turn": 1})
+    widget._handle_custom_msg({"type": "keep", "name": "mine", "after": 2}, [])
+    widget._handle_custom_msg({"type": "undo", "after": 2}, [])
+    assert (widget._past["snapshots"], widget.sketch) == ([], pictures[0])
+    widget.set_state({"sketch": pictures[1], "_turn": 2})
+    widget.set_state({"prompt": "a cat", "_turn": 3})
+    assert widget.sketch == pictures[0]
+    widget.show("mine")
+    assert widget.sketch == pictures[1]
+    widget._handle_custom_msg({"type": "show", "name": "", "after": 2}, [])
+    assert widget.sketch == pictures[0]
+    widget._handle_custom_msg({"type": "redo", "after": "?"}, [])
+    assert widget.sketch == pictures[1]
 
 
 def test_a_preset_lands_as_slices_and_is_one_step(bench: Bench) -> None:
@@ -274,14 +299,39 @@ def test_a_preset_lands_as_slices_and_is_one_step(bench: Bench) -> None:
 
 def test_before_saving_says_what_is_wrong_and_what_is_well() -> None:
     bench = Bench("base", "stranger")
-    rows = bench.settled()._problems
+    rows = bench.looked()._problems
     assert any("feed-forward" in row["what"] for row in rows if row["grade"] == "error")
     bench.widget.sketch = sketch(run(0, 0, 10))
-    rows = bench.settled()._problems
+    rows = bench.looked()._problems
     assert {row["grade"] for row in rows if row["grade"] in ("error", "fine")} == {"fine"}
     assert rows[-1]["what"].startswith(("Memory", "The merged model", "Config"))
     assert bench.widget._exports["mergekit"]
     bench.widget.close()
+
+
+def test_what_is_looked_at_before_saving_waits_for_the_table(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a hand comes back to a recipe whose look was overtaken."""
+    widget, looked = bench.looked(), []
+    gate = threading.Event()
+
+    def look(recipe: Any, _guests: object) -> list[dict[str, Any]]:
+        looked.append(recipe)
+        gate.wait(10)
+        return [{"grade": "note", "line": None, "what": recipe.fingerprint}]
+
+    monkeypatch.setattr(looking, "before_saving", look)
+    widget.sketch = first = sketch(run(1, 0, 10))
+    assert str(sample.path("reverse")) in bench.settled()._exports["mergekit"], "what is written out is there at once"
+    assert looked == []
+    bench.preview.tell(*bench.preview.events()[:2])
+    recipe = widget.recipe
+    widget.set_state({"sketch": sketch(run(2, 0, 10)), "_turn": 1, "_held": True})
+    gate.set()
+    bench.looked()
+    assert looked == [recipe], "nothing is looked at that is in a hand"
+    assert widget._problems[0]["what"] != recipe.fingerprint
+    widget.set_state({"sketch": first, "_turn": 2, "_held": False})
+    assert bench.looked()._problems[0]["what"] == widget.recipe.fingerprint
 
 
 def test_a_thousand_edits_end_right(bench: Bench) -> None:
@@ -338,27 +388,3 @@ def test_a_refused_message_leaves_nothing_to_what_comes_after_it(bench: Bench) -
         widget.set_state({"text": "a: [", "_turn": 2})
     assert (widget.sketch, widget.text) == (before, "a: [")
     assert bench.preview.asked[-1][0] == widget.recipe
-
-
-def test_what_was_found_out_about_an_older_recipe_is_not_shown(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.settled()
-    begun: list[threading.Event] = [threading.Event(), threading.Event()]
-    gates = [threading.Event(), threading.Event()]
-    calls: list[int] = []
-
-    def slowly(_recipe: object, _guests: object) -> list[dict[str, Any]]:
-        calls.append(len(calls))
-        begun[calls[-1]].set()
-        gates[calls[-1]].wait(10)
-        return [{"grade": "note", "line": None, "what": f"call {calls[-1]}"}]
-
-    monkeypatch.setattr(workbench, "before_saving", slowly)
-    before = bench.widget._problems
-    bench.widget.sketch = sketch(run(1, 0, 10))
-    assert begun[0].wait(10)
-    bench.widget.sketch = sketch(run(2, 0, 10))
-    gates[0].set()
-    assert begun[1].wait(10)
-    assert bench.widget._problems == before
-    gates[1].set()
-    assert [row["what"] for row in bench.settled()._problems] == ["call 1"]

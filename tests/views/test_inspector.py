@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import threading
 import weakref
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,8 @@ from mergelab.views.inspector import Inspector
 from tests.views.measured import LAYERS, MODULES, Look, Taken, values_of
 
 
-@pytest.fixture
-def look() -> Iterator[Look]:
-    made = Look()
-    made.settled()
-    yield made
-    made.widget.close()
+def chosen(look: Look, dial: str) -> list[str]:
+    return [one["id"] for one in look.widget.dials["variants"][dial] if one["chosen"]]
 
 
 # -- what is shown --------------------------------------------------------------------------------------------
@@ -32,7 +27,7 @@ def look() -> Iterator[Look]:
 
 def test_the_figures_of_three_models(look: Look) -> None:
     widget = look.widget
-    assert widget.names == ("norms", "conflict", "drift", "cosine", "size", "tokens", "sinks")
+    assert widget.names == ("norms", "conflict", "drift", "cosine", "size", "between", "tokens", "sinks")
     assert [panel["id"] for panel in widget.panels] == list(widget.names)
     assert {panel["state"] for panel in widget.panels} == {"done"}
     assert look.taken.tasks == [("changes",), ("drift", "pirate"), ("trace",)]
@@ -42,7 +37,7 @@ def test_the_figures_of_three_models(look: Look) -> None:
         {"name": "sort", "code": "So", "layers": 10},
     ]
     assert (widget.busy, widget.error, widget.readout) == (None, "", [])
-    assert repr(widget) == "<Inspector of base, pirate, sort: 7 of 7 figures measured>"
+    assert repr(widget) == "<Inspector of base, pirate, sort: 8 of 8 figures measured>"
 
 
 def test_a_heatmap_is_exactly_this(look: Look) -> None:
@@ -74,6 +69,7 @@ def test_a_heatmap_is_exactly_this(look: Look) -> None:
         "band": None,
         "points": [],
         "chanceband": {"low": 0.98, "high": 1.02},
+        "chances": None,
         "cells": None,
         "wide": False,
         "state": "done",
@@ -97,6 +93,11 @@ def test_lines_have_bands_and_sinks_apart_and_what_leaves_the_last_layer(look: L
     low, high = (values_of(panel["chanceband"][end]) for end in ("low", "high"))
     np.testing.assert_allclose(low / middle[:1], np.full_like(middle, 0.9), rtol=1e-6)
     assert (high > low).all()
+    own = [values_of(panel["chances"][end]) for end in ("low", "high")]
+    for band, times in zip(own, (0.9, 1.1), strict=True):
+        np.testing.assert_allclose(
+            band, middle * times, rtol=1e-6, err_msg="what chance gives is drawn for each source"
+        )
     assert panel["wide"]
 
 
@@ -107,7 +108,7 @@ def test_a_statistic_per_channel_takes_its_band_along(look: Look) -> None:
     middle = values_of(panel["values"])
     np.testing.assert_allclose(values_of(panel["band"]["high"]), middle * 2, rtol=1e-6)
     assert panel["points"][0] == [2, 12.5, 0]
-    assert [one["id"] for one in look.widget.dials["statistics"] if one["chosen"]] == ["rms"]
+    assert chosen(look, "statistic") == ["rms"]
 
 
 def test_sinks_are_a_table(look: Look) -> None:
@@ -123,7 +124,7 @@ def test_sinks_are_a_table(look: Look) -> None:
     ("names", "shown"),
     [
         (("base",), ("norms", "tokens", "sinks")),
-        (("base", "pirate"), ("norms", "drift", "size", "tokens", "sinks")),
+        (("base", "pirate"), ("norms", "drift", "size", "between", "tokens", "sinks")),
     ],
 )
 def test_figures_that_need_more_models_are_left_out(names: tuple[str, ...], shown: tuple[str, ...]) -> None:
@@ -142,7 +143,7 @@ def test_a_recipe_is_looked_at_but_has_no_files_to_compare() -> None:
     made: list[Taken] = []
     widget = Inspector(sample.path("base"), recipe, measures=lambda *given: made.append(Taken(*given)) or made[0])
     assert widget.wait(10)
-    assert widget.names == ("norms", "drift", "tokens", "sinks")
+    assert widget.names == ("norms", "drift", "between", "tokens", "sinks")
     assert [one["name"] for one in widget.strip] == ["base", "merged"]
     assert widget.strip[1]["layers"] == 10
     widget.close()
@@ -156,12 +157,13 @@ def test_figures_appear_as_they_are_measured() -> None:
     assert look.widget.wait(0.2) is False
     states = {panel["id"]: panel["state"] for panel in look.widget.panels}
     assert states == {**dict.fromkeys(("conflict", "drift", "cosine", "size"), "done"),
-                      **dict.fromkeys(("norms", "tokens", "sinks"), "measuring")}  # fmt: skip
+                      **dict.fromkeys(("norms", "between", "tokens", "sinks"), "measuring")}  # fmt: skip
     panel = look.panel("norms")
     assert (panel["done"], panel["total"], panel["values"]) == (1, 4, None)
     assert panel["shows"], "what will be shown is said before"
-    assert look.widget.busy == {"text": "norm of the residual stream, norm of each token, sinks", "done": 1, "total": 4}
-    assert "4 of 7 figures" in repr(look.widget)
+    text = "norm of the residual stream, likeness to the base, norm of each token, sinks"
+    assert look.widget.busy == {"text": text, "done": 1, "total": 4}
+    assert "4 of 8 figures" in repr(look.widget)
     with pytest.raises(InspectionError, match="not measured yet"):
         look.widget.grid("norms")
     assert "Not measured: norm of the residual stream" in look.widget.still()
@@ -179,7 +181,7 @@ def test_stop_and_measure_from_the_browser() -> None:
     look.settled()
     states = {panel["id"]: panel["state"] for panel in look.widget.panels}
     assert states == {**dict.fromkeys(("conflict", "cosine", "size"), "done"),
-                      **dict.fromkeys(("norms", "drift", "tokens", "sinks"), "stopped")}  # fmt: skip
+                      **dict.fromkeys(("norms", "drift", "between", "tokens", "sinks"), "stopped")}  # fmt: skip
     assert look.panel("drift")["values"] is not None, "the part there is stays"
     assert "Stopped" in look.widget.still()
     look.taken.held.clear()
@@ -202,7 +204,7 @@ def test_what_cannot_be_measured_is_said_and_the_rest_is_there() -> None:
     look.widget.measure()
     look.settled()
     assert look.panel("norms")["state"] == "done"
-    assert look.panel("norms")["note"].startswith("Clearly")
+    assert look.panel("norms")["note"].startswith("Hatched: how far the choice of prompts")
     look.widget.close()
 
 
@@ -281,6 +283,9 @@ def test_sources_may_be_named() -> None:
         ({"pair": ("pirate", "sortt")}, "not two different sources"),
         ({"prompt": 99}, "there is no prompt 99. Known: 0 to"),
         ({"statistic": "mode"}, "there is no 'mode'"),
+        ({"conflict": "lots"}, "conflict: there is no 'lots'. Did you mean 'lost'?"),
+        ({"drift": 1}, "drift: there is no 1"),
+        ({"between": "median"}, "between: there is no 'median'"),
         ({"densty": 1}, "Did you mean 'density'?"),
         ({"density": 2, "prompt": -1}, "there is no prompt -1"),
         ([1], "not a mapping"),

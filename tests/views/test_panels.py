@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -20,14 +19,6 @@ from mergelab.views.subjects import subjects
 from tests.views.measured import CONFLICT, NORM, SIZE, Look, heat, values_of
 
 EVIL = "<img src=x onerror=alert(1)>\"'&</text></svg>"
-
-
-@pytest.fixture
-def look() -> Iterator[Look]:
-    made = Look()
-    made.settled()
-    yield made
-    made.widget.close()
 
 
 def test_what_goes_to_the_browser_is_json_and_buffers(look: Look) -> None:
@@ -191,7 +182,7 @@ def test_the_saved_picture_needs_no_script_and_escapes_what_is_foreign() -> None
     assert "<img" not in saved
     assert "<script" not in saved
     assert "layers 4–5" in saved
-    assert saved.count("<svg") == 7, "six figures and the colours"
+    assert saved.count("<svg") == 8, "seven figures and the colours"
     assert "prefers-color-scheme:dark" in saved
     assert "Saved picture; run the cell to work on it" in saved
     explained = look.widget.explain()._repr_html_()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mergelab import methods
-from mergelab.views.shares import base_part, coefficients, curves, shares
+from mergelab.views.shares import base_part, coefficients, curves, shares, unlearned
 from mergelab.views.told import told_methods
 from tests.views.stand_in import blend, run, sketch
 
@@ -33,9 +33,8 @@ def test_shares_by_hand(case: dict[str, Any]) -> None:
     """The same cases as of the page: widgets/test/shares.test.mjs."""
     piece = case["slice"]
     assert shares(sketch(piece), piece, case["offset"]) == pytest.approx(case["shares"], abs=1e-12)
-    found = coefficients(sketch(piece), piece, case["offset"]) or []
-    base = base_part(sketch(piece), piece)
-    assert [place for place, size in enumerate(found) if size < 0 and place != base] == case["unlearned"]
+    taken = unlearned(sketch(piece), piece, case["offset"])
+    assert [place for place, away in enumerate(taken) if away] == case["unlearned"]
 
 
 def piece_of(method: str, weights: Sequence[float], density: float = 1.0, **numbers: Any) -> dict[str, Any]:

@@ -43,6 +43,18 @@ def test_it_shows_what_the_measures_say() -> None:
         told = trace({"mother": paths[0], "sorter": paths[1], "other": paths[2]}, PROMPTS, device="cpu")
         np.testing.assert_array_equal(look.grid("norms").values, told.norms().values)
         np.testing.assert_array_equal(look.grid("tokens").values, told.tokens("sorter", 0).values)
+        np.testing.assert_array_equal(look.grid("between").values, told.along().values)
+        look.turned = {"conflict": "lost", "drift": "shape", "between": "kl"}
+        assert look.wait(10)
+        expected = changes.conflict("sort", "stranger").lost(0.2)
+        np.testing.assert_array_equal(look.grid("conflict").values, expected.values)
+        np.testing.assert_array_equal(look.grid("drift").values, drift(paths[0], paths[1]).shape("sort").values)
+        np.testing.assert_array_equal(look.grid("between").values, told.lens.figure("kl", to="mother").values)
+        look.turned = {"conflict": "weighted", "drift": "scale"}
+        assert look.wait(10)
+        expected = changes.conflict("sort", "stranger").weighted(0.2)
+        np.testing.assert_array_equal(look.grid("conflict").values, expected.values)
+        np.testing.assert_array_equal(look.grid("drift").values, drift(paths[0], paths[1]).scale("sort").values)
         assert look.to_frame("sinks").drop(columns="channels").equals(told.sinks().drop(columns="channels"))
         densities = [float(one) for one in changes.kept().columns]
         kept = np.interp(0.2, densities, changes.conflict("sort", "stranger").kept().values.mean(0))

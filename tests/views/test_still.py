@@ -204,6 +204,14 @@ def test_the_stack_and_its_numbers_can_be_read_back() -> None:
     assert codes[:8] == [*(f"Re {home}" for home in range(7)), "Pi 2"]
 
 
+def test_what_is_taken_away_is_a_strip_under_the_others() -> None:
+    tree = ET.fromstring(still(_faces(blend(1, 0, 10, [-0.5, 0.5])), "", None, {}))
+    away = [box for box in tree.iter(f"{SPACE}rect") if "away" in (box.get("class") or "")]
+    assert [box.get("class") for box in away] == ["s1 away"] * 5
+    assert [float(box.get("y") or 0) + float(box.get("height") or 0) for box in away] == [87.0] * 5
+    assert [text.text for text in tree.iter(f"{SPACE}text")].count("\u2212Re") == 5
+
+
 def test_curves_of_filters_are_told_apart() -> None:
     piece = blend(1, 0, 10)
     piece["parts"][1]["numbers"]["weight"] = [["self_attn", [0.25, 0.5]], ["mlp", 0.75], [None, 0.5]]

@@ -112,10 +112,11 @@ def test_the_base_may_be_another() -> None:
 def test_facts_stand_side_by_side_theirs_first() -> None:
     other = replace(OTHERS["wide feed-forward"], config={**OTHERS["wide feed-forward"].config, "rope_theta": 50000.0})
     facts = {one["what"]: one for one in fits(seated(HOST, other), 0)[1]["facts"]}
-    assert facts["layers"] == {"what": "layers", "theirs": "4", "ours": "5", "differs": True}
-    assert facts["feed-forward size"] == {"what": "feed-forward size", "theirs": "16", "ours": "10", "differs": True}
-    assert facts["rope theta"] == {"what": "rope theta", "theirs": "50,000", "ours": "10,000", "differs": True}
-    assert facts["width"] == {"what": "width", "theirs": "8", "ours": "8", "differs": False}
+    assert facts["layers"] == {"what": "layers", "theirs": "4", "ours": "5", "differs": True, "hinders": False}
+    size, theta, width = (facts[what] for what in ("feed-forward size", "rope theta", "width"))
+    assert size == {"what": "feed-forward size", "theirs": "16", "ours": "10", "differs": True, "hinders": True}
+    assert theta == {"what": "rope theta", "theirs": "50,000", "ours": "10,000", "differs": True, "hinders": True}
+    assert width == {"what": "width", "theirs": "8", "ours": "8", "differs": False, "hinders": False}
     assert facts["vocabulary"]["theirs"] == "13"
     assert facts["stored as"]["ours"] == "F32"
 
@@ -123,7 +124,8 @@ def test_facts_stand_side_by_side_theirs_first() -> None:
 def test_what_a_config_leaves_out_differs_from_nothing() -> None:
     other = replace(OTHERS["alike"], config={key: value for key, value in HOST.config.items() if key != "rope_theta"})
     facts = {one["what"]: one for one in fits(seated(HOST, other), 0)[1]["facts"]}
-    assert facts["rope theta"] == {"what": "rope theta", "theirs": "not stated", "ours": "10,000", "differs": False}
+    told = {"what": "rope theta", "theirs": "not stated", "ours": "10,000", "differs": False, "hinders": False}
+    assert facts["rope theta"] == told
 
 
 def test_what_is_in_the_way_is_among_the_facts() -> None:

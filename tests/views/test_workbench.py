@@ -212,7 +212,7 @@ def test_an_unexpected_failure_is_shown_and_logged(
     def burst(*_: object) -> object:
         raise ZeroDivisionError("odd")
 
-    monkeypatch.setattr(asking, "plan", burst)
+    monkeypatch.setattr(asking, "_costs", burst)
     bench.preview.answer()
     assert "ZeroDivisionError('odd')" in bench.widget.error
     assert "showing an answer failed" in caplog.text

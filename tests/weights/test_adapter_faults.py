@@ -51,9 +51,33 @@ def test_long_lists_are_cut(tmp_path: Path) -> None:
     assert only(tmp_path, adapter).endswith(" and 12 more.")
 
 
-def test_a_head_that_is_tied_has_no_place_for_a_change(tmp_path: Path) -> None:
-    said = only(tmp_path, pair("lm_head", VOCABULARY, WIDTH), tensors(folders.shapes(head=False)))
-    assert "A head that is tied to the embeddings is not stored" in said
+def test_a_tied_head_that_was_saved_and_not_trained_fits_nowhere(tmp_path: Path) -> None:
+    said = only(tmp_path, {"lm_head.weight": torch.ones(VOCABULARY, WIDTH)}, tensors(folders.shapes(head=False)))
+    assert said == "fits no tensor of the base: base_model.model.lm_head.weight."
+
+
+def lengths(name: str, size: int) -> Weights:
+    return {f"{name}.lora_magnitude_vector": torch.ones(size)}
+
+
+@pytest.mark.parametrize(
+    ("adapter", "dora", "said"),
+    [
+        (pair(QUERY, WIDTH, WIDTH), True, "lora_A.weight has no lora_magnitude_vector, which DoRA needs"),
+        (pair(QUERY, WIDTH, WIDTH) | lengths(QUERY, WIDTH), False, "magnitude_vector belongs to no pair of a DoRA"),
+        (lengths(QUERY, WIDTH), True, "lora_magnitude_vector belongs to no pair of a DoRA"),
+        (pair(KEY, KEYS, WIDTH) | lengths(KEY, WIDTH), True, f"lora_magnitude_vector [8] against {KEY}.weight [4, 8]"),
+        (
+            tensors({f"model.embed_tokens.lora_embedding_{side}": shape
+                     for side, shape in (("A", (2, VOCABULARY)), ("B", (WIDTH, 2)))})
+            | lengths("model.embed_tokens", WIDTH),
+            True,
+            "is of model.embed_tokens.weight, stored as (in, out): only rows can be brought to lengths",
+        ),
+    ],
+)  # fmt: skip
+def test_lengths_of_a_dora_that_do_not_fit(tmp_path: Path, adapter: Weights, dora: bool, said: str) -> None:
+    assert said in only(tmp_path, adapter, use_dora=dora)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +129,9 @@ def test_an_empty_adapter_is_refused(tmp_path: Path) -> None:
         ({"peft_type": "PROMPT_TUNING"}, "is an adapter of type PROMPT_TUNING; only LoRA can be read."),
         ({"peft_type": None}, "does not name a peft_type."),
         ({"peft_type": 5}, "does not name a peft_type."),
-        ({"use_dora": True}, "use_dora = True cannot be honoured: DoRA trains the lengths"),
+        ({"use_dora": "yes"}, "use_dora = 'yes' is not true or false"),
+        ({"ensure_weight_tying": 1}, "ensure_weight_tying = 1 is not true or false"),
+        ({"modules_to_save": "lm_head"}, "modules_to_save = 'lm_head' is not a list of names"),
         ({"use_qalora": True}, "use_qalora = True cannot be honoured"),
         ({"layer_replication": [[0, 2], [1, 3]]}, "[[0, 2], [1, 3]] cannot be honoured: it repeats layers of its base"),
         ({"trainable_token_indices": [1]}, "trainable_token_indices = [1] cannot be honoured: it replaces single rows"),

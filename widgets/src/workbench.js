@@ -149,14 +149,14 @@ function render({ model, el, signal: outer }) {
     say(putBack, !error.hidden && canPutBack() ? "Put back" : "Close");
   }
 
-  const size = new ResizeObserver(() => {
+  function measure() {
     // Off-screen outputs measure 0; the last width stays until they come back.
     const inner = middle.clientWidth - 2 * Number.parseFloat(getComputedStyle(middle).paddingLeft || "0");
-    if (inner > 0 && Math.abs(inner - width) >= 1) {
-      width = inner;
-      redraw();
-    }
-  });
+    if (!(inner > 0) || Math.abs(inner - width) < 1) return;
+    width = inner;
+    redraw();
+  }
+  const size = new ResizeObserver(measure);
   signal.addEventListener("abort", () => {
     size.disconnect();
     cancelAnimationFrame(frame);
@@ -165,7 +165,13 @@ function render({ model, el, signal: outer }) {
   followTheme(root, signal);
   el.append(wrap);
   size.observe(middle);
-  draw();
+  // A notebook puts an output on its page later: it is drawn there, once, when its width and its fonts are known.
+  if (root.isConnected) {
+    measure();
+    cancelAnimationFrame(frame);
+    frame = 0;
+    draw();
+  }
   return () => over.abort();
 }
 

@@ -102,6 +102,14 @@ test("put back is an edit to the picture of the last answer", () => {
   assert.deepEqual(model.get("sketch"), made);
 });
 
+test("a request says which edit it comes behind, held back or not", () => {
+  draft.edit({ sketch: stack(1) });
+  draft.edit({ sketch: stack(4) });
+  draft.tell({ type: "undo" });
+  assert.deepEqual(model.get("sketch"), stack(4));
+  assert.deepEqual([model.messages, model.after, model.get("_turn")], [[{ type: "undo" }], 2, 2]);
+});
+
 test("a view that is closed in the middle of a drag lets go and leaves nothing behind", () => {
   draft.hold();
   draft.edit({ sketch: stack(1) });

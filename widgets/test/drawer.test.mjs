@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { afterEach, test } from "node:test";
 import { drawerView } from "../src/lib/drawer_view.js";
 import { changedIn, mended, tokensOf } from "../src/lib/yaml.js";
-import { pause, press } from "./page.mjs";
+import { frame, pause, press } from "./page.mjs";
 import { stage, type } from "./views.mjs";
 
 const TEXT = "merge_method: ties # two\nslices:\n  - sources: [{model: base}]\n  - sources:\n      - parameters: {wieght: [0.3, 0.48]}\n";
@@ -99,17 +99,19 @@ test("the lines of the chosen slice are marked; the pointer's slice comes first"
   assert.deepEqual(marked(), [4, 5]);
 });
 
-test("the text scrolls to the slice that the keyboard goes to, but not away from what is in sight", () => {
+test("the text scrolls to the slice that the keyboard goes to, but not away from what is in sight", async () => {
   const lines = Array.from({ length: 60 }, (_, i) => `- ${i}`).join("\n");
   show({ text: lines, _lines: [[1, 4], [5, 8], [40, 44]] });
   const code = find(".ml-code");
   Object.defineProperty(code, "clientHeight", { value: 10 * 18 });
-  const go = (at, hover = null) => {
+  const tops = [];
+  for (const [at, hover] of [[0, null], [4, null], [4, 9], [9, null], [8, null], [0, null]]) {
     Object.assign(scene.context.cursor, { at, hover });
     scene.context.redraw();
-    return code.scrollTop / 18;
-  };
-  assert.deepEqual([go(0), go(4), go(4, 9), go(9), go(8), go(0)], [0, 0, 0, 38, 38, 0]);
+    await frame();
+    tops.push(code.scrollTop / 18);
+  }
+  assert.deepEqual(tops, [0, 0, 0, 38, 38, 0]);
 });
 
 test("the bar in front of a line says whose layers it is about", () => {

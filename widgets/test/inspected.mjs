@@ -28,7 +28,7 @@ export const PANELS = () => [
 export const DIALS = {
   density: { value: 0.6, low: 0, high: 1, curve: [0, 0.8, 1], text: "Keeping 60 % keeps 94 %." },
   pairs: [{ id: "1-2", label: "pirate with sort", chosen: true, sources: [1, 2] }, { id: "1-3", label: "pirate with stranger", chosen: false }],
-  statistics: [{ id: "median", label: "median", chosen: true }, { id: "rms", label: "RMS", chosen: false }],
+  variants: { statistic: [{ id: "median", label: "median", chosen: true }, { id: "rms", label: "RMS", chosen: false }] },
   sources: [], prompts: [],
 };
 

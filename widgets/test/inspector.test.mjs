@@ -192,7 +192,7 @@ test("choices travel together with what was turned before", async () => {
   const [, other] = all("input[type=radio]");
   other.checked = true;
   other.dispatchEvent(new window.Event("change"));
-  const statistic = find("[aria-label='Statistic']");
+  const statistic = find("[aria-label='Norms']");
   statistic.value = "rms";
   statistic.dispatchEvent(new window.Event("change"));
   await pause(90);

@@ -44,14 +44,29 @@ test("the key of the lines names the spread of the tokens and chance; chance is 
   await show();
   assert.match(find("[data-panel=norms] .ml-lines-key").textContent, /sink tokens5–95\u202f% of tokensby chance$/);
   const drawn = all("[data-panel=norms] .ml-plot :is(.ml-spread, .ml-by-chance)");
-  assert.deepEqual(drawn.map((each) => each.getAttribute("class")), ["ml-spread", "ml-spread", "ml-by-chance"]);
+  assert.deepEqual(drawn.map((each) => each.getAttribute("class")), ["ml-spread", "ml-spread", "ml-by-chance", "ml-by-chance"]);
   const [, pattern] = /url\(#(.+)\)/.exec(drawn[2].getAttribute("style"));
   assert.ok(document.getElementById(pattern), "the hatch is there");
+  assert.match(drawn[3].getAttribute("style"), /stroke:var/, "each in the colour of its source");
   const filled = () => all("[data-panel=norms] .ml-plot path").filter((each) => /fill-opacity/.test(each.getAttribute("style") ?? "")).length;
   assert.equal(filled(), 0);
   point(plot("norms"), "pointermove", 200, 60);
   await frame();
   assert.equal(filled(), 1, "of the model that is pointed at");
+});
+
+test("chance of each source is drawn where it is known, one band for all where it is one", async () => {
+  const panels = PANELS();
+  const ends = (low, high) => ({ low: packed([...SIX(1), ...SIX(low)], [2, 6]), high: packed([...SIX(2), ...SIX(high)], [2, 6]) });
+  const bands = () => all("[data-panel=norms] .ml-by-chance").filter((each) => each.localName === "path").map((each) => each.getAttribute("style"));
+  panels[0] = { ...panels[0], chanceband: ends(1, 2) };
+  become({ ...model.state, panels });
+  await show();
+  assert.equal(bands().length, 1);
+  assert.doesNotMatch(bands()[0], /stroke/);
+  model.hear({ panels: [{ ...panels[0], chances: ends(3, 4) }, ...panels.slice(1)] });
+  await frame();
+  assert.equal(bands().length, 2);
 });
 
 test("the reading stands in the fold, and the fold is there for it alone", async () => {

@@ -121,8 +121,10 @@ export class FakeModel {
     this.sent.push(structuredClone(this.dirty));
     this.dirty = {};
   }
-  send(content) {
+  /** What is asked, and apart from that behind which edit. */
+  send({ after, ...content }) {
     this.messages.push(content);
+    this.after = after;
   }
   /** What Python says. */
   hear(values) {

@@ -9,7 +9,7 @@ let page;
 const START = { base: 0, widen: false, slices: [passes(0, 0, 4), passes(1, 2, 3), passes(0, 7, 3)] };
 const open = (more) => (page = building({ sketch: structuredClone(START), ...more }));
 const blend = { method: "ties", base: null, layers: 3, parts: [{ source: 0, start: 4, numbers: {} }, { source: 1, start: 4, numbers: { weight: [[null, 0.3]], density: [[null, 0.6]] } }], numbers: {} };
-const preview = (more = {}) => ({ grade: "preview", why: "Feed-forward 96 against 128.", facts: [{ what: "layers", theirs: "8", ours: "10", differs: true }, { what: "feed-forward", theirs: "96", ours: "128", differs: true }], widen: true, ...more });
+const preview = (more = {}) => ({ grade: "preview", why: "Feed-forward 96 against 128.", facts: [{ what: "layers", theirs: "8", ours: "10", differs: true, hinders: false }, { what: "feed-forward", theirs: "96", ours: "128", differs: true, hinders: true }], widen: true, ...more });
 const fits = { grade: "fits", why: "", facts: [], widen: false };
 
 beforeEach(() => open());

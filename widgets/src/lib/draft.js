@@ -22,7 +22,7 @@ import { outbox } from "./outbox.js";
  *   effect: boolean, curve: boolean }} Dial
  * @typedef {{ name: string, word: string, doc: string, base: boolean, ground: boolean, parts: [number, number | null],
  *   numbers: Dial[] }} Method  base: it needs one; ground: one that is among the parts is its base
- * @typedef {{ what: string, theirs: string, ours: string, differs: boolean }} Fact
+ * @typedef {{ what: string, theirs: string, ours: string, differs: boolean, hinders: boolean }} Fact  hinders: in the way of one config
  * @typedef {{ grade: "fits" | "preview" | "no", why: string, facts: Fact[], widen: boolean }} Fit
  * @typedef {{ name: string, word: string, doc: string,
  *   numbers: { name: string, word: string, kind: "whole" | "source", default: number, low: number, high: number }[] }} Preset
@@ -213,10 +213,11 @@ export function draftOf(model, redraw, signal) {
       if (made) draft.edit({ sketch: made });
       box.flush();
     },
-    /** A request to Python, behind the edits that were made before it. @param {Record<string, unknown>} message */
+    /** A request to Python, behind the edits that were made before it: Jupyter may still hold those back, so it says
+     * which was the last. @param {Record<string, unknown>} message */
     tell(message) {
       box.flush();
-      model.send(message);
+      model.send({ ...message, after: model.get("_turn") });
     },
   };
   signal.addEventListener("abort", () => {

@@ -3,6 +3,7 @@
 // marked, and what is wrong said on its line.
 
 import { h, pool, say } from "./dom.js";
+import { watcher } from "./keeping.js";
 import { onKeys } from "./keys.js";
 import { sliceAt } from "./sketch.js";
 import { hue } from "./swatches.js";
@@ -44,6 +45,7 @@ export function editorView({ draft, cursor, id, redraw, signal }) {
   let before = draft.text; // what stood there before the last edit of the picture
   /** @type {string[]} */
   let shown = [];
+  let following = 0; // the frame that brings them there
   let seen = -1; // the slice of the keyboard, as its lines were last brought into sight
 
   function send() {
@@ -60,7 +62,10 @@ export function editorView({ draft, cursor, id, redraw, signal }) {
   field.addEventListener("blur", () => {
     if (typing !== undefined) send();
   }, { signal });
-  signal.addEventListener("abort", () => clearTimeout(typing));
+  signal.addEventListener("abort", () => {
+    clearTimeout(typing);
+    cancelAnimationFrame(following);
+  });
   onKeys(field, { "Mod+Enter": send }, signal);
 
   /** The lines of the slice that the keyboard is at, or that the pointer is over. @returns {[number, number]} */
@@ -73,7 +78,11 @@ export function editorView({ draft, cursor, id, redraw, signal }) {
     if (slice === seen || first > last || field.matches(":focus, :hover")) return;
     seen = slice;
     const [top, bottom] = [(first - 1) * LINE, last * LINE];
-    if (top < root.scrollTop || bottom > root.scrollTop + root.clientHeight) root.scrollTop = Math.max(0, top - LINE);
+    // Asked for in the middle of drawing, the page would be laid out twice.
+    cancelAnimationFrame(following);
+    following = requestAnimationFrame(() => {
+      if (top < root.scrollTop || bottom > root.scrollTop + root.clientHeight) root.scrollTop = Math.max(0, top - LINE);
+    });
   }
 
   /** What the bar in front of each line says: whose layers it is about; ink where it is about several. @param {readonly string[]} lines */
@@ -90,6 +99,7 @@ export function editorView({ draft, cursor, id, redraw, signal }) {
     return bars;
   }
 
+  const isNew = watcher();
   function draw() {
     if (typing === undefined && field.value !== draft.text) {
       before = shown.join("\n");
@@ -99,6 +109,7 @@ export function editorView({ draft, cursor, id, redraw, signal }) {
     const was = before.split("\n");
     const alike = was.length === lines.length && typing === undefined;
     const [first, last] = chosen();
+    if (!isNew(field.value, draft.lines, draft.problems, draft.sketch, first, last, typing === undefined)) return follow();
     const bars = barsOf(lines);
     const problems = draft.problems.filter(({ line, grade }) => line !== null && (grade === "error" || grade === "warning"));
     pool(paint, lines.length, (i) => h("div", { class: "ml-line" }, h("span", { class: "ml-line-number" }, `${i + 1}`), h("span", { class: "ml-line-bar" }), h("span", { class: "ml-line-text" }))).forEach((row, i) => {

@@ -5,7 +5,8 @@
 /**
  * @typedef {{ id: string, label: string, chosen: boolean, sources?: number[] }} Choice  sources: by place, for their swatches
  * @typedef {{ value: number, low: number, high: number, curve: number[], text: string }} Density  curve: 0 to 1, evenly from low to high
- * @typedef {{ density?: Density | null, pairs?: Choice[], statistics?: Choice[], sources?: Choice[], prompts?: Choice[] }} Dials
+ * @typedef {"statistic" | "conflict" | "drift" | "between"} Variant what a figure shows of what was measured
+ * @typedef {{ density?: Density | null, pairs?: Choice[], sources?: Choice[], prompts?: Choice[], variants?: { [name in Variant]?: Choice[] } }} Dials
  * @typedef {{ label: string, here: string, elsewhere: string }} Row
  * @typedef {{ facts?: [label: string, value: string][], pairs?: string, density?: string, readout?: string }} Words
  */
@@ -21,7 +22,7 @@
  * @property {{ text: string, done: number, total: number } | null} busy
  * @property {string} error
  * @property {{ layers: number[] }} selection
- * @property {{ density?: number, pair?: string, statistic?: string, source?: string, prompt?: string }} turned
+ * @property {{ density?: number, pair?: string, source?: string, prompt?: string } & { [name in Variant]?: string }} turned
  * @property {{ stop: number, measure: number }} asked
  */
 /** @typedef {import("@anywidget/types").AnyModel<State>} Model */
@@ -37,7 +38,13 @@
  * @property {Spot | null} spot
  */
 
-const MANY = /** @type {const} */ ({ pair: "pairs", statistic: "statistics", source: "sources", prompt: "prompts" });
+/**
+ * What a dial can be turned to.
+ * @param {Dials} dials @param {string} name @returns {readonly Choice[]}
+ */
+export function choicesOf({ pairs, sources, prompts, variants }, name) {
+  return { pair: pairs, source: sources, prompt: prompts, ...variants }[name] ?? [];
+}
 
 /**
  * What the hand has turned and Python does not say yet: until it does, the dials stay as the hand left them.
@@ -46,7 +53,7 @@ const MANY = /** @type {const} */ ({ pair: "pairs", statistic: "statistics", sou
 export function unanswered(turned, dials) {
   const open = Object.entries(turned).filter(([name, value]) => {
     if (name === "density") return dials.density?.value !== value;
-    return !dials[MANY[/** @type {keyof typeof MANY} */ (name)]]?.some(({ id, chosen }) => chosen && id === value);
+    return !choicesOf(dials, name).some(({ id, chosen }) => chosen && id === value);
   });
   return Object.fromEntries(open);
 }

@@ -136,11 +136,15 @@ export function linesPicture(id) {
     panel.rows.forEach((_, row) => {
       for (const d of at.spread(row)) parts.push(s("path", { d, class: "ml-spread", style: `stroke:var(${hue(colour(row))})` }));
     });
-    if (panel.chanceband) {
-      const [low, high] = [boundOf(panel.chanceband.low), boundOf(panel.chanceband.high)];
-      for (const d of bands(axis.middle, panel.columns.map((_, i) => y(low(0, i))), panel.columns.map((_, i) => y(high(0, i))))) {
-        parts.push(s("path", { d, class: "ml-by-chance", style: `fill:${chanceHatch(id)}` }));
-      }
+    const chance = panel.chances ?? panel.chanceband;
+    if (chance) {
+      const [low, high] = [boundOf(chance.low), boundOf(chance.high)];
+      const each = panel.rows.map((_, row) => bands(axis.middle, panel.columns.map((_, i) => y(low(row, i))), panel.columns.map((_, i) => y(high(row, i)))));
+      const one = new Set(each.map((found) => found.join(" "))).size === 1;
+      each.slice(0, one ? 1 : undefined).forEach((found, row) => {
+        const style = `${one ? "" : `stroke:var(${hue(colour(row))});`}fill:${chanceHatch(id)}`;
+        for (const d of found) parts.push(s("path", { d, class: "ml-by-chance", style }));
+      });
     }
     panel.rows.forEach((_, row) => {
       for (const run of unbroken(at.line(row))) {

@@ -225,7 +225,7 @@ export function panelView(given, scene, act, signal) {
     blank.hidden = !empty;
     say(state, empty ? "" : standing(panel));
     plot.hidden = rows.hidden = empty;
-    say(blank, panel.state === "done" ? "none found" : panel.note || standing(panel));
+    say(blank, table && panel.state === "done" ? "none found" : panel.note || standing(panel));
   }
 
   /** The rows of a table, of the chosen source where there is a choice. */

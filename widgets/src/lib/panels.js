@@ -29,6 +29,7 @@
  * @property {{ low: Packed, high: Packed } | null} [band] for lines: where 5 and 95 % of the tokens lie
  * @property {[column: number, value: number, row: number][] | null} [points] sinks, for lines
  * @property {{ low: Bound, high: Bound } | null} [chanceband] NaN where chance is not known
+ * @property {{ low: Packed, high: Packed } | null} [chances] for lines: each one's own, where the band is the first one's
  * @property {(string | number | null)[][] | null} [cells] kind "sinks": a table under `columns`, one list for each row
  * @property {boolean} wide
  * @property {"waiting" | "measuring" | "done" | "stopped" | "failed"} state
@@ -67,7 +68,7 @@ function bytesOf({ view }) {
  */
 export function alike(one, other) {
   if (JSON.stringify(one) !== JSON.stringify(other)) return false;
-  const buffers = (/** @type {Panel} */ panel) => [panel.values, panel.band?.low, panel.band?.high, panel.chanceband?.low, panel.chanceband?.high].flatMap((each) => (each && typeof each === "object" ? [bytesOf(each)] : []));
+  const buffers = (/** @type {Panel} */ panel) => [panel.values, panel.band?.low, panel.band?.high, panel.chanceband?.low, panel.chanceband?.high, panel.chances?.low, panel.chances?.high].flatMap((each) => (each && typeof each === "object" ? [bytesOf(each)] : []));
   const others = buffers(other);
   return buffers(one).every((bytes, i) => bytes.length === others[i]?.length && bytes.every((byte, at) => byte === others[i][at]));
 }

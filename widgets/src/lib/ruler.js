@@ -24,7 +24,7 @@ export function rulerOf(root) {
       const family = families?.[mono ? "mono" : "plain"] || "sans-serif";
       if (context) context.font = `${bold ? 600 : 400} 11px ${family}`;
       px = context?.measureText(words).width ?? words.length * 6.3;
-      known.set(key, px);
+      if (families) known.set(key, px);
     }
     return px;
   }

@@ -6,6 +6,7 @@ import { listView, menuView } from "./choices_view.js";
 import { densityView } from "./density_view.js";
 import { h, say } from "./dom.js";
 import { seconds } from "./figures.js";
+import { choicesOf } from "./inspection.js";
 import { standing } from "./panel_view.js";
 import { layersInWords } from "./selection.js";
 import { stick } from "./stick.js";
@@ -15,7 +16,7 @@ import { stick } from "./stick.js";
 /** @typedef {State["turned"]} Turned */
 /** @typedef {ReturnType<typeof import("./panel_view.js").panelView>} PanelView */
 
-const MENUS = /** @type {const} */ ([["source", "sources", "Source"], ["statistic", "statistics", "Statistic"], ["prompt", "prompts", "Prompt"]]);
+const MENUS = /** @type {const} */ ([["source", "Source"], ["statistic", "Norms"], ["conflict", "Conflict"], ["drift", "Drift"], ["between", "Likeness"], ["prompt", "Prompt"]]);
 
 /** @param {[label: string, ...values: string[]][]} rows @param {string[]} [heads] */
 function figures(rows, heads = []) {
@@ -32,7 +33,7 @@ function figures(rows, heads = []) {
  */
 export function sideView(scene, act, signal) {
   const pairs = listView("Pair", scene.id, (pair) => act.turn({ pair }), signal);
-  const menus = MENUS.map(([name, many, title]) => ({ name, many, ...menuView(title, (choice) => act.turn({ [name]: choice }), signal, name === "prompt") }));
+  const menus = MENUS.map(([name, title]) => ({ name, ...menuView(title, (choice) => act.turn({ [name]: choice }), signal, name === "prompt") }));
   const chosen = h("section", { class: "ml-side-part ml-menus", "aria-label": "What is shown" }, ...menus.map(({ root }) => root));
   const density = densityView((value) => act.turn({ density: value }), act.release, signal);
 
@@ -71,7 +72,7 @@ export function sideView(scene, act, signal) {
       pairs.root.hidden = !dials.pairs?.length;
       pairs.draw(dials.pairs ?? [], words.pairs ?? "", turned.pair ?? null);
       for (const menu of menus) {
-        const choices = dials[menu.many] ?? [];
+        const choices = choicesOf(dials, menu.name);
         menu.root.hidden = choices.length < 2;
         menu.draw(choices, turned[menu.name] ?? null);
       }

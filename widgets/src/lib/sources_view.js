@@ -106,6 +106,7 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
       redraw();
       let carried = false;
       let moved = false;
+      let from = event; // where the run was last changed
       return {
         move(next) {
           if (!carried && outside(next)) {
@@ -115,6 +116,10 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
           if (carried) return hand.at(next);
           const to = layerAt(next, picked.source);
           if (to === layer && !moved) return undefined;
+          // On its way out a hand that goes aslant still means the run it has drawn.
+          const shorter = moved && Math.abs(to - picked.anchor) < Math.abs(picked.to - picked.anchor);
+          if (shorter && 2 * Math.abs(next.clientX - from.clientX) > Math.abs(next.clientY - from.clientY)) return undefined;
+          if (to !== picked.to) from = next;
           if (!moved && inside) picked = { source, anchor: layer, to: layer };
           moved = true;
           picked = { ...picked, to };

@@ -18,6 +18,7 @@ import { AXIS, FLOOR, TALL, TOP, pillOf, stackPicture, titleOfSlice } from "./st
 import { layersInHand, lengthOf } from "./hand.js";
 
 const HEIGHT = FLOOR + AXIS + SEAMS;
+const EDGE = 36; // px from an end where a load makes the columns scroll
 const NEAR = 30; // px beside the blocks where a load still lands
 
 /** @param {import("../workbench.js").Context} context */
@@ -271,12 +272,23 @@ export function stackView(context) {
     refusal.draw();
     carry();
   }
+  /** Near an end of what is in sight of a long stack, it scrolls under the load. @param {import("./hand.js").Spot} pointer */
+  function follow(pointer) {
+    const { left, right, width } = scroller.getBoundingClientRect();
+    if (!width || !hand.held?.place) return;
+    const [under, over] = [left + GUTTER + EDGE - pointer.clientX, pointer.clientX - right + EDGE];
+    const by = Math.round(Math.max(-EDGE, Math.min(EDGE, over > 0 ? over : under > 0 ? -under : 0)) / 3);
+    const before = scroller.scrollLeft;
+    scroller.scrollLeft += by;
+    if (scroller.scrollLeft !== before) requestAnimationFrame(() => hand.at(hand.pointer ?? pointer));
+  }
   /** A card at the pointer says what it carries. */
   function carry() {
     const { held, pointer } = hand;
     card.hidden = !held || !pointer;
     if (!held || !pointer) return;
     say(card, held.refusal ? "not here" : `${layersInHand(lengthOf(held.load))}${held.place?.blend ? ", blend" : ""}`);
+    follow(pointer);
     const from = card.offsetParent?.getBoundingClientRect();
     dress(card, { style: `left:${pointer.clientX - (from?.left ?? 0) + 12}px;top:${pointer.clientY - (from?.top ?? 0) + 14}px` });
   }

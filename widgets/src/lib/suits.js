@@ -14,7 +14,7 @@ import { bordersOf, insertRun, rangeOf } from "./sketch.js";
 export const holds = ({ slices }, source) => slices.some(({ parts }) => parts.some((part) => part.source === source));
 
 /** The facts that keep a source from the base: a depth of its own, say, does not. @param {import("./draft.js").Fit | undefined} fit */
-const obstacles = (fit) => fit?.facts.filter(({ theirs, ours, differs }) => differs && fit.why.includes(`${theirs} against ${ours}`)) ?? [];
+const obstacles = (fit) => fit?.facts.filter(({ hinders }) => hinders) ?? [];
 
 /** The first figures that keep a source from the base, theirs first: "96 ≠ 128". @param {Draft} draft @param {number} source */
 export function unlike({ fits }, source) {
@@ -57,8 +57,9 @@ export function brought(draft, before, run, { at, blend }) {
   const end = at + run.end - run.start;
   const borders = bordersOf(before);
   const under = before.slices.filter((_, i) => borders[i] < end && borders[i + 1] > at);
-  const why = clash(draft, under.flatMap(({ parts }) => parts.map(({ source }) => source)), run.source);
-  if (why) {
+  const clashes = clash(draft, under.flatMap(({ parts }) => parts.map(({ source }) => source)), run.source);
+  if (clashes) {
+    const why = `${sources[run.source].name}: ${clashes}`;
     const apart = misfit(draft, before, run.source, inserted);
     if (!apart) return { next: before, refusal: { what: why, more: "", ways: [instead] } };
     // Where it does not fit as it is either, its own slice is there to be heard.

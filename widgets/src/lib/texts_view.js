@@ -30,7 +30,9 @@ export function textsView({ draft, id }) {
       const mark = i === 0 ? h("span", { class: "ml-ink-swatch" }) : swatch(id, i - 1, 11);
       return h("div", { class: i ? "ml-text" : "ml-text ml-merged" }, h("div", { class: "ml-who" }, mark, h("span", {})), h("div", { class: "ml-words" }));
     }).forEach((row, i) => {
-      say(/** @type {Element} */ (row.children[0].lastElementChild), nameOf(sources, i));
+      const who = /** @type {HTMLElement} */ (row.children[0].lastElementChild);
+      say(who, nameOf(sources, i));
+      who.title = nameOf(sources, i);
       const words = /** @type {HTMLElement} */ (row.children[1]);
       words.style.setProperty("--ml-c", colourOf(i));
       const text = (answer?.texts[i] ?? "").replace(/^ /, ""); // the space that joins it to the prompt

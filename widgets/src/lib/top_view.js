@@ -147,6 +147,7 @@ export function topView({ draft, announce, id, signal }) {
     title.title = words;
     say(fingerprint, draft.state === "exact" && answer ? answer.recipe : recipeNow() || "–");
     say(kept, whereKept());
+    kept.title = kept.textContent ?? "";
 
     const host = sources[hostOf(sketch)];
     const { layers, parameters, bytes: size, memory, decode } = costsOf(sketch, sources, answer, draft.state === "exact");

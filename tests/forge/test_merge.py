@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from mergelab.errors import FitError, OutputError, SourceError
-from mergelab.models import assemble, merge
-from mergelab.models.forge import RECIPE_FILE
+from mergelab.forge.merge import RECIPE_FILE, merge
+from mergelab.models import assemble
+from mergelab.models.progress import Progress
 from mergelab.recipes import Recipe, graft, plan, repeat, stack
 from tests.models.families import save
 
@@ -142,8 +144,8 @@ def test_an_interrupt_midway_leaves_things_as_they_were(force: bool, llamas: Tri
         merge(graft(llamas[0], llamas[2], (1, 2)), out)
     before = files(out)
 
-    def interrupt(done: int, steps: int) -> None:
-        if done == steps // 2:
+    def interrupt(now: Progress) -> None:
+        if now.tensors == now.of // 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -156,8 +158,8 @@ def test_a_source_that_changes_midway_leaves_nothing(llamas: Trio, tmp_path: Pat
     copy = tmp_path / "model"
     shutil.copytree(llamas[1], copy)
 
-    def overwrite(done: int, _: int) -> None:
-        if done == 5:
+    def overwrite(now: Progress) -> None:
+        if now.tensors == 5:
             shutil.copyfile(llamas[2] / "model.safetensors", copy / "model.safetensors")
 
     recipe = stack([(copy, 0, 6)], base=llamas[0], method="task_arithmetic", coefficient=0.5)
@@ -169,10 +171,10 @@ def test_a_source_that_changes_midway_leaves_nothing(llamas: Trio, tmp_path: Pat
 def test_a_process_that_is_killed_leaves_no_folder_and_the_next_run_cleans_up(llamas: Trio, tmp_path: Path) -> None:
     script = f"""
 import os
-from mergelab.models import merge
+from mergelab.forge.merge import merge
 from mergelab.recipes import graft
 recipe = graft({str(llamas[0])!r}, {str(llamas[1])!r}, (2, 4))
-merge(recipe, {str(tmp_path / "out")!r}, progress=lambda done, _: done == 9 and os._exit(9))
+merge(recipe, {str(tmp_path / "out")!r}, progress=lambda now: now.tensors == 9 and os._exit(9))
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
     assert [path.name for path in tmp_path.iterdir()] == [".out.partial"]
@@ -189,8 +191,15 @@ def test_no_room_on_disk_is_said_before_anything_is_written(llamas: Trio, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_progress_counts_every_step(llamas: Trio, tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
+def test_progress_tells_of_every_tensor_and_byte(llamas: Trio, tmp_path: Path) -> None:
+    seen: list[Progress] = []
     planned = plan(graft(llamas[0], llamas[1], (2, 4)))
-    merge(planned, tmp_path / "out", progress=lambda done, steps: seen.append((done, steps)))
-    assert seen == [(number, len(planned.steps)) for number in range(1, len(planned.steps) + 1)]
+    merge(planned, tmp_path / "out", progress=seen.append)
+    count = len(planned.steps)
+    writing = [now for now in seen if now.stage == "writing"]
+    assert [now.tensors for now in writing] == list(range(count + 1))
+    assert [now.stage for now in seen[count + 1 :]] == ["proving", "done"]
+    assert {(now.of, now.total, now.resumed, now.remark) for now in seen} == {(count, planned.bytes, 0, "")}
+    sizes = sorted(after.done - before.done for before, after in pairwise(writing))
+    assert sizes == sorted(step.bytes for step in planned.steps)
+    assert seen[-1].done == planned.bytes

@@ -1,0 +1,109 @@
+"""Obstacles: what speaks against writing a merge to a place, seen before a byte is written.
+
+Each function yields problems, so that all of them are told at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from mergelab.errors import Problem
+from mergelab.forge.journal import bytes_in
+from mergelab.recipes.plan import Plan
+from mergelab.weights.files import TOKENIZER
+
+RECIPE_FILE = "mergelab_recipe.yml"
+_HEADER = 256  # bytes that a tensor takes in the header of its file and in the index, generously
+
+
+def followed(folder: Path) -> Path:
+    """The folder that is meant: absolute, links followed."""
+    return Path(os.path.realpath(folder.expanduser()))
+
+
+def beside(folder: Path) -> tuple[Path, Path]:
+    """Where it is written, and where an earlier one steps aside."""
+    return folder.parent / f".{folder.name}.partial", folder.parent / f".{folder.name}.replaced"
+
+
+def in_the_way(folder: Path, *, force: bool) -> Iterator[Problem]:
+    """What stands where the folder goes, and may not be replaced."""
+    where = str(folder)
+    if os.path.islink(folder):
+        yield Problem(where, "is a link that leads back to itself.", "Choose another place.")
+    elif not os.path.lexists(folder):
+        return
+    elif not folder.is_dir():
+        yield Problem(where, "is a file.", "Choose another place: only folders are replaced.")
+    elif os.path.ismount(folder):
+        yield Problem(where, "is where a disk is mounted, and cannot be replaced.", "Choose a folder in it.")
+    else:
+        if not force:
+            hint = "Choose another folder, or replace it: force=True (--force)."
+            yield Problem(where, "exists already.", hint)
+        names = sorted(path.name for path in folder.iterdir())
+        if names and not {RECIPE_FILE, "config.json"} <= {*names}:
+            what = f"was not written by mergelab (it holds {names[0]!r})."
+            yield Problem(where, what, "Only an earlier merge is replaced: choose another folder.")
+
+
+def precious(planned: Plan, folder: Path) -> Iterator[Problem]:
+    """What would be destroyed: sources, and the folder that one is in."""
+    places = (folder, *beside(folder))
+    for source, checkpoint in planned.checkpoints.items():
+        homes = [path.resolve() for path in (*source.folders, *checkpoint.stamps)]
+        if any(place in (home, *home.parents) for place in places for home in homes) or any(
+            home in folder.parents for home in homes
+        ):
+            what = f"holds, or lies in, the source {str(source)!r}."
+            yield Problem(str(folder), what, "A source is never changed: choose another folder.")
+    here = Path.cwd().resolve()
+    if folder in (here, *here.parents):
+        yield Problem(str(folder), "is the current folder, or holds it.", "Choose another folder.")
+
+
+def room(planned: Plan, folder: Path) -> Iterator[Problem]:
+    """Why a folder of that size cannot be made there."""
+    where = str(folder)
+    if folder.parent == folder:  # the root
+        return
+    parent = next(parent for parent in folder.parents if os.path.lexists(parent))
+    if not parent.is_dir():
+        yield Problem(where, f"lies in {parent}, which is a file.", "Choose another place.")
+        return
+    if not os.access(parent, os.W_OK | os.X_OK):
+        yield Problem(where, f"{parent} {_closed(parent)}.", "Choose another place.")
+    *above, _ = folder.relative_to(parent).parts
+    for name in (*above, *(path.name for path in beside(folder))):
+        try:
+            (parent / name).lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                what = f"its name is too long here (while it is written, {len(os.fsencode(name))} bytes)."
+                yield Problem(where, what, "Choose a shorter one.")
+                return
+    disk = shutil.disk_usage(parent)
+    # What an earlier run left is used, or removed: either way it is room.
+    free = disk.free + bytes_in(beside(folder)[0])
+    need = planned.bytes + _HEADER * len(planned.steps) + _words(planned)
+    if need > free and disk.total:  # some filesystems do not tell how large they are
+        what = f"needs {need:,} bytes, {parent} has {free:,} free."
+        yield Problem(where, what, "Free space or choose another place.")
+
+
+def _closed(folder: Path) -> str:
+    """Why a folder cannot be written to."""
+    if sys.platform != "win32" and os.statvfs(folder).f_flag & os.ST_RDONLY:
+        return "is on a filesystem that is read-only"
+    return "may not be written to by you"
+
+
+def _words(planned: Plan) -> int:
+    """Bytes of the tokenizer, as far as its files are here."""
+    files = filter(None, map(planned.root.kept, TOKENIZER))
+    return sum(path.stat().st_size for path in files)

@@ -1,0 +1,152 @@
+"""Proof: a folder that was written, held against the live model of its recipe."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mergelab.errors import Problem, SourceError
+from mergelab.forge.answering import Answers, answers, fixed_prompts
+from mergelab.forge.checks import (
+    UNOPENED,
+    Check,
+    accounted,
+    end_ids,
+    ending,
+    found,
+    opening,
+    same_answers,
+    settings,
+    values,
+)  # fmt: skip
+from mergelab.forge.obstacles import RECIPE_FILE
+from mergelab.forge.reopened import reopened, stored, tied
+from mergelab.forge.wording import same_words
+from mergelab.models.assembly import Assembly
+from mergelab.models.devices import sheltered
+from mergelab.models.speak import Stopped
+from mergelab.recipes.plan import Plan, plan, standard
+from mergelab.recipes.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What a comparison of a folder with the live model of its recipe came to."""
+
+    checks: tuple[Check, ...]
+
+    @property
+    def holds(self) -> bool:
+        """Whether every check does."""
+        return all(check.holds for check in self.checks)
+
+    @property
+    def broken(self) -> tuple[Check, ...]:
+        """The checks that fail."""
+        return tuple(check for check in self.checks if not check.holds)
+
+    def __str__(self) -> str:
+        whole = len(self.checks)
+        verdict = (
+            f"Proven: all {whole} checks hold." if self.holds else f"Not proven: {len(self.broken)} of {whole} fail."
+        )
+        return "\n".join((verdict, *(f"  {check}" for check in self.checks)))
+
+    def as_record(self) -> dict[str, object]:
+        """As plain data, for JSON."""
+        return {"holds": self.holds, "checks": [asdict(check) for check in self.checks]}
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """What a notebook shows."""
+        printer.text(str(self))
+
+
+def prove(
+    out: str | os.PathLike[str],
+    recipe: Recipe | Plan | str | os.PathLike[str] | None = None,
+    *,
+    device: str | torch.device = "cpu",
+    stop: Callable[[], bool] | None = None,
+) -> Proof:
+    """Open a merged model's folder anew and hold it against the live model of its recipe.
+
+    Compared are the tensors (none missing, left over, made up or of another shape or dtype; every bit of every value),
+    the config and generation config, the tokenizer and its chat template, the logits on fixed prompts with and without
+    cache and in a batch padded on the left, and where generation stops. Nothing in ``out`` is written to.
+
+    The two models are live one after the other, so that memory for one suffices: what a live preview needs (``check``
+    says how much), beside a few MB of logits.
+
+    Args:
+        out: the folder.
+        recipe: what it was merged from: a recipe, a plan of one, or what ``Recipe.load`` reads; None: the recipe that
+            lies in the folder.
+        device: where the model was merged, and where both are made and run. The CPU unless told.
+        stop: asked again and again; once it says True the proof is abandoned.
+
+    Raises:
+        MergelabError: as ``plan``; SourceError where the folder or its recipe is not there; AssemblyError where the
+            live model cannot be made: it does not fit, or writes to its own weights.
+        Stopped: ``stop`` said so.
+    """
+    folder = Path(out).expanduser().absolute()
+    if not folder.is_dir():
+        raise SourceError(Problem(str(folder), "is no folder.", "Give the folder of a merged model."))
+
+    def heed() -> None:
+        if stop is not None and stop():
+            raise Stopped
+
+    planned = standard(recipe if isinstance(recipe, Plan) else plan(_recipe(folder) if recipe is None else recipe))
+    files = stored(folder)
+    with Assembly(planned, device=device, stop=stop) as live:
+        where = live.bank.device
+        checks = [accounted(files, live.plan.steps), *values(files, live, heed)]
+        config, generation = live.model.config.to_dict(), live.model.generation_config.to_dict()
+        ties, ends = tied(live.model), end_ids(live.model)
+        tokenizer, words = same_words(folder, live)
+        own = None if tokenizer is None else live.tokenizer.eos_token_id
+        prompts, pad = _prompts(live.model, tokenizer)
+        # On a GPU sums may come in another order each time: how far the model is from itself tells what counts.
+        times = 1 if where.type == "cpu" else 2
+        said = [_said(live.model, prompts, pad, heed) for _ in range(times)]
+    model, faults = reopened(folder, {name: tensor.to(where) for name, tensor in files.tensors.items()})
+    checks += [
+        opening(faults, model, ties, [] if model is None else tied(model)),
+        settings(folder, config, generation),
+        *words,
+    ]
+    if model is None:
+        checks += [found(name, [UNOPENED]) for name in ("logits", "cache", "padding", "ending")]
+    else:
+        checks += same_answers(said, _said(model, prompts, pad, heed))
+        word = None if tokenizer is None else tokenizer.eos_token_id
+        checks.append(ending(model, prompts[0], ends, word, own))
+    return Proof(tuple(checks))
+
+
+def _recipe(folder: Path) -> Recipe:
+    path = folder / RECIPE_FILE
+    if not path.is_file():
+        what = f"has no {RECIPE_FILE}, from which it was merged."
+        raise SourceError(Problem(str(folder), what, "Name the recipe: prove(out, recipe)."))
+    return Recipe.load(path)
+
+
+def _prompts(model: Any, tokenizer: Any) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """What is asked, and the token that fills a batch up: the tokenizer's, else the end of text, else the first one;
+    it is masked.
+    """
+    rows = model.get_input_embeddings().weight.shape[0]
+    prompts = fixed_prompts(rows, getattr(model.config, "max_position_embeddings", None), tokenizer)
+    own = [] if tokenizer is None else [tokenizer.pad_token_id, tokenizer.eos_token_id]
+    return prompts, next((one for one in own if one is not None and one < rows), 0)
+
+
+def _said(model: Any, prompts: Sequence[tuple[int, ...]], pad: int, heed: Callable[[], None]) -> Answers:
+    return sheltered(lambda: answers(model, prompts, pad=pad, heed=heed), device=model.device)

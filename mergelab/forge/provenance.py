@@ -1,0 +1,366 @@
+"""Provenance: what a merge was made of and how, as data. The same merge gives the same bytes, whenever it is run.
+
+``mergelab.json`` lies beside the weights. It has no time of day, no name of a user, and no path but those that the
+recipe itself has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING, Any, Protocol
+
+from mergelab import methods
+from mergelab.errors import Problem, SourceError
+from mergelab.forge.record_form import misfits
+from mergelab.models.progress import Stopped
+from mergelab.recipes.card import Card, read_cards
+from mergelab.recipes.licences import parents, terms
+from mergelab.recipes.plan import Plan, Staged
+from mergelab.recipes.preflight import short_names
+from mergelab.recipes.recipe import Recipe
+from mergelab.recipes.slice_map import slice_map
+from mergelab.recipes.step import Given, Input, Step, made_of
+from mergelab.weights import Checkpoint, Source
+from mergelab.weights.adapters import CONFIG as ADAPTER_CONFIG
+from mergelab.weights.adapters import WEIGHTS as ADAPTER_WEIGHTS
+from mergelab.weights.files import INDEX, TOKENIZER
+
+if TYPE_CHECKING:
+    import torch
+
+FILE = "mergelab.json"
+FORMAT = 1
+_CHUNK = 1 << 20  # bytes that are hashed between two looks at whether to stop
+_THREADS = 4  # hashing keeps up with a fast disk then; more would only take processors from the arithmetic
+_CONTENT = re.compile(r"[0-9a-f]{64}")
+_LIBRARIES = ("mergelab", "torch", "transformers", "safetensors", "tokenizers")
+_WIDTH = 120  # characters of a line of mergelab.json, where its values are not longer
+
+Hashes = Mapping[Source, Mapping[str, str]]
+
+
+class Verdict(Protocol):
+    """What ``models/proof.py`` gives."""
+
+    def as_record(self) -> dict[str, object]:
+        """As plain data."""
+
+
+class Hashing:
+    """SHA-256 of every file that a merge reads of its sources, on threads of its own beside the merge.
+
+    A large file of the hub is stored under its SHA-256 in the hub's cache, and is not read. Any other is, once, at
+    about a GB/s a thread where the processor has instructions for it, and half of that where it has none.
+    """
+
+    def __init__(self, planned: Plan, stop: Callable[[], bool] | None = None) -> None:
+        """Say what to hash; nothing is read yet.
+
+        Args:
+            stop: asked after each MB, on the threads; once it says True, ``result`` raises Stopped.
+        """
+        self._planned = planned
+        self._stop = stop
+        self._closed = Event()
+        self._threads: ThreadPoolExecutor | None = None
+        self._running: dict[Source, dict[str, Future[str]]] = {}
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises:
+            SourceError: a file is gone, or the hub cannot be reached.
+        """
+        self._threads = ThreadPoolExecutor(min(_THREADS, max(1, (os.cpu_count() or 1) // 2)), "hashing")
+        begun: dict[Path, Future[str]] = {}
+        for source, files in files_read(self._planned).items():
+            for name, path in files.items():
+                if path not in begun:
+                    begun[path] = self._threads.submit(self._hash, path, source)
+                self._running.setdefault(source, {})[name] = begun[path]
+
+    def result(self) -> dict[Source, dict[str, str]]:
+        """Wait for the hashes: file name -> SHA-256, for each source and each adapter.
+
+        Raises:
+            SourceError: a file is gone, cannot be read, or changed while it was.
+            Stopped: ``stop`` said so.
+        """
+        return {
+            source: {name: running.result() for name, running in files.items()}
+            for source, files in self._running.items()
+        }
+
+    def close(self) -> None:
+        """End the threads, whether they are done or not."""
+        self._closed.set()
+        if self._threads is not None:
+            self._threads.shutdown(cancel_futures=True)
+
+    def _hash(self, path: Path, source: Source) -> str:
+        known = content_name(path) if source.folder is None else None
+        try:
+            return known or sha256_of(path, self._heed)
+        except OSError as error:
+            what = f"cannot be read ({error.strerror or error})."
+            raise SourceError(Problem(str(path), what, "Put it back, and merge again.")) from error
+
+    def _heed(self) -> None:
+        if self._closed.is_set() or (self._stop is not None and self._stop()):
+            raise Stopped
+
+
+def content_name(path: Path) -> str | None:
+    """The SHA-256 by which the hub's cache calls a large file; None for a file that it calls otherwise."""
+    blob = path.resolve()
+    return blob.name if blob.parent.name == "blobs" and _CONTENT.fullmatch(blob.name) else None
+
+
+def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
+    """SHA-256 of a file, in hexadecimal digits.
+
+    Args:
+        heed: called after each MB; what it raises ends the work.
+
+    Raises:
+        SourceError: the file changed while it was read.
+        OSError: it cannot be read.
+    """
+    digest, room = hashlib.sha256(), memoryview(bytearray(_CHUNK))
+    with path.open("rb", buffering=0) as file:
+        before = os.fstat(file.fileno())
+        while count := file.readinto(room):
+            heed()
+            digest.update(room[:count])
+    after = os.stat(path)
+    if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
+        raise SourceError(Problem(str(path), "changed while it was read.", "Merge again, with what is there now."))
+    return digest.hexdigest()
+
+
+def files_read(planned: Plan) -> dict[Source, dict[str, Path]]:
+    """Every file that a merge reads of its sources, by its name there; those of an adapter under its own address.
+
+    These are the weight files that hold a tensor of the merge (a model on the hub may have others, which are not
+    downloaded), the config, and of models whose tokenizer is asked for their tokenizer and generation config.
+
+    Raises:
+        SourceError: a weight file is gone, or the hub cannot be reached.
+    """
+    weights = _weight_files(planned)
+    speakers = _speakers(planned)
+    found: dict[Source, dict[str, Path]] = {}
+    for source, checkpoint in planned.checkpoints.items():
+        heard = ("generation_config.json", *TOKENIZER) if source in speakers else ()
+        shards = weights.get(source, ())
+        index = (INDEX,) if checkpoint.sharded else ()
+        for name in (*shards, *index, "config.json", *heard):
+            path = checkpoint.path(name)
+            if path is not None:
+                found.setdefault(source, {})[name] = path
+            elif name in shards:
+                what = f"weight file {name!r} is gone."
+                raise SourceError(Problem(str(source), what, "Put it back, and open the model again."))
+        if source.adapter is not None and checkpoint.adapter is not None:
+            for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
+                path = checkpoint.adapter.path(name)
+                if path is not None:
+                    found.setdefault(source.adapter, {})[name] = path
+    return found
+
+
+def _weight_files(planned: Plan) -> dict[Source, tuple[str, ...]]:
+    """The weight files that the plan reads, in the order of its steps."""
+    found: dict[Source, dict[str, None]] = {}
+    for given in inputs(planned.steps):
+        file = planned.checkpoints[given.source].specs[given.name].file
+        found.setdefault(given.source, {})[file] = None
+    return {source: tuple(files) for source, files in found.items()}
+
+
+def inputs(steps: Sequence[Given]) -> Iterator[Input]:
+    """Every tensor of a source that goes into these, each once; those too that only thresholds depend on."""
+    seen: dict[int, Given] = {}
+    left = list(reversed(steps))
+    while left:
+        given = left.pop()
+        if id(given) in seen:
+            continue
+        seen[id(given)] = given
+        if isinstance(given, Input):
+            yield given
+            continue
+        peers = given.peers if isinstance(given, Step) else ()
+        beside = [one for each in peers for vector in each.vectors for one in (vector.tuned, vector.base)]
+        left += reversed([*made_of(given), *beside])
+
+
+def _speakers(planned: Plan) -> tuple[Source, ...]:
+    """The models whose tokenizers the merge reads, through all stages."""
+    aligned, recipe = planned.alignment, planned.recipe
+    named = [recipe.donor, *(aligned.readers if aligned else ()), *(recipe.named if recipe.chat_template else ())]
+    found: dict[Source, None] = {}
+    for source in named:
+        origin = planned.origins[source]
+        found |= dict.fromkeys(_speakers(origin.plan) if isinstance(origin, Staged) else (source,))
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------------ the record
+
+
+def record(
+    planned: Plan,
+    *,
+    device: torch.device,
+    hashes: Hashes,
+    outputs: Mapping[str, str],
+    proof: Verdict | None,
+) -> dict[str, object]:
+    """What ``mergelab.json`` holds: plain data that JSON can write, the same for the same merge.
+
+    Args:
+        planned: what was merged.
+        device: where the arithmetic was done.
+        hashes: of the sources' files, as ``Hashing`` gives them.
+        outputs: SHA-256 of every file that was written, by its name.
+        proof: how the folder compared with the live model, where that was asked for.
+
+    Raises:
+        SourceError: the hub cannot be reached.
+    """
+    said = terms(parents(planned.checkpoints, short_names(tuple(planned.checkpoints))))
+    return {
+        "format": FORMAT,
+        "versions": versions(),
+        "recipe": {"fingerprint": planned.recipe.fingerprint, "sha256": recipe_hash(planned.recipe),
+            "yaml": planned.recipe.bare.to_yaml()},
+        "model": {
+            "layers": len(planned.layers), "parameters": planned.parameters, "bytes": planned.bytes,
+            "dtype": planned.dtype, "config": str(planned.recipe.donor),
+            "vocabulary": _vocabulary(planned), "methods": list(planned.methods),
+            "seeds": _seeds(planned), "device": device.type,
+        },
+        "sources": [
+            _source(source, checkpoint, hashes) for source, checkpoint in planned.checkpoints.items()
+        ],
+        "licence": {
+            "line": None if said.line is None else asdict(said.line),
+            "duties": dict(said.duties),
+            "findings": [
+                {"grade": one.grade, "about": one.about, "what": one.what, "evidence": one.evidence,
+                    "remedy": one.remedy}
+                for one in said.findings
+            ],
+        },
+        "made": list(slice_map(planned)),
+        "tensors": {step.name: tensor_line(step.dtype, step.shape) for step in planned.steps},
+        "files": {name: outputs[name] for name in sorted(outputs)},
+        "proof": None if proof is None else proof.as_record(),
+    }  # fmt: skip
+
+
+def as_json(made: Mapping[str, object]) -> str:
+    """A record as the text of ``mergelab.json``."""
+    return _lines(made, 0) + "\n"
+
+
+def _lines(value: object, depth: int) -> str:
+    """JSON with everything on one line that fits there."""
+    line = json.dumps(value, ensure_ascii=False)
+    if (depth and len(line) + depth <= _WIDTH) or not isinstance(value, dict | list) or not value:
+        return line
+    margin = "\n" + " " * (depth + 1)
+    if isinstance(value, list):
+        return f"[{margin}{f',{margin}'.join(_lines(one, depth + 1) for one in value)}{margin[:-1]}]"
+    named = (f"{json.dumps(key, ensure_ascii=False)}: {_lines(one, depth + 1)}" for key, one in value.items())
+    return f"{{{margin}{f',{margin}'.join(named)}{margin[:-1]}}}"
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record in a ``mergelab.json``, with everything in it that ``record`` puts there.
+
+    Raises:
+        SourceError: there is no such file, or it is none that this mergelab wrote.
+    """
+    hint = "Merge again, from its recipe."
+    try:
+        found = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        what = f"has no {path.name}, so that nobody wrote down what it was made of."
+        raise SourceError(
+            Problem(str(path.parent), what, "Name a folder that this version of mergelab has written.")
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(Problem(str(path), f"is damaged: it is not JSON ({error}).", hint)) from None
+    if isinstance(found, dict) and found.get("format") not in (None, FORMAT):
+        what = f"has the format {found['format']!r}, this mergelab knows {FORMAT}."
+        raise SourceError(Problem(str(path), what, "Upgrade mergelab."))
+    wrong = misfits(found)
+    if wrong:
+        what = f"is damaged: {wrong[0]}{f' ({len(wrong)} such)' if len(wrong) > 1 else ''}."
+        raise SourceError(Problem(str(path), what, hint))
+    whole: dict[str, Any] = found
+    return whole
+
+
+def recipe_hash(recipe: Recipe) -> str:
+    """SHA-256 of a recipe's YAML without comments; its fingerprint is the beginning of it."""
+    return hashlib.sha256(recipe.bare.to_yaml().encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The versions of what a merge's bytes depend on."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in _LIBRARIES}
+
+
+def tensor_line(dtype: str, shape: Sequence[int]) -> str:
+    """A tensor's dtype and shape in a word: ``BF16 [32, 24]``."""
+    return f"{dtype} {list(shape)}"
+
+
+def _source(source: Source, checkpoint: Checkpoint, hashes: Hashes) -> dict[str, object]:
+    card, *cards = read_cards(checkpoint)
+    found = _place(source, checkpoint.commit, card, hashes.get(source, {})) | {"adapter": None}
+    if checkpoint.adapter is not None and source.adapter is not None:
+        fitted = checkpoint.adapter
+        adapter = _place(source.adapter, fitted.commit, cards[0], hashes.get(source.adapter, {}))
+        found["adapter"] = {**adapter, "trained on": fitted.base}
+    return found
+
+
+def _place(source: Source, commit: str | None, card: Card, hashes: Mapping[str, str]) -> dict[str, Any]:
+    """A model or an adapter where it lives."""
+    return {
+        "address": str(source),
+        "path": source.path,
+        "hub": source.folder is None,
+        "revision": source.revision,
+        "commit": commit,
+        "licences": list(card.licences),
+        "licence link": card.link,
+        "ancestors": list(card.bases),
+        "files": {name: hashes[name] for name in sorted(hashes)},
+    }
+
+
+def _vocabulary(planned: Plan) -> dict[str, object] | None:
+    aligned = planned.alignment
+    return None if aligned is None else {"rows": aligned.count, "tokenizer": str(aligned.home)}
+
+
+def _seeds(planned: Plan) -> dict[str, int]:
+    """The seed of each document that draws random numbers, by its name; that of the merge has none."""
+    plans = [*(stage.plan for stage in planned.stages), planned]
+    drawn = [one for one in plans if any(methods.get(name).seeded for name in one.methods)]
+    return {one.recipe.name or "": one.recipe.seed for one in drawn}

@@ -1,0 +1,86 @@
+"""The form of ``mergelab.json``: what has to be where, so that those who read it need not ask.
+
+A form is a type; a list of one form, for any number of values; a tuple of forms, for as many; a table of forms, where
+``*`` means any name; or Perhaps, for nothing or that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Perhaps:
+    """None, or of this form."""
+
+    form: object
+
+
+_TEXT = Perhaps(str)
+_HOME = (str, Perhaps(int))
+_PLACE: dict[str, object] = {
+    "address": str, "path": str, "hub": bool, "revision": _TEXT, "commit": _TEXT, "licences": [str],
+    "licence link": _TEXT, "ancestors": [str], "files": {"*": str},
+}  # fmt: skip
+_FORM: dict[str, object] = {
+    "format": int,
+    "versions": {"*": str},
+    "recipe": {"fingerprint": str, "sha256": str, "yaml": str},
+    "model": {"layers": int, "parameters": int, "bytes": int, "dtype": str, "config": str, "vocabulary": Perhaps(dict),
+        "methods": [str], "seeds": {"*": int}, "device": str},
+    "sources": [{**_PLACE, "adapter": Perhaps({**_PLACE, "trained on": _TEXT})}],
+    "licence": {
+        "line": Perhaps({"licence": str, "name": _TEXT, "link": _TEXT}),
+        "duties": {"*": str},
+        "findings": [{"grade": str, "about": str, "what": str, "evidence": str, "remedy": str}],
+    },
+    "made": [{"stage": _TEXT, "place": object, "method": str, "from": [_HOME], "base": Perhaps(_HOME), "home": _HOME,
+        "numbers": {"*": str}}],
+    "tensors": {"*": str},
+    "files": {"*": str},
+    "proof": Perhaps({"holds": bool, "checks": [{"name": str, "holds": bool, "said": str}]}),
+}  # fmt: skip
+
+
+def misfits(record: object) -> list[str]:
+    """What is missing in a record, or is of another kind than it has to be."""
+    return list(_misfits(record, _FORM, ""))
+
+
+def _misfits(found: object, form: object, place: str) -> Iterator[str]:
+    match form:
+        case Perhaps():
+            if found is not None:
+                yield from _misfits(found, form.form, place)
+        case dict():
+            yield from _in_table(found, form, place)
+        case list() | tuple():
+            yield from _in_list(found, form, place)
+        case type():
+            if not isinstance(found, form) or (form is int and isinstance(found, bool)):
+                yield f"{place} is {json.dumps(found)[:60]}"
+
+
+def _in_table(found: object, form: dict[str, object], place: str) -> Iterator[str]:
+    if not isinstance(found, dict):
+        yield f"{place or 'all of it'} is no table"
+        return
+    for name, inner in form.items():
+        if name == "*":
+            for key, value in found.items():
+                yield from _misfits(value, inner, f"{place}[{key!r}]")
+        elif name not in found:
+            yield f"{place}{'.' * bool(place)}{name} is missing"
+        else:
+            yield from _misfits(found[name], inner, f"{place}{'.' * bool(place)}{name}")
+
+
+def _in_list(found: object, form: list[object] | tuple[object, ...], place: str) -> Iterator[str]:
+    if not isinstance(found, list) or (isinstance(form, tuple) and len(found) != len(form)):
+        yield f"{place} is no list{f' of {len(form)}' if isinstance(form, tuple) else ''}"
+        return
+    forms = form if isinstance(form, tuple) else form * len(found)
+    for at, (value, inner) in enumerate(zip(found, forms, strict=True)):
+        yield from _misfits(value, inner, f"{place}[{at}]")

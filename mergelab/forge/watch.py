@@ -1,0 +1,44 @@
+"""Watch: how far a look at many files is, and whether to stop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from mergelab.forge.provenance import sha256_of
+from mergelab.models.progress import Progress, Stopped
+
+
+class Watch:
+    """Tells how far the work is, and hears whether to stop."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None) -> None:
+        self._progress = progress
+        self._stop = stop
+        self._began = time.perf_counter()
+        self._done = self._total = self._made = self._of = 0
+
+    def expect(self, total: int, tensors: int = 0) -> None:
+        """So many bytes more are to be looked at, and tensors to be made."""
+        self._total += total
+        self._of += tensors
+
+    def advance(self, count: int, tensors: int = 0) -> None:
+        """So many are done."""
+        self._done += count
+        self._made += tensors
+        if self._progress is not None:
+            seconds = time.perf_counter() - self._began
+            self._progress(Progress("verifying", self._done, self._total, self._made, self._of, seconds))
+
+    def heed(self) -> None:
+        """End the work where that is asked."""
+        if self._stop is not None and self._stop():
+            raise Stopped
+
+    def sha256(self, path: Path) -> str:
+        """SHA-256 of a file whose bytes are expected."""
+        found = sha256_of(path, self.heed)
+        self.advance(path.stat().st_size)
+        return found

@@ -1,0 +1,57 @@
+"""Trying out the loops of ``fused`` on the CPU, aside. Only ``fused`` imports this.
+
+What was compiled before is loaded in half a second. What was not takes the compiler some eight, most of them in Python:
+on a thread it would keep all others of the process waiting for their turn, so it has a process of its own.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from concurrent.futures import Future
+from functools import cache
+
+_PROGRAM = """
+import sys
+sys.path[:] = sys.argv[1:]
+from mergelab.methods.proof import proven
+sys.exit(not proven())
+"""
+
+
+@cache
+def begun() -> Future[bool]:
+    """Whether the loops give the bits of the atoms on this machine: known some time after the first call.
+
+    Nobody has to wait for it: a process that ends earlier ends.
+    """
+    answer = Future[bool]()
+    threading.Thread(target=lambda: answer.set_result(passed()), name="mergelab-trial", daemon=True).start()
+    return answer
+
+
+def passed() -> bool:
+    """The same, worked out here and now; what has to be compiled for it is compiled by another process, and kept."""
+    try:
+        from mergelab.methods import kept
+        from mergelab.methods.proof import proven
+
+        try:
+            with kept.alone():
+                return proven()
+        except kept.NotKeptError:
+            return compiled() and proven()  # which compiles it once more where nothing could be kept
+    except Exception:  # noqa: BLE001 - a library absent, without a compiler, too old: whatever it is, the atoms do the work
+        return False
+
+
+def compiled() -> bool:
+    """Have another process compile the loops, keep them where there is a place, and prove them: whether it could.
+
+    It has a session of its own, so that an interrupt of this process is none of it.
+    """
+    program = [sys.executable, "-c", _PROGRAM, *sys.path]
+    silent = subprocess.DEVNULL
+    ended = subprocess.run(program, stdin=silent, stdout=silent, stderr=silent, start_new_session=True, check=False)
+    return ended.returncode == 0

@@ -1,0 +1,60 @@
+"""Merges into a place, without a merge: a few small files."""
+
+# ruff: noqa: PT012 - an error comes out of a place's whole block
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mergelab.forge.obstacles import RECIPE_FILE
+from mergelab.forge.place import Place
+
+KEY = "recipe 1\nsources 1"
+SHA = "0" * 64
+
+
+def write(place: Place, name: str, data: bytes = b"12345678") -> None:
+    """A weight file with one tensor of bytes, handed to the place."""
+    header = json.dumps({"x": {"dtype": "U8", "shape": [len(data)], "data_offsets": [0, len(data)]}}).encode()
+    (place.partial / f"{name}.part").write_bytes(len(header).to_bytes(8, "little") + header + data)
+    place.finish(name, SHA)
+
+
+def end(place: Place, word: str = "new") -> None:
+    """The rest of a folder, and the folder in place."""
+    (place.partial / RECIPE_FILE).write_text(word)
+    (place.partial / "config.json").write_text("{}")
+    place.commit()
+
+
+def earlier(folder: Path) -> Path:
+    """An earlier merge."""
+    folder.mkdir(parents=True)
+    (folder / RECIPE_FILE).write_text("old")
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def at(folder: Path, *, key: str = KEY, force: bool = False) -> Place:
+    return Place(folder, key=key, bytes=1000, force=force)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def word(folder: Path) -> str:
+    return (folder / RECIPE_FILE).read_text()
+
+
+def interrupted(out: Path, *files: str, key: str = KEY, force: bool = False) -> Path:
+    """A run that ended after these weight files; its hidden folder."""
+    with pytest.raises(KeyboardInterrupt), at(out, key=key, force=force) as place:
+        for name in files:
+            write(place, name)
+        (place.partial / "half.safetensors.part").write_bytes(b"half")
+        raise KeyboardInterrupt
+    return out.with_name(f".{out.name}.partial")

@@ -1,0 +1,200 @@
+"""The folder of a merge: how it comes into place, and back where a process was killed."""
+
+# ruff: noqa: PT012 - an error comes out of a place's whole block
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mergelab.errors import OutputError
+from mergelab.forge.obstacles import RECIPE_FILE
+from mergelab.forge.place import Place
+from mergelab.recipes import graft, plan
+from tests.forge.placing import SHA, at, earlier, end, interrupted, names, word, write
+
+Trio = tuple[Path, Path, Path]
+
+
+def test_the_folder_is_there_when_all_of_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "deep" / "out"
+    with at(out) as place:
+        assert place.partial.parent.parent == out.parent
+        assert (place.finished, place.remark) == ({}, "")
+        write(place, "w.safetensors")
+        assert not out.exists()
+        end(place)
+        assert word(out) == "new"
+    assert names(out) == sorted([RECIPE_FILE, "config.json", "w.safetensors"])
+    assert names(out.parent) == ["out"]
+
+
+def test_an_earlier_merge_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    out = earlier(tmp_path / "out")
+    (out / "large").mkdir()
+    (out / "large" / "file").write_text("x")
+    with at(out, force=True) as place:
+        write(place, "w.safetensors")
+        assert word(out) == "old"
+        end(place)
+    assert names(out) == sorted([RECIPE_FILE, "config.json", "w.safetensors"])
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_link_is_followed_and_stays(tmp_path: Path) -> None:
+    earlier(tmp_path / "disk" / "model")
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "model")
+    with at(tmp_path / "out", force=True) as place:
+        write(place, "w.safetensors")
+        end(place)
+    assert (tmp_path / "out").is_symlink()
+    assert word(tmp_path / "disk" / "model") == "new"
+    assert names(tmp_path / "disk") == ["model"]
+    (tmp_path / "ahead").symlink_to("disk/later")  # to nothing yet
+    with at(tmp_path / "ahead") as place:
+        write(place, "w.safetensors")
+        end(place)
+    assert word(tmp_path / "ahead") == word(tmp_path / "disk" / "later") == "new"
+
+
+def test_what_came_in_the_way_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(OutputError, match="exists already") as caught, at(out) as place:
+        write(place, "w.safetensors")
+        earlier(out)
+        end(place)
+    assert word(out) == "old"
+    assert "is kept in" in caught.value.__notes__[0]
+    with pytest.raises(OutputError, match="was not written by mergelab"), at(out, force=True) as place:
+        assert place.finished == {"w.safetensors": SHA}
+        (out / RECIPE_FILE).unlink()
+        end(place)
+    assert names(out) == ["config.json"]
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_disk_that_refuses_a_rename_loses_nothing(
+    force: bool, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    if force:
+        earlier(out)
+    count = iter(range(1, 10))
+    rename = Path.rename
+
+    def refusing(path: Path, target: Path) -> Path:
+        if target.parent == tmp_path and next(count) == step:
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return rename(path, target)
+
+    def run() -> None:
+        with at(out, force=force) as place:
+            write(place, "w.safetensors")
+            end(place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refusing)
+        if not force and step == 2:  # a new folder takes one rename
+            run()
+            return
+        with pytest.raises(OutputError, match=r"cannot be written \(Input/output error\)"):
+            run()
+    assert names(tmp_path) == [".out.partial", "out"] if force else [".out.partial"]
+    assert not force or word(out) == "old"
+    with at(out, force=force) as place:
+        assert place.finished == {"w.safetensors": SHA}
+        end(place)
+    assert word(out) == "new"
+    assert names(tmp_path) == ["out"]
+
+
+def test_an_interrupt_within_the_renames_leaves_the_old_folder_or_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.rename
+    for late in (1, 2):
+        out = earlier(tmp_path / f"out{late}")
+        count = iter(range(1, 10))
+
+        def interrupted(path: Path, target: Path, count: Iterator[int] = count, late: int = late) -> Path:
+            done = rename(path, target)
+            if target.parent == tmp_path and next(count) == late:
+                raise KeyboardInterrupt
+            return done
+
+        with pytest.raises(KeyboardInterrupt) as caught, monkeypatch.context() as patch, at(out, force=True) as place:
+            write(place, "w.safetensors")
+            patch.setattr(Path, "rename", interrupted)
+            end(place)
+        assert word(out) == ("old" if late == 1 else "new")
+        assert ("is kept in" if late == 1 else "was in place by then") in caught.value.__notes__[0]
+        assert names(tmp_path) == ([f".{out.name}.partial", out.name] if late == 1 else [out.name])
+        shutil.rmtree(tmp_path / f".{out.name}.partial", ignore_errors=True)
+        shutil.rmtree(out)
+
+
+def killed_between_renames(tmp_path: Path) -> Path:
+    out = earlier(tmp_path / "out")
+    interrupted(out, "a.safetensors", force=True)
+    out.rename(tmp_path / ".out.replaced")
+    return out
+
+
+def test_an_old_folder_that_a_killed_run_moved_aside_comes_back(llamas: Trio, tmp_path: Path) -> None:
+    out = killed_between_renames(tmp_path)
+    with pytest.raises(OutputError, match="exists already"):
+        Place.check(plan(graft(llamas[0], llamas[1], (2, 4))), out, force=False)
+    assert word(out) == "old"
+    assert names(tmp_path) == [".out.partial", "out"]
+    out.rename(tmp_path / ".out.replaced")
+    with pytest.raises(KeyboardInterrupt), at(out, force=True) as place:
+        assert place.remark.startswith(f"Brought back {out}, which a run that was killed had moved aside. Goes on from")
+        assert word(out) == "old"
+        raise KeyboardInterrupt
+    out.rename(tmp_path / ".out.replaced")
+    shutil.rmtree(tmp_path / ".out.partial")  # as the note of an error says
+    with at(out, force=True):
+        assert word(out) == "old"
+    assert names(tmp_path) == ["out"]
+
+
+def test_what_a_running_merge_has_moved_aside_is_left_to_it(llamas: Trio, tmp_path: Path) -> None:
+    out = earlier(tmp_path / "out")
+    with at(out, force=True):
+        out.rename(tmp_path / ".out.replaced")
+        with pytest.raises(OutputError, match="another merge is writing there now"):
+            Place.check(plan(graft(llamas[0], llamas[1], (2, 4))), out, force=True)
+        assert not out.exists()
+        (tmp_path / ".out.replaced").rename(out)
+
+
+@pytest.mark.parametrize("how", ["check", "enter"])
+def test_a_commit_that_was_killed_at_its_end_is_ended(how: str, llamas: Trio, tmp_path: Path) -> None:
+    out = killed_between_renames(tmp_path)
+    (tmp_path / ".out.partial" / "model").rename(out)
+    (out / RECIPE_FILE).write_text("new")
+    (out / "config.json").write_text("{}")
+    if how == "check":
+        with pytest.raises(OutputError, match="exists already"):
+            Place.check(plan(graft(llamas[0], llamas[1], (2, 4))), out, force=False)
+    else:
+        with at(out, force=True) as place:
+            assert place.remark.startswith("Removed an earlier merge that had been replaced")
+    assert word(out) == "new"
+    assert names(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("partial", [True, False])
+def test_two_folders_of_which_nobody_knows_are_both_kept(partial: bool, tmp_path: Path) -> None:
+    out = killed_between_renames(tmp_path)
+    if not partial:
+        shutil.rmtree(tmp_path / ".out.partial")
+    earlier(out)
+    with pytest.raises(OutputError, match=r"stands beside .*\.out\.replaced, the earlier merge"), at(out, force=True):
+        raise AssertionError
+    assert names(tmp_path) == [*([".out.partial"] if partial else []), ".out.replaced", "out"]

@@ -1,0 +1,228 @@
+"""Sabotage: whatever is done to a merged folder is caught, by the check that is named for it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
+
+from mergelab.forge.proof import Proof, prove
+from mergelab.forge.reopened import reopened, stored
+from tests.models.talking import ANSWERS, SILENT, Trio, broken, in_table, merged, said, talkers
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Trio:
+    return talkers(tmp_path_factory.mktemp("talkers"))
+
+
+@pytest.fixture(scope="module")
+def out(trio: Trio, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return merged(trio, tmp_path_factory.mktemp("proof") / "merged")
+
+
+def in_weights(edit: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    """Change the tensors, and write them into one file."""
+
+    def change(folder: Path) -> None:
+        tensors: dict[str, torch.Tensor] = {}
+        for path in sorted(folder.glob("*.safetensors")):
+            tensors |= load_file(path)
+            path.unlink()
+        (folder / INDEX).unlink()
+        edit(tensors)
+        save_file(
+            {name: one.contiguous() for name, one in tensors.items()}, folder / "model.safetensors", {"format": "pt"}
+        )
+
+    return change
+
+
+INDEX = "model.safetensors.index.json"
+NORM, HEAD, QUERY = "model.norm.weight", "lm_head.weight", "model.layers.1.self_attn.q_proj.weight"
+
+
+def flip_a_bit(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[QUERY].view(torch.int32)[3, 5] ^= 1
+
+
+def flip_the_sign_of_a_zero(tensors: dict[str, torch.Tensor]) -> None:
+    tensors[SILENT].view(torch.int32)[1, 1] = -(2**31)
+
+
+def swap_two_letters(table: dict[str, Any]) -> None:
+    words = table["model"]["vocab"]
+    words["a"], words["e"] = words["e"], words["a"]
+
+
+def truncate(folder: Path) -> None:
+    path = max(folder.glob("*.safetensors"))
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def add_a_stray_file(folder: Path) -> None:
+    save_file({"model.extra": torch.zeros(2)}, folder / "stray.safetensors")
+
+
+UNOPENED = ("opening", *ANSWERS, "ending")
+
+SABOTAGE: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
+    "a tensor is dropped": (in_weights(lambda t: t.pop(NORM)), ("tensors", *UNOPENED), f"{NORM} is missing"),
+    "a tensor is renamed": (
+        in_weights(lambda t: t.update({"model.norm.scale": t.pop(NORM)})),
+        ("tensors", *UNOPENED),
+        "model.norm.scale is left over",
+    ),
+    "a tensor is added": (
+        in_weights(lambda t: t.update({"model.extra": t[NORM].clone()})),
+        ("tensors", *UNOPENED),
+        "model.extra is left over",
+    ),
+    "a tensor is of another dtype": (
+        in_weights(lambda t: t.update({NORM: t[NORM].bfloat16().double()})),
+        ("tensors", *ANSWERS),
+        "float64 [24], not F32 [24]",
+    ),
+    "a tensor is of another shape": (
+        in_weights(lambda t: t.update({NORM: t[NORM][:-1].clone()})),
+        ("tensors", *UNOPENED),
+        "float32 [23], not F32 [24]",
+    ),
+    "a bit is flipped": (in_weights(flip_a_bit), ("values", *ANSWERS), f"{QUERY} differs in 1 of 576 values"),
+    "a zero gets a sign": (in_weights(flip_the_sign_of_a_zero), ("values",), f"{SILENT} differs in 1 of 576 values"),
+    "the head is made anew": (
+        in_weights(lambda t: t.update({HEAD: torch.randn_like(t[HEAD])})),
+        ("values", *ANSWERS),
+        f"{HEAD} differs in",
+    ),
+    "two layers are exchanged": (
+        in_weights(lambda t: t.update({QUERY: t[QUERY.replace("1", "2")], QUERY.replace("1", "2"): t[QUERY]})),
+        ("values", *ANSWERS),
+        f"{QUERY} differs in",
+    ),
+    "a value is no number": (
+        in_weights(lambda t: t[NORM].__setitem__(2, torch.nan)),
+        ("values", "finite", *ANSWERS),
+        f"{NORM} differs in 1 of 24",
+    ),
+    "a file is truncated": (truncate, ("tensors", *UNOPENED), "cannot be read"),
+    "a file is there that nobody names": (
+        add_a_stray_file,
+        ("tensors", *UNOPENED),
+        "the index has model.extra in None",
+    ),
+    "the index names another file": (
+        in_table(INDEX, lambda t: t["weight_map"].update({NORM: "model-00001-of-00003.safetensors"})),
+        ("tensors",),
+        f"the index has {NORM} in",
+    ),
+    "the index counts wrong": (
+        in_table(INDEX, lambda t: t["metadata"].update(total_size=3)),
+        ("tensors",),
+        "counts 3 bytes",
+    ),
+    "the tie flag is flipped": (
+        in_table("config.json", lambda t: t.update(tie_word_embeddings=True)),
+        ("config",),
+        "tie_word_embeddings of the config is True",
+    ),
+    "rope's theta is another": (
+        in_table("config.json", lambda t: t["rope_parameters"].update(rope_theta=3.0)),
+        ("config", *ANSWERS),
+        "rope_parameters of the config is {'rope_theta': 3.0",
+    ),
+    "types of layers are exchanged": (
+        in_table("config.json", lambda t: t.update(layer_types=t["layer_types"][::-1])),
+        ("config", *ANSWERS),
+        "layer_types of the config is",
+    ),
+    "layers turn their heads elsewhere": (
+        in_table("config.json", lambda t: t.update(no_rope_layers=t["no_rope_layers"][::-1])),
+        ("config", *ANSWERS),
+        "no_rope_layers of the config is",
+    ),
+    "a layer is left out": (
+        in_table(
+            "config.json",
+            lambda t: t.update(
+                num_hidden_layers=4, layer_types=t["layer_types"][:4], no_rope_layers=t["no_rope_layers"][:4]
+            ),
+        ),
+        ("opening", "config", *ANSWERS, "ending"),
+        "model.layers.4.input_layernorm.weight has no place",
+    ),
+    "there is no config": (
+        lambda path: (path / "config.json").unlink(),
+        ("opening", "config", *UNOPENED[1:]),
+        "cannot be built",
+    ),
+    "the end of text is another": (
+        in_table("generation_config.json", lambda t: t.update(eos_token_id=7)),
+        ("config", "ending"),
+        "generation ends at [7], the live model's at [2]",
+    ),
+    "there is no end of text": (
+        in_table("generation_config.json", lambda t: t.pop("eos_token_id")),
+        ("config", "ending"),
+        "generation ends at no token, the live model's at [2]",
+    ),
+    "two tokens are exchanged": (in_table("tokenizer.json", swap_two_letters), ("tokenizer",), "token 'e' has the id"),
+    "text does not come back": (
+        in_table(
+            "tokenizer.json", lambda t: t.update(decoder={"type": "Strip", "content": "s", "start": 0, "stop": 1})
+        ),
+        ("round trip",),
+        "'Yes' comes back as",
+    ),
+    "the tokenizer ends elsewhere": (
+        in_table("tokenizer_config.json", lambda t: t.update(eos_token="<unk>")),
+        ("tokenizer", "ending"),
+        "the tokenizer's end of text is 0, the live model's 2",
+    ),
+    "there is no tokenizer": (
+        lambda path: [one.unlink() for one in path.glob("*token*")],
+        ("tokenizer",),
+        "cannot be opened",
+    ),
+    "the chat template is another": (
+        lambda path: (path / "chat_template.jinja").write_text("{{ messages }}"),
+        ("chat template",),
+        "not the live model's",
+    ),
+}
+
+
+def assert_as_strict(folder: Path, proof: Proof) -> None:
+    """What transformers' own loading makes up, leaves aside or refuses, the proof does not let through either."""
+    loadable = not any("cannot be" in said(proof, name) for name in ("tensors", "opening"))
+    if not loadable or "the index" in said(proof, "tensors"):
+        return
+    model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True)
+    odd = any(report[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert odd == ("opening" in broken(proof))
+    if not odd:
+        ours, faults = reopened(folder, stored(folder).tensors)
+        assert not faults
+        ids = torch.tensor([[5, 9, 33, 7, 20, 41, 3, 60, 11, 19]])
+        assert torch.equal(ours(ids).logits.nan_to_num(), model(ids).logits.nan_to_num())
+        assert ours.generation_config.eos_token_id == model.generation_config.eos_token_id
+        assert ours.config.to_dict() == model.config.to_dict() | {"_name_or_path": ""}
+
+
+@pytest.mark.parametrize("kind", SABOTAGE)
+def test_what_is_done_to_a_folder_is_caught_by_name(kind: str, out: Path, tmp_path: Path) -> None:
+    change, expected, text = SABOTAGE[kind]
+    folder = Path(shutil.copytree(out, tmp_path / "out"))
+    change(folder)
+    proof = prove(folder)
+    assert broken(proof) == expected, str(proof)
+    assert text in str(proof)
+    assert not proof.holds
+    assert str(proof).startswith(f"Not proven: {len(expected)} of ")
+    assert_as_strict(folder, proof)

@@ -1,0 +1,381 @@
+"""Verify: one bit that is not what it was is found and named, wherever it lies, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from contextlib import chdir
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from mergelab.errors import SourceError
+from mergelab.forge.merge import merge
+from mergelab.forge.obstacles import RECIPE_FILE
+from mergelab.forge.provenance import FILE
+from mergelab.forge.verification import Sighting, Verification
+from mergelab.forge.verify import verify
+from mergelab.models.progress import Progress, Stopped
+from mergelab.recipes import Recipe, stack
+from mergelab.recipes.recipe import Part, Slice, numbers
+from mergelab.weights import Source
+from mergelab.weights.header import read_header
+from tests.weights.folders import pair, save_adapter
+
+Trio = tuple[Path, Path, Path]
+TENSOR = "model.layers.2.mlp.up_proj.weight"
+
+
+@pytest.fixture(scope="session")
+def made(llamas: Trio, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with three models and a merge of them that calls them by their names there."""
+    root = tmp_path_factory.mktemp("made")
+    for path, name in zip(llamas, "xyz", strict=True):
+        shutil.copytree(path, root / name)
+    with chdir(root):
+        blocks = [("./y", 0, 3), ("./z", 1, 5)]
+        recipe = stack(blocks, base="./x", method="ties", coefficient=[0.1 * i for i in range(7)])
+        merge(replace(recipe, dtype="BF16"), "out", prove=False)
+    return root
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy that a test may spoil, and where it works."""
+    folder = Path(shutil.copytree(made, tmp_path / "here"))
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def models(here: Path) -> tuple[str, str, str]:
+    """Their addresses, as the recipe has them."""
+    return "./x", "./y", "./z"
+
+
+@pytest.fixture
+def out(here: Path) -> Path:
+    return here / "out"
+
+
+def changed(found: Verification) -> list[str]:
+    assert found.holds == (not found.changed)
+    return [one.about for one in found.changed]
+
+
+def flip(path: Path, name: str, element: int, bit: int = 0) -> None:
+    """Flip one bit of one element of a tensor in a file."""
+    specs, _ = read_header(path)
+    raw = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(raw[:8], "little") + specs[name].begin
+    size = specs[name].bytes // specs[name].elements
+    raw[start + element * size + bit // 8] ^= 1 << (bit % 8)
+    path.write_bytes(raw)
+
+
+def edit(path: Path, change: Callable[[Any], object]) -> None:
+    table = json.loads(path.read_bytes())
+    change(table)
+    path.write_text(json.dumps(table))
+
+
+def test_a_merge_that_nobody_touched_holds(out: Path) -> None:
+    found = verify(out)
+    assert (found.holds, found.changed, found.unseen) == (True, (), ())
+    assert [one.about for one in found.findings] == ["recipe", "sources", "files", "plan", "tensors"]
+    count = len(json.loads((out / FILE).read_bytes())["tensors"])
+    assert f"{count} of {count} made anew from the sources: every bit is the same." in str(found)
+    assert str(found).splitlines()[0] == f"{out} holds:"
+    (out / "README.md").write_text("The card is there to be written on.")
+    assert verify(out).findings == found.findings
+
+
+@pytest.mark.parametrize(("element", "bit"), [(0, 0), (71, 15), (959, 6)])
+def test_a_bit_of_the_weights(out: Path, element: int, bit: int) -> None:
+    with safe_open(out / "model.safetensors", framework="pt") as file:
+        shape = file.get_tensor(TENSOR).shape
+    flip(out / "model.safetensors", TENSOR, element, bit)
+    found = verify(out)
+    assert changed(found) == ["model.safetensors", f"tensor {TENSOR}"]
+    place = list(divmod(element, shape[1]))
+    assert found.changed[1].said.startswith(
+        f"1 of {shape.numel():,} elements is not what the sources give; the first, at {place}, is "
+    )
+    assert not found.unseen
+    assert str(found).splitlines()[0] == f"{out} has changed, or its sources have:"
+
+
+def test_a_bit_of_a_sources_weights(out: Path, models: tuple[str, str, str]) -> None:
+    flip(Path(models[1]) / "model.safetensors", TENSOR, 5)
+    found = verify(out)
+    assert changed(found) == [f"{models[1]}, model.safetensors"]
+    assert "is not the file that was merged" in found.changed[0].said
+    # The upper layers are of the two others: they are still made anew.
+    (unseen,) = found.unseen
+    total = len(json.loads((out / FILE).read_bytes())["tensors"])
+    made = next(one.said for one in found.findings if one.about == "tensors" and one.grade == "same")
+    left, again = int(unseen.said.split()[0]), int(made.split()[0])
+    assert left + again == total
+    assert 0 < again < total
+
+
+def test_a_bit_of_a_base_leaves_nothing_to_make_anew(out: Path, models: tuple[str, str, str]) -> None:
+    flip(Path(models[0]) / "model.safetensors", TENSOR, 5)
+    found = verify(out)
+    assert changed(found) == [f"{models[0]}, model.safetensors"]
+    assert "tensors" not in [one.about for one in found.findings if one.grade == "same"]
+
+
+def test_the_recipe(out: Path) -> None:
+    edit(out / FILE, lambda found: found["recipe"].update(yaml=found["recipe"]["yaml"].replace("0.2", "0.7")))
+    found = verify(out)
+    assert changed(found) == [f"the recipe in {FILE}"]
+    assert "(density: " in found.changed[0].said
+    assert not found.unseen  # the recipe beside it is still the one that was merged
+    path = out / RECIPE_FILE
+    path.write_text(path.read_text().replace("0.2", "0.7"))
+    found = verify(out)
+    assert changed(found) == [f"the recipe in {FILE}", RECIPE_FILE]
+    assert [one.about for one in found.unseen] == ["sources", "tensors"]
+
+
+def test_the_recipe_beside_the_record(out: Path) -> None:
+    path = out / RECIPE_FILE
+    path.write_text(path.read_text().replace("0.2", "0.7"))
+    assert changed(verify(out)) == [RECIPE_FILE]
+
+
+@pytest.mark.parametrize("yaml", ["", "merge_method: [", "merge_method: nothing\nmodels: []\n"])
+def test_a_recipe_that_is_none(out: Path, yaml: str) -> None:
+    edit(out / FILE, lambda found: found["recipe"].update(yaml=yaml))
+    found = verify(out)
+    assert changed(found) == [f"the recipe in {FILE}"]
+    assert found.changed[0].said == "cannot be read."
+
+
+def test_the_config_is_named_by_what_it_says(out: Path) -> None:
+    edit(out / "config.json", lambda found: found.update(rms_norm_eps=0.5))
+    found = verify(out)
+    assert changed(found) == ["config.json"]
+    assert "(rms_norm_eps is 0.5, would be 1e-06)" in found.changed[0].said
+    (out / "config.json").write_text("{")
+    assert verify(out).changed[0].said.endswith("; it is not JSON any more.")
+
+
+def test_the_tokenizer(out: Path) -> None:
+    path = out / "tokenizer.json"
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 1
+    path.write_bytes(raw)
+    assert changed(verify(out)) == ["tokenizer.json"]
+
+
+def test_files_that_went_and_files_that_came(out: Path) -> None:
+    (out / "generation_config.json").unlink()
+    (out / "chat_template.jinja").write_text("{{ messages }}")
+    (out / "LICENSE").write_text("Everybody may.")
+    found = verify(out)
+    assert changed(found) == ["generation_config.json", "chat_template.jinja"]
+    assert [one.said.split()[0] for one in found.changed] == ["is", "was"]
+
+
+def test_tensors_that_went_came_or_grew(out: Path) -> None:
+    path = out / "model.safetensors"
+    with safe_open(path, framework="pt") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - safe_open is no dict
+    gone = tensors.pop("model.norm.weight")
+    tensors["model.layers.9.norm.weight"] = gone
+    tensors[TENSOR] = tensors[TENSOR].float()
+    save_file(tensors, path)
+    found = verify(out)
+    assert changed(found) == [
+        "model.safetensors", f"tensor {TENSOR}", "tensor model.norm.weight", "tensor model.layers.9.norm.weight"
+    ]  # fmt: skip
+    assert [one.said for one in found.changed[1:]] == [
+        'is "F32 [40, 24]", was "BF16 [40, 24]".', 'is absent, was "BF16 [24]".', 'is "BF16 [24]", was absent.'
+    ]  # fmt: skip
+
+
+def test_a_weight_file_that_is_cut_short(out: Path) -> None:
+    path = out / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    found = verify(out)
+    assert changed(found)[:2] == ["model.safetensors", "weight files"]
+    assert "model.safetensors cannot be read" in found.changed[1].said
+
+
+@pytest.mark.parametrize(
+    ("part", "change", "said"),
+    [
+        ("model", lambda it: it.update(layers=9), "layers is 9, would be 7"),
+        ("made", lambda it: it[1].update(method="slerp"), '[1].method is "slerp", would be "ties"'),
+        ("made", lambda it: it[1]["numbers"].update(density="0.9"), 'numbers.density is "0.9", would be "0"'),
+        ("licence", lambda it: it.update(line={"licence": "mit", "name": None, "link": None}), "line is "),
+    ],
+)
+def test_what_the_record_says_of_the_merge(out: Path, part: str, change: Callable[[Any], object], said: str) -> None:
+    edit(out / FILE, lambda found: change(found[part]))
+    found = verify(out)
+    assert changed(found) == [f"{part} in {FILE}"]
+    assert said in found.changed[0].said
+
+
+def test_a_tensor_that_the_record_does_not_know(out: Path) -> None:
+    edit(out / FILE, lambda found: found["tensors"].pop(TENSOR))
+    assert changed(verify(out)) == [f"tensor {TENSOR}", f"tensors in {FILE}"]
+
+
+def test_a_card_that_says_something_else_now(out: Path, models: tuple[str, str, str]) -> None:
+    (Path(models[2]) / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n")
+    found = verify(out)
+    assert changed(found) == [f"licence in {FILE}", f"the card of {models[2]}"]
+    assert found.changed[1].said == 'licences[0] was absent, is "cc-by-nc-4.0".'
+
+
+def test_a_source_that_is_gone(out: Path, models: tuple[str, str, str]) -> None:
+    shutil.rmtree(models[1])
+    found = verify(out)
+    assert found.holds
+    assert [one.about for one in found.unseen] == [str(models[1]), "tensors"]
+    assert str(found).splitlines()[0] == f"{out} holds, as far as it could be looked at:"
+    flip(out / "model.safetensors", TENSOR, 3)
+    assert changed(verify(out)) == ["model.safetensors"]
+
+
+def test_a_file_of_a_source_that_is_gone(out: Path, models: tuple[str, str, str]) -> None:
+    (Path(models[0]) / "tokenizer.json").unlink()
+    found = verify(out)
+    assert changed(found) == [f"{models[0]}, tokenizer.json"]
+    assert found.changed[0].said == "is gone."
+
+
+def test_a_source_that_does_not_fit_any_more(out: Path, models: tuple[str, str, str]) -> None:
+    edit(Path(models[1]) / "config.json", lambda found: found.update(model_type="unheard"))
+    found = verify(out)
+    assert changed(found) == [f"{models[1]}, config.json"]
+    assert [one.about for one in found.unseen] == ["the plan", "tensors"]
+
+
+def test_another_device_is_no_proof(out: Path) -> None:
+    edit(out / FILE, lambda found: found["model"].update(device="xpu"))
+    found = verify(out)
+    assert found.holds
+    total = len(json.loads((out / FILE).read_bytes())["tensors"])
+    (unseen,) = found.unseen
+    expected = f"{total} of {total} not made anew: they were computed on xpu, which is not here, and bits depend on it."
+    assert unseen.said == expected
+
+
+def test_copies_need_no_device(models: tuple[str, str, str], tmp_path: Path) -> None:
+    base, a, _ = models
+    recipe = stack([(base, 0, 2), (a, 2, 6)], base=base)
+    out = merge(recipe, tmp_path / "copies", prove=False)
+    edit(out / FILE, lambda found: found["model"].update(device="xpu"))
+    found = verify(out)
+    assert (found.holds, found.unseen) == (True, ())
+    flip(out / "model.safetensors", TENSOR, 3)
+    assert changed(verify(out)) == ["model.safetensors", f"tensor {TENSOR}"]
+
+
+def test_other_versions_are_said_where_tensors_differ(out: Path) -> None:
+    edit(out / FILE, lambda found: found["versions"].update(torch="1.0"))
+    assert verify(out).unseen == ()
+    flip(out / "model.safetensors", TENSOR, 3)
+    (unseen,) = verify(out).unseen
+    assert unseen.said.startswith('torch was "1.0", is "')
+
+
+@pytest.mark.parametrize("spoilt", ["adapter_model.safetensors", "adapter_config.json"])
+def test_an_adapter(spoilt: str, models: tuple[str, str, str], tmp_path: Path) -> None:
+    base, a, _ = models
+    module = "model.layers.1.self_attn.q_proj"
+    lora = save_adapter(tmp_path / "lora", pair(module, 24, 24), base_model_name_or_path="org/A")
+    adapted = Source(str(a), None, Source(str(lora)))
+    parts = (Part(Source(str(base)), None, numbers({"weight": 0.5})), Part(adapted, None, numbers({"weight": 0.5})))
+    out = merge(Recipe("linear", (Slice(parts),)), tmp_path / "out", prove=False)
+    assert verify(out).unseen == verify(out).changed == ()
+    path = lora / spoilt
+    if spoilt.endswith(".json"):
+        edit(path, lambda found: found.update(lora_dropout=0.5))
+    else:
+        flip(path, next(iter(read_header(path)[0])), 1)
+    found = verify(out)
+    assert changed(found) == [f"{lora}, {spoilt}"]
+    assert [one.grade for one in found.findings if one.about == "tensors"] == ["unseen"]
+
+
+def test_a_merge_in_stages(models: tuple[str, str, str], tmp_path: Path) -> None:
+    base, a, b = models
+    text = f"""\
+name: early
+merge_method: linear
+models:
+- model: {a}
+  parameters: {{weight: 0.3}}
+- model: {b}
+  parameters: {{weight: 0.7}}
+---
+merge_method: slerp
+base_model: {base}
+models:
+- model: {base}
+- model: early
+parameters: {{t: 0.4}}
+"""
+    out = merge(Recipe.load(text), tmp_path / "out", prove=False)
+    found = verify(out)
+    assert (found.holds, found.unseen) == (True, ())
+    assert {one["stage"] for one in json.loads((out / FILE).read_bytes())["made"]} == {"early", None}
+    flip(Path(b) / "model.safetensors", TENSOR, 5)
+    assert changed(verify(out)) == [f"{b}, model.safetensors"]
+
+
+def test_some_tensors_stand_for_all_where_that_is_asked(out: Path) -> None:
+    found = verify(out, tensors=3)
+    assert next(one.said for one in found.findings if one.about == "tensors").startswith("3 of ")
+    assert "tensors" not in [one.about for one in verify(out, tensors=0).findings]
+
+
+def test_progress_reaches_its_end_and_stop_ends_it(out: Path) -> None:
+    seen: list[Progress] = []
+    verify(out, progress=seen.append)
+    assert [one.done for one in seen] == sorted(one.done for one in seen)
+    assert {one.stage for one in seen} == {"verifying"}
+    assert (seen[-1].done, seen[-1].tensors) == (seen[-1].total, seen[-1].of)
+    for much in (0, len(seen) // 2, len(seen) - 1):
+        heard: list[Progress] = []
+
+        def stop(heard: list[Progress] = heard, much: int = much) -> bool:
+            return len(heard) >= much
+
+        with pytest.raises(Stopped):
+            verify(out, progress=heard.append, stop=stop)
+        assert len(heard) <= much + 1
+
+
+def test_folders_that_tell_nothing_are_refused(out: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="is no folder"):
+        verify(tmp_path / "nowhere")
+    kept = (out / FILE).read_text()
+    (out / FILE).unlink()
+    with pytest.raises(SourceError, match=r"has no mergelab\.json"):
+        verify(out)
+    for text, said in [
+        ("{", "it is not JSON"), ("[]", "all of it is no table"), ("{}", "format is missing"),
+        (kept[: len(kept) // 2], "it is not JSON"), ('{"format": 2}', "has the format 2, this mergelab knows 1"),
+        (kept.replace('"tensors"', '"tensions"'), "is damaged: tensors is missing"),
+        (kept.replace('"hub": false', '"hub": 0'), r"sources\[0\]\.hub is 0 \(3 such\)"),
+        (kept.replace('"layers": 7', '"layers": true'), "model.layers is true"),
+    ]:  # fmt: skip
+        (out / FILE).write_text(text)
+        with pytest.raises(SourceError, match=said):
+            verify(out)
+
+
+def test_a_sighting_is_a_line() -> None:
+    assert str(Sighting("same", "files", "8 of 8.")) == "same     files: 8 of 8."

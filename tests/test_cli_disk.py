@@ -1,0 +1,111 @@
+"""The command line, writing: how large files are, what is broken off, verified, taken away."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from mergelab import cli
+from mergelab.models.progress import Progress
+from tests.desk import laid, recipe
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with models a, b and the stranger c, and the current folder of the test."""
+    monkeypatch.chdir(tmp_path)
+    return laid(tmp_path)
+
+
+def test_a_merge_that_nobody_watches_says_nothing_but_its_result(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["merge", str(recipe(("a", 0, 2), ("b", 1, 3))), "merged"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert printed.out.splitlines()[-1].endswith("merged")
+
+
+@pytest.mark.parametrize(("size", "most"), [("2KB", 2_000), ("2.5 kB", 2_500), ("1800", 1_800)])
+def test_the_size_of_files_is_said_as_people_write_it(models: Path, size: str, most: int) -> None:
+    assert cli.main(["merge", str(recipe(("a", 0, 3))), "merged", "--shard-size", size]) == 0
+    sizes = [sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in entries(path)) for path in shards()]
+    assert len(sizes) > 1
+    assert max(sizes) <= most
+
+
+def shards() -> list[Path]:
+    return sorted(Path("merged").glob("*.safetensors"))
+
+
+def entries(path: Path) -> list[dict[str, list[int]]]:
+    """Of the header of a weight file."""
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return [entry for name, entry in header.items() if name != "__metadata__"]
+
+
+@pytest.mark.parametrize("size", ["0", "five", "-3MB", "5XB", ""])
+def test_a_size_that_is_none_is_refused(models: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["merge", str(recipe(("a", 0, 3))), "merged", f"--shard-size={size}"])
+    assert f"{size!r} is no size: write 5GB" in capsys.readouterr().err
+
+
+def test_a_merge_goes_on_where_an_earlier_one_was_broken_off(
+    models: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = str(recipe(("a", 0, 3)))
+
+    def interrupted(now: Progress) -> None:
+        if now.tensors > 15:
+            while not any(Path(".merged.partial/model").glob("*.safetensors")):
+                time.sleep(0.01)
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cli, "_progress", lambda *_: contextlib.nullcontext(interrupted))
+        assert cli.main(["merge", path, "merged", "--shard-size", "1KB"]) == 130
+    said = capsys.readouterr().err
+    assert said.startswith("mergelab merge: stopped. ")
+    assert ".merged.partial" in said
+    assert not Path("merged").exists()
+    assert cli.main(["merge", path, "merged", "--shard-size", "1KB"]) == 0
+    assert "earlier run" in capsys.readouterr().err
+    assert cli.main(["verify", "merged"]) == 0
+
+
+def test_verify_says_whether_a_merge_is_still_what_was_written(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["merge", str(recipe(("a", 0, 2), ("b", 1, 3))), "merged"]) == 0
+    capsys.readouterr()
+    assert cli.main(["verify", "merged"]) == 0
+    printed = capsys.readouterr()
+    assert "holds" in printed.out
+    assert printed.err == ""
+    config = Path("merged/config.json")
+    config.write_text(config.read_text().replace("1e-05", "1e-06"))
+    assert cli.main(["verify", "merged"]) == 2
+    assert "config.json" in capsys.readouterr().out
+    assert cli.main(["verify", "a"]) == 2
+    assert capsys.readouterr().err.startswith("mergelab verify: ")
+
+
+def test_a_fine_tune_is_taken_away_as_an_adapter(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["extract-lora", "b", "a", "adapter", "--rank", "8"]) == 0
+    assert "Kept: " in capsys.readouterr().out
+    assert cli.main(["merge", str(recipe(("a+adapter", 0, 3))), "merged"]) == 0
+    from safetensors.torch import load_file
+
+    merged, tuned = load_file("merged/model.safetensors"), load_file("b/model.safetensors")
+    assert merged.keys() == tuned.keys()
+    for name, tensor in tuned.items():
+        torch.testing.assert_close(merged[name], tensor, rtol=0, atol=1e-5)
+    assert cli.main(["extract-lora", "b", "a", "other", "--rank", "0"]) == 2
+    assert capsys.readouterr().err.startswith("mergelab extract-lora: ")
