@@ -50,7 +50,7 @@ from mergelab.recipes.plan import Plan
 from mergelab.weights.files import changes
 from mergelab.weights.shards import Shard
 
-_CODE = ("methods", "weights", "recipes", "models", "forge")
+_CODE = ("methods", "weights", "recipes", "models", "forge")  # the floors that the bytes of a merge depend on
 
 
 class Place:

@@ -28,12 +28,13 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, int], Pat
 
 
 @pytest.fixture(scope="session")
-def llamas(family: Callable[[str, int], Path]) -> tuple[Path, Path, Path]:
+def llamas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A base and two others of the same shape, with a tokenizer of single characters."""
-    folders = family("llama", 1), family("llama", 2), family("llama", 3)
-    for path in folders:
+    root = tmp_path_factory.mktemp("llamas")
+    base, a, b = (save("llama", root / f"llama-{seed}", seed=seed) for seed in (1, 2, 3))
+    for path in (base, a, b):
         _characters().save_pretrained(path)
-    return folders
+    return base, a, b
 
 
 @pytest.fixture
