@@ -25,9 +25,9 @@ from mergelab.forge.place import Place, key_of, unchanged
 from mergelab.forge.provenance import FILE, Hashing, as_json, record, sha256_of
 from mergelab.forge.rehearsal import Settings
 from mergelab.forge.stream import Stream
-from mergelab.methods import fused
 from mergelab.models.agreement import agreed
 from mergelab.models.devices import arithmetic, pick
+from mergelab.models.pour import prepare
 from mergelab.models.progress import Progress, Stopped
 from mergelab.models.tokenizer import write_tokenizer
 from mergelab.recipes.plan import Plan, plan, standard
@@ -90,8 +90,7 @@ def merge(
     planned = standard(agreed(recipe if isinstance(recipe, Plan) else plan(recipe)))
     folder = Path(out).expanduser().absolute()
     Place.check(planned, folder, force=force)
-    if any(step.base is not None and not step.copies for step in planned.steps):
-        fused.prepare(where)  # loaded while headers are written; a weighted sum is done before that would pay
+    prepare(planned.steps, where)
     shards = tuple(shard.sorted() for shard in layout(_entries(planned), shard_bytes=shard_bytes))
     key = key_of(planned, where, shards)
     with Place(folder, key=key, bytes=planned.bytes, force=force) as place, ExitStack() as stack:

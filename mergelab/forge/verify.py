@@ -38,7 +38,7 @@ from mergelab.forge.watch import Watch
 from mergelab.models.agreement import agreed
 from mergelab.models.devices import arithmetic, pick
 from mergelab.models.findings import Findings
-from mergelab.models.pour import DTYPES, Bare, Pouring
+from mergelab.models.pour import DTYPES, Bare, Pouring, prepare
 from mergelab.models.progress import Progress
 from mergelab.recipes.difference import difference
 from mergelab.recipes.plan import Plan, plan, standard
@@ -275,6 +275,7 @@ class _Verifying:
             yield Sighting("unseen", "tensors", said)
         self.watch.expect(sum(step.bytes for step in fresh), len(fresh))
         same = 0
+        prepare(planned.steps, where)
         with torch.inference_mode(), Pouring(Bare(planned.checkpoints, where, Findings()), self.watch.heed) as pouring:
             for step in fresh:
                 self.watch.heed()

@@ -52,6 +52,9 @@ def trying(untried: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
 
 @pytest.mark.parametrize("outcome", [True, False])
 def test_the_answer_is_no_until_it_is_known(trying: Trial, outcome: bool) -> None:
+    assert not fused.available(CPU)
+    assert trying.begun == 0, "nobody said that it would pay"
+    fused.prepare(CPU)
     assert [fused.available(CPU) for _ in range(3)] == [False] * 3
     trying.outcome = outcome
     trying.ends.set()
