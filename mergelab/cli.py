@@ -13,7 +13,7 @@ import re
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from mergelab.columns import in_bytes
 from mergelab.errors import MergelabError, OutputError, Problem
 
 if TYPE_CHECKING:
+    from mergelab.forge.digests import Digests
     from mergelab.models.progress import Progress
     from mergelab.recipes.plan import Plan
     from mergelab.recipes.recipe import Recipe
@@ -217,6 +218,15 @@ def _show(path: Path) -> None:
 
 
 def _merge(given: argparse.Namespace) -> None:
+    from mergelab.forge.digests import Digests
+
+    with Digests() as digests:
+        with suppress(OSError, ValueError):  # what is wrong is said where it is read
+            digests.begin(_weights_named_in(given.recipe))  # on threads, while torch is loaded
+        _poured(given, digests)
+
+
+def _poured(given: argparse.Namespace, digests: Digests) -> None:
     from mergelab.forge.merge import merge
 
     found = _plan(given.recipe)
@@ -229,9 +239,16 @@ def _merge(given: argparse.Namespace) -> None:
             shard_bytes=given.shard_size,
             prove=given.prove,
             progress=tell,
+            digests=digests,
         )
     print(_size(found))
     print(folder)
+
+
+def _weights_named_in(recipe: Path) -> list[Path]:
+    """Weight files of the folders that a recipe seems to name. A guess, made without reading it as what it is."""
+    words = re.findall(r"[^\s\"'\[\]{},:+]+", recipe.read_bytes().decode("utf-8", errors="replace"))
+    return [path for word in dict.fromkeys(words) for path in sorted(Path(word).glob("*.safetensors"))]
 
 
 def _verify(out: Path) -> bool:

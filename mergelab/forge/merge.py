@@ -20,9 +20,10 @@ import torch
 from mergelab.errors import OutputError, Problem
 from mergelab.forge import rehearsal
 from mergelab.forge.card import model_card
+from mergelab.forge.digests import Digests, sha256_of
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.place import Place, key_of, unchanged
-from mergelab.forge.provenance import FILE, Hashing, as_json, record, sha256_of
+from mergelab.forge.provenance import FILE, Hashing, as_json, record
 from mergelab.forge.rehearsal import Settings
 from mergelab.forge.stream import Stream
 from mergelab.models.agreement import agreed
@@ -55,6 +56,7 @@ def merge(
     prove: bool | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    digests: Digests | None = None,
 ) -> Path:
     """Write the merged model to a folder: weights, config, tokenizer, the recipe, and where everything came from.
 
@@ -75,6 +77,7 @@ def merge(
             it has at most ``SMALL`` bytes of weights.
         progress: called on this thread after every tensor and every few MB.
         stop: asked again and again; once it says True the merge is broken off.
+        digests: has perhaps begun with the sources' files already, as the command line does while torch is loaded.
 
     Returns:
         The folder.
@@ -94,9 +97,7 @@ def merge(
     shards = tuple(shard.sorted() for shard in layout(_entries(planned), shard_bytes=shard_bytes))
     key = key_of(planned, where, shards)
     with Place(folder, key=key, bytes=planned.bytes, force=force) as place, ExitStack() as stack:
-        hashing = Hashing(planned, stop)
-        stack.callback(hashing.close)
-        hashing.start()
+        hashing = Hashing(planned, stack.enter_context(Digests()) if digests is None else digests, stop)
         run = _Run(planned, where, shards, place, rehearsal.begun(planned), progress, stop)
         write_tokenizer(planned, place.partial)
         weights = run.write()

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mergelab import methods
 from mergelab.errors import Problem, SourceError
+from mergelab.forge.digests import Digests
 from mergelab.forge.record_form import misfits
 from mergelab.models.progress import Stopped
 from mergelab.recipes.card import Card, read_cards
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
 
 FILE = "mergelab.json"
 FORMAT = 1
-_CHUNK = 1 << 20  # bytes that are hashed between two looks at whether to stop
-_THREADS = 4  # hashing keeps up with a fast disk then; more would only take processors from the arithmetic
+_OFTEN = 0.02  # seconds between two looks at whether to stop
 _CONTENT = re.compile(r"[0-9a-f]{64}")
 _LIBRARIES = ("mergelab", "torch", "transformers", "safetensors", "tokenizers")
 _WIDTH = 120  # characters of a line of mergelab.json, where its values are not longer
@@ -57,37 +55,33 @@ class Verdict(Protocol):
 
 
 class Hashing:
-    """SHA-256 of every file that a merge reads of its sources, on threads of its own beside the merge.
+    """SHA-256 of every file that a merge reads of its sources, beside the merge.
 
-    A large file of the hub is stored under its SHA-256 in the hub's cache, and is not read. Any other is, once, at
-    about a GB/s a thread where the processor has instructions for it, and half of that where it has none.
+    A large file of the hub is stored under its SHA-256 in the hub's cache, and is not read. Any other is, once.
     """
 
-    def __init__(self, planned: Plan, stop: Callable[[], bool] | None = None) -> None:
-        """Say what to hash; nothing is read yet.
+    def __init__(self, planned: Plan, digests: Digests, stop: Callable[[], bool] | None = None) -> None:
+        """Begin.
 
         Args:
-            stop: asked after each MB, on the threads; once it says True, ``result`` raises Stopped.
-        """
-        self._planned = planned
-        self._stop = stop
-        self._closed = Event()
-        self._threads: ThreadPoolExecutor | None = None
-        self._running: dict[Source, dict[str, Future[str]]] = {}
-
-    def start(self) -> None:
-        """Begin.
+            digests: does the work; what it has begun with and the plan does not read is left off.
+            stop: asked while ``result`` waits; once it says True, that raises Stopped.
 
         Raises:
             SourceError: a file is gone, or the hub cannot be reached.
         """
-        self._threads = ThreadPoolExecutor(min(_THREADS, max(1, (os.cpu_count() or 1) // 2)), "hashing")
-        begun: dict[Path, Future[str]] = {}
-        for source, files in files_read(self._planned).items():
-            for name, path in files.items():
-                if path not in begun:
-                    begun[path] = self._threads.submit(self._hash, path, source)
-                self._running.setdefault(source, {})[name] = begun[path]
+        self._stop = stop
+        self._known: dict[Path, str] = {}
+        self._running: dict[Path, Future[str]] = {}
+        self._files = files_read(planned)
+        for source, files in self._files.items():
+            for path in files.values():
+                content = content_name(path) if source.folder is None else None
+                if content is not None:
+                    self._known[path] = content
+        wanted = dict.fromkeys(path for files in self._files.values() for path in files.values())
+        digests.only([path for path in wanted if path not in self._known])
+        self._running = {path: digests.of(path) for path in wanted if path not in self._known}
 
     def result(self) -> dict[Source, dict[str, str]]:
         """Wait for the hashes: file name -> SHA-256, for each source and each adapter.
@@ -96,56 +90,26 @@ class Hashing:
             SourceError: a file is gone, cannot be read, or changed while it was.
             Stopped: ``stop`` said so.
         """
+        while wait(self._running.values(), _OFTEN, FIRST_EXCEPTION).not_done:
+            if self._stop is not None and self._stop():
+                raise Stopped
         return {
-            source: {name: running.result() for name, running in files.items()}
-            for source, files in self._running.items()
+            source: {name: self._known.get(path) or self._digest(path) for name, path in files.items()}
+            for source, files in self._files.items()
         }
 
-    def close(self) -> None:
-        """End the threads, whether they are done or not."""
-        self._closed.set()
-        if self._threads is not None:
-            self._threads.shutdown(cancel_futures=True)
-
-    def _hash(self, path: Path, source: Source) -> str:
-        known = content_name(path) if source.folder is None else None
+    def _digest(self, path: Path) -> str:
         try:
-            return known or sha256_of(path, self._heed)
+            return self._running[path].result()
         except OSError as error:
             what = f"cannot be read ({error.strerror or error})."
             raise SourceError(Problem(str(path), what, "Put it back, and merge again.")) from error
-
-    def _heed(self) -> None:
-        if self._closed.is_set() or (self._stop is not None and self._stop()):
-            raise Stopped
 
 
 def content_name(path: Path) -> str | None:
     """The SHA-256 by which the hub's cache calls a large file; None for a file that it calls otherwise."""
     blob = path.resolve()
     return blob.name if blob.parent.name == "blobs" and _CONTENT.fullmatch(blob.name) else None
-
-
-def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
-    """SHA-256 of a file, in hexadecimal digits.
-
-    Args:
-        heed: called after each MB; what it raises ends the work.
-
-    Raises:
-        SourceError: the file changed while it was read.
-        OSError: it cannot be read.
-    """
-    digest, room = hashlib.sha256(), memoryview(bytearray(_CHUNK))
-    with path.open("rb", buffering=0) as file:
-        before = os.fstat(file.fileno())
-        while count := file.readinto(room):
-            heed()
-            digest.update(room[:count])
-    after = os.stat(path)
-    if (before.st_ino, before.st_size, before.st_mtime_ns) != (after.st_ino, after.st_size, after.st_mtime_ns):
-        raise SourceError(Problem(str(path), "changed while it was read.", "Merge again, with what is there now."))
-    return digest.hexdigest()
 
 
 def files_read(planned: Plan) -> dict[Source, dict[str, Path]]:

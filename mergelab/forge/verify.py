@@ -17,6 +17,7 @@ import torch
 
 from mergelab.errors import MergelabError, Problem, RecipeError, SourceError
 from mergelab.forge import card
+from mergelab.forge.digests import sha256_of
 from mergelab.forge.discrepancy import differences, spread, told, unequal
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.provenance import (
@@ -27,7 +28,6 @@ from mergelab.forge.provenance import (
     read_record,
     recipe_hash,
     record,
-    sha256_of,
     tensor_line,
     versions,
 )

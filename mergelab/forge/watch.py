@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from mergelab.forge.provenance import sha256_of
+from mergelab.forge.digests import sha256_of
 from mergelab.models.progress import Progress, Stopped
 
 

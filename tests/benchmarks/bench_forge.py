@@ -11,12 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,23 +40,32 @@ def best(costs: Sequence[Cost]) -> Cost:
     return Cost(*least, max(one.peak for one in costs))
 
 
+# Linux counts as a process's memory what its parent held when it was started; this one holds nearly nothing.
+_STARTER = """
+import json, os, subprocess, sys, time
+with open(sys.argv[1], "wb") as said:
+    started = time.perf_counter()
+    process = subprocess.Popen(sys.argv[2:], stdout=said, stderr=said)
+    _, status, used = os.wait4(process.pid, 0)
+seconds, code = time.perf_counter() - started, os.waitstatus_to_exitcode(status)
+process.returncode = code
+print(json.dumps([code, seconds, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
 def run(command: Sequence[str | Path]) -> Cost:
     """Run a process and wait for it.
 
     Raises:
         RuntimeError: it failed.
     """
-    with tempfile.TemporaryFile() as said:
-        started = time.perf_counter()
-        process = subprocess.Popen(command, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{command[0]} ended with {process.returncode}: {said.read().decode()[-600:]}")
-    unit = 1 if sys.platform == "darwin" else 1024
-    return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss * unit)
+    with tempfile.NamedTemporaryFile() as said:
+        starter = [sys.executable, "-I", "-S", "-c", _STARTER, said.name, *map(str, command)]
+        answer = subprocess.run(starter, check=True, capture_output=True, text=True).stdout
+        code, seconds, processor, peak = json.loads(answer)
+        if code:
+            raise RuntimeError(f"{command[0]} ended with {code}: {said.read().decode()[-600:]}")
+    return Cost(seconds, processor, peak * (1 if sys.platform == "darwin" else 1024))
 
 
 def recipe(method: str, models: Path, layers: int) -> str:

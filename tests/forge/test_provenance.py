@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergelab.errors import SourceError
+from mergelab.forge.digests import Digests, Unwanted, sha256_of
 from mergelab.forge.merge import merge
 from mergelab.forge.provenance import FILE, Hashing, as_json, content_name, files_read, inputs, read_record, record
 from mergelab.forge.record_form import misfits
@@ -42,11 +44,8 @@ def sha256(path: Path) -> str:
 
 
 def hashes(planned: Plan) -> dict[Source, dict[str, str]]:
-    hashing = Hashing(planned)
-    hashing.start()
-    found = hashing.result()
-    hashing.close()
-    return found
+    with Digests() as digests:
+        return Hashing(planned, digests).result()
 
 
 def recorded(planned: Plan) -> Any:
@@ -172,32 +171,48 @@ def test_thresholds_over_a_model_read_all_of_it(llamas: Trio) -> None:
 def test_a_file_that_changes_or_goes_while_it_is_read_is_an_error(llamas: Trio, tmp_path: Path) -> None:
     a = Path(shutil.copytree(llamas[0], tmp_path / "a"))
     planned = plan(runs((a, 0, 6)))
-    hashing = Hashing(planned, lambda: os.utime(a / "model.safetensors", ns=(1, 1)) is not None)
-    hashing.start()
+    weights = a / "model.safetensors"
     with pytest.raises(SourceError, match="changed while it was read"):
-        hashing.result()
-    hashing.close()
-    (a / "model.safetensors").unlink()
-    hashing = Hashing(planned)
-    with pytest.raises(SourceError, match=r"weight file 'model.safetensors' is gone"):
-        hashing.start()
-    hashing.close()
+        sha256_of(weights, lambda: os.utime(weights, ns=(1, 1)))
+    weights.unlink()
+    with Digests() as digests, pytest.raises(SourceError, match=r"weight file 'model.safetensors' is gone"):
+        Hashing(planned, digests)
 
 
-def test_hashing_stops_when_it_is_told_to(llamas: Trio) -> None:
+def test_hashing_stops_when_it_is_told_to(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
     planned = plan(runs((llamas[0], 0, 6)))
-    hashing = Hashing(planned, lambda: True)
-    hashing.start()
-    with pytest.raises(Stopped):
-        hashing.result()
-    hashing.close()
     began = threading.active_count()
-    hashing = Hashing(planned)
-    hashing.start()
-    hashing.close()
+    with Digests() as digests:
+        slow = threading.Event()
+        monkeypatch.setattr("mergelab.forge.digests.sha256_of", lambda _path, heed: slow.wait(0.1) or heed() or "")
+        hashing = Hashing(planned, digests, lambda: True)
+        with pytest.raises(Stopped):
+            hashing.result()
     assert threading.active_count() == began
-    assert all(files.keys() for files in hashes(planned).values())
-    Hashing(planned).close()  # one that never began
+
+
+def test_what_was_begun_early_is_of_the_file_that_is_merged(llamas: Trio, tmp_path: Path) -> None:
+    a, b = (Path(shutil.copytree(llamas[0], tmp_path / name)) for name in "ab")
+    files = [folder / "model.safetensors" for folder in (a, b)]
+    with Digests() as digests:
+        digests.begin(files)
+        early = [digests.of(path) for path in files]
+        assert [one.result() for one in early] == [sha256(path) for path in files]
+        shutil.copy(llamas[1] / "model.safetensors", files[0])
+        found = Hashing(plan(runs((a, 0, 6))), digests).result()
+        assert found[Source(str(a))]["model.safetensors"] == sha256(llamas[1] / "model.safetensors")
+        assert digests.of(files[1]) is early[1], "once is enough"
+
+
+def test_what_nobody_asks_for_any_more_is_left_off(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(1 << 33)
+    with Digests() as digests:
+        running = digests.of(large)
+        digests.only([])
+    with pytest.raises((CancelledError, Unwanted)):
+        running.result(60)
 
 
 def test_the_hubs_cache_is_believed_of_large_files_alone(tmp_path: Path) -> None:
