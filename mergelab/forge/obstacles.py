@@ -43,13 +43,13 @@ def in_the_way(folder: Path, *, force: bool) -> Iterator[Problem]:
     elif os.path.ismount(folder):
         yield Problem(where, "is where a disk is mounted, and cannot be replaced.", "Choose a folder in it.")
     else:
-        if not force:
-            hint = "Choose another folder, or replace it: force=True (--force)."
-            yield Problem(where, "exists already.", hint)
         names = sorted(path.name for path in folder.iterdir())
         if names and not {RECIPE_FILE, "config.json"} <= {*names}:
-            what = f"was not written by mergelab (it holds {names[0]!r})."
+            what = f"exists already, and was not written by mergelab (it holds {names[0]!r})."
             yield Problem(where, what, "Only an earlier merge is replaced: choose another folder.")
+        elif not force:
+            hint = "Choose another folder, or replace it: force=True (--force)."
+            yield Problem(where, "exists already.", hint)
 
 
 def precious(planned: Plan, folder: Path) -> Iterator[Problem]:

@@ -37,19 +37,24 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Bytes per second of this run; 0.0 before anything is written."""
-        return (self.done - self.resumed) / self.seconds if self.seconds > 0 else 0.0
+        """Bytes that this run writes a second; 0.0 where it does not write."""
+        return (self.done - self.resumed) / self.seconds if self.stage == "writing" and self.seconds > 0 else 0.0
 
     @property
     def left(self) -> float | None:
         """Seconds until all weights are written, at the rate so far; None where nothing tells."""
         return (self.total - self.done) / self.rate if self.rate > 0 else None
 
+    @property
+    def left_in_words(self) -> str:
+        """The same for a reader; "" where nothing tells, or nothing is left."""
+        return f"{_clock(self.left)} left" if self.left else ""
+
     def __str__(self) -> str:
         words = [f"{self.stage}: {in_bytes(self.done)} of {in_bytes(self.total)}"]
         words += [f"{self.tensors} of {self.of} tensors"]
         words += [f"{in_bytes(round(self.rate))}/s"] if self.rate else []
-        words += [f"{_clock(self.left)} left"] if self.stage == "writing" and self.left is not None else []
+        words += [self.left_in_words] if self.left_in_words else []
         return ", ".join(words)
 
 

@@ -168,12 +168,11 @@ class Merging(LabWidget):
         self._told = at
         remark = {"remark": now.remark} if now.remark else {}
         detail = f"{in_bytes(now.done)} of {in_bytes(now.total)}"
-        if now.stage == "writing" and now.rate:
+        if now.rate:
             detail += f", {in_bytes(round(now.rate))} a second"
-        left = "" if now.left is None or now.stage != "writing" else f"{_time(now.left)} left"
         share = now.done / now.total if now.total else 1.0
         if now.stage in ("writing", "proving"):
-            self._show(now.stage, share=share, detail=detail, left=left, **remark)
+            self._show(now.stage, share=share, detail=detail, left=now.left_in_words, **remark)
 
     def _show(self, state: str, **values: object) -> None:
         blank = {"share": 0.0, "detail": "", "left": "", "remark": "", "verdict": "", "checks": [], "error": ""}
@@ -183,11 +182,6 @@ class Merging(LabWidget):
 
 def _said(error: Exception) -> str:
     return str(error) if isinstance(error, MergelabError) else f"{type(error).__name__}: {error}"
-
-
-def _time(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _verdict(folder: Path) -> dict[str, object]:

@@ -43,7 +43,7 @@ def test_all_problems_are_said_at_once(planned: Plan, tmp_path: Path, monkeypatc
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
     monkeypatch.setattr(os, "access", lambda *_: False)
     found = said(planned, tmp_path)
-    assert [what.split()[0] for what in found] == ["exists", "was", "is", str(tmp_path.parent), "needs"]
+    assert [what.split()[0] for what in found] == ["exists", "is", str(tmp_path.parent), "needs"]
 
 
 def test_what_is_no_folder_is_never_replaced(planned: Plan, tmp_path: Path) -> None:
@@ -59,7 +59,8 @@ def test_what_is_no_folder_is_never_replaced(planned: Plan, tmp_path: Path) -> N
 def test_only_a_whole_merge_is_replaced(missing: str, planned: Plan, tmp_path: Path) -> None:
     out = earlier(tmp_path / "out")
     (out / missing).unlink()
-    assert said(planned, out, force=True) == [f"was not written by mergelab (it holds {names(out)[0]!r})."]
+    what = f"exists already, and was not written by mergelab (it holds {names(out)[0]!r})."
+    assert said(planned, out, force=True) == said(planned, out) == [what]
 
 
 @pytest.mark.parametrize("where", ["here", "above", "within", "file", "aside"])
