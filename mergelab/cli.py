@@ -43,6 +43,7 @@ examples:
   mergelab show recipe.yml           the recipe worked out: which layer comes from where, and how it is made
   mergelab merge recipe.yml merged   write the merged model to the folder 'merged'
   mergelab verify merged             is it still what was written, and what its sources give?
+  mergelab extract-lora tuned base a a fine-tune as a LoRA adapter, in the folder 'a'
   mergelab methods ties              what a merge method does, its numbers, and where it comes from
 """
 
@@ -109,7 +110,8 @@ def parser() -> argparse.ArgumentParser:
 
     verify = verb(
         "verify",
-        "Say what has changed since a model was merged: its files, its sources, and every tensor worked out again.",
+        "Say what has changed since a model was merged: its files, its sources, and every tensor worked out again. "
+        "Exit code 0: nothing; 2: something; 3: nothing, as far as it could be seen.",
         "mergelab verify merged",
     )
     verify.add_argument("out", type=Path, metavar="OUT", help="a folder that 'mergelab merge' wrote")
@@ -150,7 +152,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; ``arguments`` defaults to the process's own.
 
     Returns:
-        The exit code: 0, or 2 where something given was wrong or no verb was given, or 130 after Ctrl-C.
+        The exit code: 0, or 2 where something given was wrong or no verb was given, or 130 after Ctrl-C. ``verify`` has
+        2 for what changed, and 3 where nothing did as far as it could be seen.
         ``lab`` does not return: JupyterLab takes the place of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -188,7 +191,7 @@ def _run(given: argparse.Namespace, passed: Sequence[str]) -> int:
         case "merge":
             _merge(given)
         case "verify":
-            return 0 if _verify(given.out) else 2
+            return _verify(given.out)
         case "extract-lora":
             _extract(given.fine_tune, given.base, given.out, rank=given.rank, whole=given.whole)
         case "methods":
@@ -242,6 +245,7 @@ def _poured(given: argparse.Namespace, digests: Digests) -> None:
             digests=digests,
         )
     print(_size(found))
+    print(_proven(folder))
     print(folder)
 
 
@@ -251,13 +255,14 @@ def _weights_named_in(recipe: Path) -> list[Path]:
     return [path for word in dict.fromkeys(words) for path in sorted(Path(word).glob("*.safetensors"))]
 
 
-def _verify(out: Path) -> bool:
+def _verify(out: Path) -> int:
+    """The exit code: 0, 2 where something changed, 3 where not all could be looked at."""
     from mergelab.forge.verify import verify
 
     with _progress(0, str(out)) as tell:
         found = verify(out, progress=tell)
     print(found)
-    return found.holds
+    return 2 if found.changed else 3 if found.unseen else 0
 
 
 def _extract(fine_tune: str, base: str, out: Path, *, rank: int, whole: bool) -> None:
@@ -331,8 +336,10 @@ def _lesson(here: Path) -> Path:
 
 def _bytes(text: str) -> int:
     """A size as people write it: 5GB, 500 MB, 20000."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)B?", text.strip(), re.IGNORECASE)
-    size = round(float(found[1]) * 1000 ** " kmgt".index(found[2].lower() or " ")) if found else 0
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    size = 0
+    if found is not None:
+        size = round(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
     if size < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 5GB, 500MB, or a number of bytes")
     return size
@@ -348,6 +355,16 @@ def _plan(path: Path) -> Plan:
     from mergelab.recipes.plan import plan
 
     return plan(_recipe(path))
+
+
+def _proven(folder: Path) -> str:
+    """What the record of a merge says of its proof, in a line."""
+    from mergelab.forge.provenance import FILE, read_record
+
+    proof = read_record(folder / FILE)["proof"]
+    if proof is None:
+        return "Not proven: that is done for small models, or when asked (--prove)."
+    return f"Proven equal to the live model: {sum(one['holds'] for one in proof['checks'])} checks hold."
 
 
 def _size(found: Plan) -> str:

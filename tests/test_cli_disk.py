@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from pathlib import Path
 
@@ -29,18 +30,21 @@ def test_a_merge_that_nobody_watches_says_nothing_but_its_result(
     printed = capsys.readouterr()
     assert printed.err == ""
     assert printed.out.splitlines()[-1].endswith("merged")
+    assert re.search(r"^Proven equal to the live model: \d+ checks hold\.$", printed.out, re.MULTILINE)
+    assert cli.main(["merge", "recipe.yml", "unproven", "--no-prove"]) == 0
+    assert "\nNot proven: " in capsys.readouterr().out
 
 
 def test_weights_are_hashed_from_the_start_whatever_the_recipe_looks_like(models: Path) -> None:
     both = [Path("a/model.safetensors"), Path("b/model.safetensors")]
-    for text in ("models: [{model: a}, {model: b+lora}]", 'base_model: "a"\nmodels:\n- model: \'b\'\n', "{a: b}"):
+    for text in ("models: [{model: a}, {model: b+lora}]", "base_model: \"a\"\nmodels:\n- model: 'b'\n", "{a: b}"):
         Path("recipe.yml").write_text(text)
         assert cli._weights_named_in(Path("recipe.yml")) == both
     Path("recipe.yml").write_bytes(b"\xff\x00 nowhere **/* / ~")
     assert cli._weights_named_in(Path("recipe.yml")) == []
 
 
-@pytest.mark.parametrize(("size", "most"), [("2KB", 2_000), ("2.5 kB", 2_500), ("1800", 1_800)])
+@pytest.mark.parametrize(("size", "most"), [("2KB", 2_000), ("2.5 kB", 2_500), ("1800", 1_800), ("2KiB", 2_048)])
 def test_the_size_of_files_is_said_as_people_write_it(models: Path, size: str, most: int) -> None:
     assert cli.main(["merge", str(recipe(("a", 0, 3))), "merged", "--shard-size", size]) == 0
     sizes = [sum(entry["data_offsets"][1] - entry["data_offsets"][0] for entry in entries(path)) for path in shards()]

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
+from mergelab.models.config import in_words
 from mergelab.models.untouched import untouched
 
 TEXTS = (
@@ -54,9 +55,21 @@ def fixed_prompts(rows: int, room: int | None, tokenizer: Any) -> tuple[tuple[in
     spread = [round(place * (rows - 1) / max(1, longest - 1)) for place in range(longest)]
     spread = spread[longest // 2 :] + spread[: longest // 2]  # at its ends transformers looks for padding, and warns
     scattered = [(17 * place + 3) % rows for place in range(min(7, longest))]
-    texts = [] if tokenizer is None else [tokenizer(text, verbose=False)["input_ids"][:longest] for text in TEXTS]
-    known = [ids for ids in texts if ids and max(ids) < rows]
+    texts = [] if tokenizer is None else [tokens(tokenizer, text) for text in TEXTS]
+    known = [ids[:longest] for ids in texts if not isinstance(ids, str) and ids and max(ids[:longest]) < rows]
     return tuple(dict.fromkeys(tuple(ids) for ids in (spread, scattered, *known)))
+
+
+def tokens(tokenizer: Any, text: str, *, special: bool = True) -> list[int] | str:
+    """The ids that a tokenizer of transformers makes of a text; what it refuses is told in words.
+
+    Args:
+        special: with the tokens that it puts around a text.
+    """
+    try:
+        return list(tokenizer(text, add_special_tokens=special, verbose=False)["input_ids"])
+    except Exception as error:  # noqa: BLE001 - a tokenizer without a token for the unknown raises whatever it likes
+        return in_words(error)
 
 
 def answers(model: Any, prompts: Sequence[Sequence[int]], *, pad: int, heed: Callable[[], None]) -> Answers:

@@ -13,7 +13,8 @@ from mergelab.columns import in_bytes, in_count
 from mergelab.recipes.licences import ADVICE
 
 FILE = "README.md"
-_MARKS = re.compile(r"([\\`*_\[\]<>|&#~$])")
+_MARKS = re.compile(r"([\\`*_\[\]<>|&#~$@])")
+_LINKS = re.compile(r"(?=://)|(?<=www)(?=\.)", re.IGNORECASE)  # within what becomes a link of itself
 _LONGEST = 300  # characters of a word that somebody else chose
 
 _Entry = Mapping[str, Any]
@@ -239,7 +240,7 @@ def _line(text: str) -> str:
 
 def _shown(text: str) -> str:
     """A text of others in Markdown: no mark of it means anything."""
-    return _MARKS.sub(r"\\\1", _line(text)).replace("://", "\\://")
+    return _LINKS.sub(r"\\", _MARKS.sub(r"\\\1", _line(text)))
 
 
 def _listed(words: Sequence[str]) -> str:

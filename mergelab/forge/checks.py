@@ -7,7 +7,7 @@ import math
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -53,6 +53,30 @@ def found(name: str, faults: Sequence[str], said: str = "") -> Check:
     return Check(name, holds=False, said=f"{'; '.join(faults[:NAMED])}{more}.")
 
 
+# -------------------------------------------------------------------------------------------------------- files
+
+
+def alone(folder: Path, files: Stored, expected: Sequence[str], metadata: Mapping[str, str]) -> Check:
+    """Whether a folder holds nothing but a merge: what else lies there may be read in its stead, as an adapter is, or
+    be run. Hidden files, such as git's, are nobody's concern.
+
+    Args:
+        files: its weight files. Those that no index names, or that hold nothing, are faults of ``accounted``.
+        expected: names of the other files that may be there.
+        metadata: what every weight file says of itself.
+    """
+    found_there = [path.relative_to(folder) for path in sorted(folder.rglob("*"))]
+    seen = [path.as_posix() for path in found_there if not path.parts[0].startswith(".")]
+    homes = {parent.as_posix() for name in expected for parent in PurePosixPath(name).parents}
+    strays = [name for name in seen if name not in (*expected, *homes) and not name.endswith(".safetensors")]
+    strays += [name for name in seen if name.endswith(".safetensors") and "/" in name]
+    faults = [f"{name} is not of the merge" for name in strays]
+    for name, said in files.metadata.items():
+        faults += [f"{name} says {key}: {said.get(key)} of itself, not {metadata.get(key)}"
+                   for key in dict.fromkeys((*metadata, *said)) if said.get(key) != metadata.get(key)]  # fmt: skip
+    return found("files", faults, f"all {len(seen):,} are a merge's, and the weights' headers name this recipe.")
+
+
 # ------------------------------------------------------------------------------------------------------ tensors
 
 
@@ -66,7 +90,7 @@ def accounted(files: Stored, steps: Sequence[Step]) -> Check:
             faults.append(f"{name} is left over")
         elif (tuple(tensor.shape), tensor.dtype) != (tuple(step.shape), DTYPES[step.dtype]):
             meant = f"{step.dtype} {list(step.shape)}"
-            faults.append(f"{name} is {str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}, not {meant}")
+            faults.append(f"{name} is {_form(tensor)}, not {meant}")
     size = in_bytes(sum(tensor.nbytes for tensor in files.tensors.values()))
     return found("tensors", faults, f"all {len(planned):,} are there with shape and dtype, {size}, and no others.")
 
@@ -104,7 +128,9 @@ def _pieces(tensor: torch.Tensor) -> Iterable[torch.Tensor]:
 
 
 def _different(one: torch.Tensor, other: torch.Tensor) -> int:
-    """How many values differ in a bit: zeros of another sign do, NaNs of the same bits do not."""
+    """How many values of two tensors of one shape and dtype differ in a bit: zeros of another sign do, NaNs of the same
+    bits do not.
+    """
     size = one.element_size()
     pairs = ((a.view(torch.uint8), b.view(torch.uint8)) for a, b in zip(_pieces(one), _pieces(other), strict=True))
     unlike = (a.view(-1, size).ne(b.view(-1, size)).any(1).sum() for a, b in pairs if not torch.equal(a, b))
@@ -202,15 +228,24 @@ def same_answers(live: Sequence[Answers], again: Answers) -> list[Check]:
     checks = []
     for name, field, how in kinds:
         first, *others = (getattr(one, field) for one in live)
+        here = getattr(again, field)
+        forms = next(((_form(a), _form(b)) for a, b in zip(here, first, strict=True) if _form(a) != _form(b)), None)
+        if forms is not None:
+            checks.append(found(name, [f"logits of {len(first)} {how} are {forms[0]}, the live model's {forms[1]}"]))
+            continue
         own = max((_furthest(first, other) for other in others), default=0.0)
-        away = _furthest(first, getattr(again, field))
-        same = all(_different(a, b) == 0 for a, b in zip(first, getattr(again, field), strict=True))
+        away = _furthest(first, here)
+        same = all(_different(a, b) == 0 for a, b in zip(first, here, strict=True))
         bits = "equal the live model's bit for bit" if same else f"are within {own:.2g}, as of the live model twice"
         count = sum(one.numel() for one in first)
         worse = f"logits of {len(first)} {how} differ by up to {away:.3g} from the live model's"
         faults = [] if same or away <= own else [worse]
         checks.append(found(name, faults, f"{count:,} logits of {len(first)} {how} {bits}."))
     return checks
+
+
+def _form(tensor: torch.Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
 
 
 def _furthest(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> float:
@@ -226,7 +261,10 @@ def ending(model: Any, prompt: Sequence[int], ends: Sequence[int], word: int | N
         ends: ids at which the live model ends.
         word: the end of text of the written tokenizer, ``own`` that of the live model's; None: none.
     """
-    here = end_ids(model)
+    try:
+        here = end_ids(model)
+    except (TypeError, ValueError) as error:
+        return found("ending", [f"its ends of text cannot be read: {in_words(error)}"])
     if here != list(ends):
         return found("ending", [f"generation ends at {here or 'no token'}, the live model's at {list(ends) or 'none'}"])
     faults = [f"the tokenizer's end of text is {word}, the live model's {own}"] if word != own else []

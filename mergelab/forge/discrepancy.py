@@ -1,4 +1,4 @@
-"""Discrepancies: where two tables, or two tensors, are not the same."""
+"""Discrepancies: where two tables, two tensors, or a folder and the list of its files are not the same."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
+from pathlib import Path
 
 import torch
 
@@ -86,6 +87,23 @@ def unequal(found: torch.Tensor, made: torch.Tensor) -> str:
     count = int(apart.sum())
     elements = f"{count:,} of {found.numel():,} elements {'is' if count == 1 else 'are'} not what the sources give"
     return f"{elements}; the first, at {at}, is {values[0]} and would be {values[1]}"
+
+
+def unlisted(folder: Path, listed: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Files in a folder, at any depth, that are not among these names: each, or how many a folder in it has."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if name not in listed and (path.is_symlink() or not path.is_dir()):  # what a link leads to is not looked at
+            found.setdefault(name.partition("/")[0], []).append(name)
+    for top, names in found.items():
+        if len(names) == 1:
+            yield names[0], "is not among the files that the merge wrote, and may be read with it."
+        else:
+            said = (
+                f"has {len(names):,} files that are not among those that the merge wrote, and may be read with them: "
+            )
+            yield f"{top}/", f"{said}{', '.join(names[:_NAMED])}{' ...' if len(names) > _NAMED else ''}."
 
 
 def spread(count: int, many: int) -> Mapping[int, None]:

@@ -20,7 +20,7 @@ import torch
 from mergelab.errors import FitError, OutputError, Problem, raise_all
 from mergelab.forge.extracted import Extraction, Kept
 from mergelab.forge.low_rank import Pair, low_rank, squares
-from mergelab.forge.obstacles import followed, in_the_way, precious
+from mergelab.forge.obstacles import followed, precious
 from mergelab.forge.peft_form import Form, Forms, forms
 from mergelab.forge.place import Place, unchanged
 from mergelab.models.agreement import filled
@@ -95,7 +95,8 @@ def extract_lora(
         fine_tune: the model to take apart; a source, perhaps with an adapter of its own.
         base: the model that it was trained from.
         out: a folder that does not exist yet. Nothing stands there before everything does.
-        rank: of each pair. From the shorter side of the matrices on, the fine-tune comes back but for rounding.
+        rank: of each pair. At the shorter side of the largest matrix the fine-tune comes back but for rounding; what is
+            above that would be zeros, and is cut to it.
         whole: keep what no pair can hold. False: leave it out, and say what is lost.
         dtype: of the pairs: float32, bfloat16 or float16.
         device: where the arithmetic is done, a name or a device of torch's.
@@ -114,7 +115,9 @@ def extract_lora(
     tuned, ground = open_checkpoint(fine_tune), open_checkpoint(base)
     planned = _planned(tuned, ground)
     folder = followed(Path(out))
-    raise_all(OutputError, [*in_the_way(folder, force=False), *precious(planned, folder)])
+    if os.path.lexists(folder):
+        raise OutputError(Problem(str(folder), "exists already.", "Choose another folder: nothing is replaced."))
+    raise_all(OutputError, precious(planned, folder))
 
     def heed() -> None:
         if stop is not None and stop():
@@ -123,6 +126,8 @@ def extract_lora(
     held = forms(ground.config)
     changes = _changes(planned, held, heed)
     raise_all(FitError, list(_unheld(changes, whole=whole)))
+    shapes = {step.name: step.shape for step in planned.steps}
+    rank = min(rank, max((min(shapes[one.name]) for one in changes if one.pair), default=rank))
     adapter = _Adapter(planned, held, rank, dtype, tuple(one for one in changes if one.form and (whole or one.pair)))
     with Place(folder, key="", bytes=adapter.shard.bytes, force=False) as place:
         kept = {one.name: Kept(one.name, "left out", one.energy, one.energy, 0) for one in changes}

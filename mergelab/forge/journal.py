@@ -10,11 +10,13 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from mergelab.columns import in_bytes
+from mergelab.errors import SourceError
+from mergelab.forge.digests import sha256_of
 from mergelab.forge.lock import FILE as LOCK
 from mergelab.weights.header import read_header
 
@@ -38,15 +40,11 @@ class Finished:
 
     Attributes:
         sha256: of the whole file, in hexadecimal.
-        bytes: its size.
         weights: bytes of the tensors in it.
-        written: when it was last written to, in nanoseconds, as its filesystem says.
     """
 
     sha256: str
-    bytes: int
     weights: int
-    written: int
 
 
 class Journal:
@@ -72,27 +70,32 @@ class Journal:
         """Bytes of the tensors that are written."""
         return sum(one.weights for one in self.finished.values())
 
-    def take_up(self, total: int) -> str:
+    def take_up(self, total: int, heed: Callable[[], None] = lambda: None) -> str:
         """Enter what an earlier run finished and this one can use; remove everything else that it left.
 
-        A file is used where it has the size and the time that it was left with, and a header that fits its size. Its
-        hash is not computed again: that would take about as long as writing it.
+        A file is used where its hash is the one that it was left with. That takes about a second for each GB, which is
+        less than writing it, and nothing else tells what a disk has lost since. Until all are hashed nothing is
+        touched.
 
         Args:
             total: bytes of all weight files, to be named.
+            heed: called after each MB that is hashed; what it raises ends the work.
 
         Returns:
             What was found, in a sentence or two; "" where there is nothing to tell.
         """
-        key, left = _read(self._folder / FILE)
+        found = _read(self._folder / FILE)
+        key, left = found or ("", {})
         model = self._folder / MODEL
         same = key == self._key
-        self.finished = {name: one for name, one in left.items() if same and _intact(model / name, one)}
+        kept = {name: _as_left(model / name, sha256, heed) for name, sha256 in left.items() if same}
+        self.finished = {name: one for name, one in kept.items() if one is not None}
         size = bytes_in(model)
         if not self.finished:
             clear(self._folder)
             why = (
-                "none of its weight files was finished" if not left
+                "its journal is damaged" if found is None
+                else "none of its weight files was finished" if not left
                 else "its weight files are not as it had left them" if same
                 else f"it was made with {_difference(key, self._key)}"
             )  # fmt: skip
@@ -107,10 +110,7 @@ class Journal:
 
     def enter(self, name: str, sha256: str) -> None:
         """The weight file of that name is complete and synced."""
-        path = self._folder / MODEL / name
-        found, specs = path.stat(), read_header(path)[0]
-        weights = sum(spec.bytes for spec in specs.values())
-        more = self.finished | {name: Finished(sha256, found.st_size, weights, found.st_mtime_ns)}
+        more = self.finished | {name: Finished(sha256, _weights(self._folder / MODEL / name))}
         self._write(more)
         self.finished = more
 
@@ -126,7 +126,7 @@ class Journal:
         self.finished = {}
 
     def _write(self, finished: Mapping[str, Finished]) -> None:
-        text = json.dumps({"key": self._key, "finished": {name: asdict(one) for name, one in finished.items()}})
+        text = json.dumps({"key": self._key, "finished": {name: one.sha256 for name, one in finished.items()}})
         new = self._folder / f"{FILE}.part"
         new.write_text(text, encoding="utf-8")
         sync(new)
@@ -136,7 +136,7 @@ class Journal:
 
 def clear(folder: Path) -> None:
     """Remove everything in a folder but the lock. The journal goes first: it never names what is gone."""
-    (folder / FILE).unlink(missing_ok=True)
+    _remove(folder / FILE)
     for path in folder.iterdir():
         if path.name != LOCK:
             _remove(path)
@@ -168,21 +168,33 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> tuple[str, dict[str, Finished]]:
-    """Key and finished files of a journal; nothing, where there is none that can be read."""
+def _read(path: Path) -> tuple[str, dict[str, str]] | None:
+    """Key of a journal, and the SHA-256 of the files that it names; None, where it is not as it was written. One that
+    is not there names nothing.
+    """
     try:
         found = json.loads(path.read_bytes())
-        return found["key"], {name: Finished(**one) for name, one in found["finished"].items()}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except FileNotFoundError:
         return "", {}
+    except (OSError, ValueError, RecursionError):
+        return None
+    match found:
+        case {"key": str(key), "finished": dict(finished)} if all(isinstance(one, str) for one in finished.values()):
+            return key, finished
+    return None
 
 
-def _intact(path: Path, one: Finished) -> bool:
+def _as_left(path: Path, sha256: str, heed: Callable[[], None]) -> Finished | None:
+    """A file that has this hash; None, where it has another or cannot be read."""
     try:
-        found = path.stat()
-        return (found.st_size, found.st_mtime_ns) == (one.bytes, one.written) and not read_header(path)[1]
-    except OSError:
-        return False
+        return Finished(sha256, _weights(path)) if sha256_of(path, heed) == sha256 else None
+    except (OSError, ValueError, SourceError):  # ValueError: no file has such a name
+        return None
+
+
+def _weights(path: Path) -> int:
+    """Bytes of the tensors in a weight file."""
+    return sum(spec.bytes for spec in read_header(path)[0].values())
 
 
 def _difference(old: str, new: str) -> str:

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from mergelab.errors import OutputError, Problem
-from mergelab.forge import rehearsal
-from mergelab.forge.card import model_card
+from mergelab.errors import AssemblyError, OutputError, Problem
+from mergelab.forge import card, rehearsal
 from mergelab.forge.digests import Digests, sha256_of
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.place import Place, key_of, unchanged
@@ -41,8 +40,8 @@ if TYPE_CHECKING:
 
 SMALL = 250_000_000
 """Bytes of weights up to which a merge is proven unless told otherwise."""
-CARD = "README.md"
 _FAULT = "This is a fault of mergelab: report it with the recipe."
+_OVERFLOW = "The recipe overflows its dtype: choose a wider one, or smaller weights. --no-prove writes it as it is."
 _OFTEN = 0.02  # seconds between two looks at whether to stop
 
 
@@ -89,6 +88,9 @@ def merge(
             is not what was planned.
         Stopped: ``stop`` said so.
     """
+    if type(shard_bytes) is not int or shard_bytes < 1:
+        what = f"{shard_bytes!r} is no number of bytes."
+        raise OutputError(Problem("shard_bytes", what, "Give a whole number, such as 5_000_000_000."))
     where = arithmetic(pick(device))
     planned = standard(agreed(recipe if isinstance(recipe, Plan) else plan(recipe)))
     folder = Path(out).expanduser().absolute()
@@ -96,7 +98,7 @@ def merge(
     prepare(planned.steps, where)
     shards = tuple(shard.sorted() for shard in layout(_entries(planned), shard_bytes=shard_bytes))
     key = key_of(planned, where, shards)
-    with Place(folder, key=key, bytes=planned.bytes, force=force) as place, ExitStack() as stack:
+    with Place(folder, key=key, bytes=planned.bytes, force=force, stop=stop) as place, ExitStack() as stack:
         hashing = Hashing(planned, stack.enter_context(Digests()) if digests is None else digests, stop)
         run = _Run(planned, where, shards, place, rehearsal.begun(planned), progress, stop)
         write_tokenizer(planned, place.partial)
@@ -106,11 +108,11 @@ def merge(
             path.relative_to(place.partial).as_posix(): path for path in place.partial.rglob("*") if path.is_file()
         }
         rest = {name: sha256_of(path) for name, path in files.items() if name not in weights}
-        proof = run.prove() if (planned.bytes <= SMALL if prove is None else prove) else None
-        unchanged(planned)
+        proof = run.prove(must=bool(prove)) if (planned.bytes <= SMALL if prove is None else prove) else None
         made = record(planned, device=where, hashes=hashing.result(), outputs=weights | rest, proof=proof)
+        unchanged(planned)
         (place.partial / FILE).write_text(as_json(made), encoding="utf-8")
-        (place.partial / CARD).write_text(model_card(made), encoding="utf-8")
+        (place.partial / card.FILE).write_text(card.model_card(made), encoding="utf-8")
         place.commit()
         run.tell("done")
     return folder
@@ -166,19 +168,28 @@ class _Run:
         stream.pour(left, place.partial, {"mergelab": planned.recipe.fingerprint}, self._agreed, finish)
         return written
 
-    def prove(self) -> Proof:
-        """Hold what was written against the live model.
+    def prove(self, *, must: bool) -> Proof | None:
+        """Hold what was written against the live model. None: that cannot live here, and need not.
 
         Raises:
             OutputError: it is another model.
+            AssemblyError: the live model cannot live here.
         """
         from mergelab.forge.proof import prove
 
         self.tell("proving")
-        found = prove(self._place.partial, self._planned, device=self._device, stop=self._stop)
+        try:
+            found = prove(self._place.partial, self._planned, device=self._device, stop=self._stop)
+        except AssemblyError as error:
+            if must:
+                raise
+            self._remark = f"It was not proven: {error}"
+            self.tell("proving")
+            return None
         if not found.holds:
             self._place.forget()
-            raise OutputError(Problem("proof", f"what was written is not what was planned. {found}", _FAULT))
+            hint = _OVERFLOW if [check.name for check in found.broken] == ["finite"] else _FAULT
+            raise OutputError(Problem("proof", f"what was written is not what was planned. {found}", hint))
         return found
 
     def tell(self, stage: str) -> None:

@@ -6,6 +6,7 @@ Each function yields problems, so that all of them are told at once.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mergelab.errors import Problem
+from mergelab.forge import card, provenance
 from mergelab.forge.journal import bytes_in
 from mergelab.recipes.plan import Plan
 from mergelab.weights.files import TOKENIZER
@@ -50,6 +52,24 @@ def in_the_way(folder: Path, *, force: bool) -> Iterator[Problem]:
         elif not force:
             hint = "Choose another folder, or replace it: force=True (--force)."
             yield Problem(where, "exists already.", hint)
+        else:
+            added = _added(folder)
+            if added:
+                what = f"holds {added[0]!r}, which the merge did not write{f' ({len(added)} such)' * (len(added) > 1)}."
+                yield Problem(where, what, "To replace it would delete that: move it away, or choose another folder.")
+
+
+def _added(folder: Path) -> list[str]:
+    """What lies in an earlier merge and is not of it, as far as its record tells."""
+    try:
+        written = {provenance.FILE, card.FILE, *json.loads((folder / provenance.FILE).read_bytes())["files"]}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return []
+    return sorted(
+        name
+        for path in folder.rglob("*")
+        if not path.is_dir() and (name := path.relative_to(folder).as_posix()) not in written
+    )
 
 
 def precious(planned: Plan, folder: Path) -> Iterator[Problem]:

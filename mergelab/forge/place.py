@@ -32,7 +32,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -46,8 +46,9 @@ from mergelab.forge import journal
 from mergelab.forge.journal import Journal, sync
 from mergelab.forge.lock import Lock
 from mergelab.forge.obstacles import beside, followed, in_the_way, precious, room
-from mergelab.recipes.plan import Plan
-from mergelab.weights.files import changes
+from mergelab.models.progress import Stopped
+from mergelab.recipes.plan import Plan, Staged
+from mergelab.recipes.vocabulary import lexicon
 from mergelab.weights.shards import Shard
 
 _CODE = ("methods", "weights", "recipes", "models", "forge")  # the floors that the bytes of a merge depend on
@@ -65,7 +66,15 @@ class Place:
         remark: what was found of earlier runs, in sentences; or "".
     """
 
-    def __init__(self, folder: Path, *, key: str, bytes: int, force: bool) -> None:  # noqa: A002 - a size is said so
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        key: str,
+        bytes: int,  # noqa: A002 - a size is said so
+        force: bool,
+        stop: Callable[[], bool] | None = None,
+    ) -> None:
         """Nothing is touched before the block begins.
 
         Args:
@@ -73,6 +82,7 @@ class Place:
             key: what the bytes of the weight files depend on: ``key_of``.
             bytes: those of all weight files, to be named.
             force: replace an earlier merge.
+            stop: asked while what an earlier run finished is hashed; True ends that with ``Stopped``.
         """
         self.folder = followed(folder)
         self._hidden, self._aside = beside(self.folder)
@@ -81,6 +91,7 @@ class Place:
         self.remark = ""
         self._bytes = bytes
         self._force = force
+        self._stop = stop
         self._journal = Journal(self._hidden, key)
         self._made = [parent for parent in self.folder.parents if not os.path.lexists(parent)]
         self._placed = False
@@ -108,13 +119,26 @@ class Place:
             lock = stack.enter_context(self._held())
             mended = _mend(self.folder)
             raise_all(OutputError, in_the_way(self.folder, force=self._force))  # others may have been quicker
-            found = self._journal.take_up(self._bytes)
+            found = self._taken_up()
             self.partial.mkdir(exist_ok=True)
             self._letting_go = stack.pop_all()
         alone = "" if lock.holds else "This filesystem knows no locks: see that no other merge writes here."
         self.finished = {name: one.sha256 for name, one in self._journal.finished.items()}
         self.remark = " ".join(filter(None, (mended, found, alone)))
         return self
+
+    def _taken_up(self) -> str:
+        """What was found of an earlier run. An interrupt meanwhile touches nothing of it."""
+        try:
+            return self._journal.take_up(self._bytes, self._heed)
+        except (Stopped, KeyboardInterrupt) as error:
+            if (self._hidden / journal.FILE).is_file():
+                error.add_note(f"What an earlier run had finished is kept in {self._hidden}.")
+            raise
+
+    def _heed(self) -> None:
+        if self._stop is not None and self._stop():
+            raise Stopped
 
     def finish(self, name: str, sha256: str) -> None:
         """The weight file ``name``, written under this name with ``.part`` behind it, is complete: no run with the same
@@ -161,16 +185,26 @@ class Place:
     ) -> None:
         kept = bool(self._journal.finished) and self.partial.is_dir()
         with self._letting_go:
-            with contextlib.suppress(OSError):  # what cannot be removed now, the next run removes
-                if kept:
-                    self._journal.prune()
-                else:
-                    _sweep(self.folder)
+            try:
+                self._tidy(kept=kept)
+            except KeyboardInterrupt as interrupt:  # heeded once all is in order: that takes but a moment
+                self._tidy(kept=kept)
+                if error is None:
+                    interrupt.add_note(self._left(kept=kept))
+                    raise
             if error is not None:
                 refusal = self._as_refusal(error)
                 refusal.add_note(self._left(kept=kept))
                 if refusal is not error:
                     raise refusal from error
+
+    def _tidy(self, *, kept: bool) -> None:
+        """Remove what no later run uses."""
+        with contextlib.suppress(OSError):  # what cannot be removed now, the next run removes
+            if kept:
+                self._journal.prune()
+            else:
+                _sweep(self.folder)
 
     def _left(self, *, kept: bool) -> str:
         """What an error leaves behind, in words."""
@@ -215,7 +249,8 @@ class Place:
 def key_of(planned: Plan, device: torch.device, shards: Sequence[Shard]) -> str:
     """What the bytes of a merge's weight files depend on: a line for each aspect, with a digest of it.
 
-    Files are known by what the system says of them (inode, size, time), hub files by their commit. Where a method comes
+    Files are known by what the system says of them (inode, size, times), hub files by their commit. The time of the
+    last change of a file counts too, which nobody can set back: between two runs nobody watched. Where a method comes
     from outside mergelab, no two keys are equal: what it computes cannot be known from its name.
 
     Args:
@@ -239,7 +274,7 @@ def key_of(planned: Plan, device: torch.device, shards: Sequence[Shard]) -> str:
             (
                 str(source),
                 (one.commit, one.adapter and (one.adapter.commit, list(one.adapter.changes.items()))),
-                [(path.name, stamp) for path, stamp in one.stamps.items()],
+                [(path.name, stamp, _changed(path)) for path, stamp in one.stamps.items()],
             )
             for source, one in planned.checkpoints.items()
         ],
@@ -251,14 +286,39 @@ def key_of(planned: Plan, device: torch.device, shards: Sequence[Shard]) -> str:
     return "\n".join(f"{aspect} {digest}" for aspect, digest in digests.items())
 
 
+def _changed(path: Path) -> int:
+    """When a file or what is said of it was changed last, in nanoseconds; 0 where it is gone: ``unchanged`` says so."""
+    try:
+        return os.stat(path).st_ctime_ns
+    except OSError:
+        return 0
+
+
 def unchanged(planned: Plan) -> None:
-    """See that the weight files of all sources are those that were opened.
+    """See that what was planned with is still there: weight files, configs, and tokenizers where tokens are aligned.
 
     Raises:
         SourceError: files that changed or vanished, all of them.
     """
-    stamps = {path: stamp for one in planned.checkpoints.values() for path, stamp in one.stamps.items()}
-    raise_all(SourceError, changes(stamps))
+    problems = [problem for one in planned.checkpoints.values() for problem in one.changes()]
+    for one in (*(stage.plan for stage in planned.stages), planned):
+        problems += _other_tokens(one)
+    raise_all(SourceError, list(dict.fromkeys(problems)))
+
+
+def _other_tokens(planned: Plan) -> Iterator[Problem]:
+    """Tokenizers that have other tokens than those that were aligned."""
+    aligned = planned.alignment.lexicons if planned.alignment else {}
+    for source, before in aligned.items():
+        origin = planned.origins[source]
+        if isinstance(origin, Staged) and origin.lexicon is not None:  # chosen by a recipe, not read from files
+            continue
+        now = lexicon(origin)
+        if isinstance(now, Problem):
+            yield now
+        elif now.ids != before.ids:
+            what = "its tokenizer changed after it was opened."
+            yield Problem(str(source), what, "Open the model again to use what is there now.")
 
 
 def _mend(folder: Path) -> str:

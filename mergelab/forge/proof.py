@@ -10,12 +10,14 @@ from typing import Any
 
 import torch
 
-from mergelab.errors import Problem, SourceError
+from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError
 from mergelab.forge.answering import Answers, answers, fixed_prompts
+from mergelab.forge.card import FILE as CARD
 from mergelab.forge.checks import (
     UNOPENED,
     Check,
     accounted,
+    alone,
     end_ids,
     ending,
     found,
@@ -25,13 +27,18 @@ from mergelab.forge.checks import (
     values,
 )  # fmt: skip
 from mergelab.forge.obstacles import RECIPE_FILE
+from mergelab.forge.provenance import FILE as RECORD
 from mergelab.forge.reopened import reopened, stored, tied
 from mergelab.forge.wording import same_words
 from mergelab.models.assembly import Assembly
+from mergelab.models.config import in_words
 from mergelab.models.devices import sheltered
 from mergelab.models.speak import Stopped
 from mergelab.recipes.plan import Plan, plan, standard
 from mergelab.recipes.recipe import Recipe
+from mergelab.weights.files import INDEX
+
+_WRITTEN = ("config.json", "generation_config.json", INDEX, RECIPE_FILE, RECORD, CARD)  # beside weights and tokenizer
 
 
 @dataclass(frozen=True)
@@ -75,9 +82,11 @@ def prove(
 ) -> Proof:
     """Open a merged model's folder anew and hold it against the live model of its recipe.
 
-    Compared are the tensors (none missing, left over, made up or of another shape or dtype; every bit of every value),
-    the config and generation config, the tokenizer and its chat template, the logits on fixed prompts with and without
-    cache and in a batch padded on the left, and where generation stops. Nothing in ``out`` is written to.
+    Compared are the files (none but a merge's, hidden ones aside, each of whose weight files names the recipe), the
+    tensors (none missing, left over, made up or of another shape or dtype; every bit of every value), the config and
+    generation config, the tokenizer and its chat template (byte by byte where its files are a source's, else all that
+    they hold), the logits on fixed prompts with and without cache and in a batch padded on the left, and where
+    generation stops. Nothing in ``out`` is written to.
 
     The two models are live one after the other, so that memory for one suffices: what a live preview needs (``check``
     says how much), beside a few MB of logits.
@@ -91,7 +100,8 @@ def prove(
 
     Raises:
         MergelabError: as ``plan``; SourceError where the folder or its recipe is not there; AssemblyError where the
-            live model cannot be made: it does not fit, or writes to its own weights.
+            live model cannot be made or run: it does not fit, writes to its own weights, or needs what this machine
+            cannot compute.
         Stopped: ``stop`` said so.
     """
     folder = Path(out).expanduser().absolute()
@@ -106,15 +116,24 @@ def prove(
     files = stored(folder)
     with Assembly(planned, device=device, stop=stop) as live:
         where = live.bank.device
+        metadata = {"format": "pt", "mergelab": planned.recipe.fingerprint}
         checks = [accounted(files, live.plan.steps), *values(files, live, heed)]
         config, generation = live.model.config.to_dict(), live.model.generation_config.to_dict()
         ties, ends = tied(live.model), end_ids(live.model)
-        tokenizer, words = same_words(folder, live)
+        tokenizer, words, named = same_words(folder, live)
+        checks.insert(0, alone(folder, files, (*_WRITTEN, *named), metadata))
         own = None if tokenizer is None else live.tokenizer.eos_token_id
         prompts, pad = _prompts(live.model, tokenizer)
         # On a GPU sums may come in another order each time: how far the model is from itself tells what counts.
         times = 1 if where.type == "cpu" else 2
-        said = [_said(live.model, prompts, pad, heed) for _ in range(times)]
+        try:
+            said = [_said(live.model, prompts, pad, heed) for _ in range(times)]
+        except (MergelabError, Stopped):
+            raise
+        except Exception as error:  # the machine's fault or transformers', whatever it raises
+            what = f"could not be run here ({in_words(error)}), so that nothing can be proven."
+            hint = "Merge with prove=False (--no-prove)."
+            raise AssemblyError(Problem(type(live.model).__name__, what, hint)) from error
     model, faults = reopened(folder, {name: tensor.to(where) for name, tensor in files.tensors.items()})
     checks += [
         opening(faults, model, ties, [] if model is None else tied(model)),
@@ -122,12 +141,20 @@ def prove(
         *words,
     ]
     if model is None:
-        checks += [found(name, [UNOPENED]) for name in ("logits", "cache", "padding", "ending")]
-    else:
-        checks += same_answers(said, _said(model, prompts, pad, heed))
-        word = None if tokenizer is None else tokenizer.eos_token_id
-        checks.append(ending(model, prompts[0], ends, word, own))
-    return Proof(tuple(checks))
+        return Proof((*checks, *_unanswered(UNOPENED)))
+    try:
+        again = _said(model, prompts, pad, heed)
+    except (MergelabError, Stopped):
+        raise
+    except Exception as error:  # noqa: BLE001 - the live model could be run: that this one cannot be is a no
+        return Proof((*checks, *_unanswered(f"the model cannot be run: {in_words(error)}")))
+    word = None if tokenizer is None else tokenizer.eos_token_id
+    return Proof((*checks, *same_answers(said, again), ending(model, prompts[0], ends, word, own)))
+
+
+def _unanswered(why: str) -> list[Check]:
+    """The checks of what a model says, of one that says nothing."""
+    return [found(name, [why]) for name in ("logits", "cache", "padding", "ending")]
 
 
 def _recipe(folder: Path) -> Recipe:

@@ -44,6 +44,8 @@ _CONTENT = re.compile(r"[0-9a-f]{64}")
 _LIBRARIES = ("mergelab", "torch", "transformers", "safetensors", "tokenizers")
 _WIDTH = 120  # characters of a line of mergelab.json, where its values are not longer
 
+ADAPTER_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG)
+
 Hashes = Mapping[Source, Mapping[str, str]]
 
 
@@ -121,26 +123,38 @@ def files_read(planned: Plan) -> dict[Source, dict[str, Path]]:
     Raises:
         SourceError: a weight file is gone, or the hub cannot be reached.
     """
-    weights = _weight_files(planned)
-    speakers = _speakers(planned)
     found: dict[Source, dict[str, Path]] = {}
-    for source, checkpoint in planned.checkpoints.items():
-        heard = ("generation_config.json", *TOKENIZER) if source in speakers else ()
-        shards = weights.get(source, ())
-        index = (INDEX,) if checkpoint.sharded else ()
-        for name in (*shards, *index, "config.json", *heard):
+    for source, (certain, perhaps) in names_read(planned).items():
+        checkpoint = planned.checkpoints[source]
+        for name in (*certain, *perhaps):
             path = checkpoint.path(name)
             if path is not None:
                 found.setdefault(source, {})[name] = path
-            elif name in shards:
-                what = f"weight file {name!r} is gone."
+            elif name in certain:
+                what = f"file {name!r} is gone."
                 raise SourceError(Problem(str(source), what, "Put it back, and open the model again."))
         if source.adapter is not None and checkpoint.adapter is not None:
-            for name in (ADAPTER_WEIGHTS, ADAPTER_CONFIG):
+            for name in ADAPTER_FILES:
                 path = checkpoint.adapter.path(name)
                 if path is not None:
                     found.setdefault(source.adapter, {})[name] = path
     return found
+
+
+def names_read(planned: Plan) -> dict[Source, tuple[tuple[str, ...], tuple[str, ...]]]:
+    """The names of the files that a merge reads of each model: those that it has to have, and those that it may have.
+
+    Nothing is looked up or downloaded. An adapter on a model always has ``ADAPTER_FILES``.
+    """
+    weights = _weight_files(planned)
+    speakers = _speakers(planned)
+    return {
+        source: (
+            (*weights.get(source, ()), *((INDEX,) if checkpoint.sharded else ()), "config.json"),
+            ("generation_config.json", *TOKENIZER) if source in speakers else (),
+        )
+        for source, checkpoint in planned.checkpoints.items()
+    }
 
 
 def _weight_files(planned: Plan) -> dict[Source, tuple[str, ...]]:
@@ -211,8 +225,8 @@ def record(
             "yaml": planned.recipe.bare.to_yaml()},
         "model": {
             "layers": len(planned.layers), "parameters": planned.parameters, "bytes": planned.bytes,
-            "dtype": planned.dtype, "config": str(planned.recipe.donor),
-            "vocabulary": _vocabulary(planned), "methods": list(planned.methods),
+            "dtype": planned.dtype, "config": str(_model_behind(planned, planned.recipe.donor)),
+            "vocabulary": _vocabulary(planned), "methods": _methods(planned),
             "seeds": _seeds(planned), "device": device.type,
         },
         "sources": [
@@ -319,12 +333,26 @@ def _place(source: Source, commit: str | None, card: Card, hashes: Mapping[str, 
 
 
 def _vocabulary(planned: Plan) -> dict[str, object] | None:
-    aligned = planned.alignment
-    return None if aligned is None else {"rows": aligned.count, "tokenizer": str(aligned.home)}
+    aligned, donor = planned.alignment, planned.donor
+    if aligned is None and isinstance(donor, Staged):
+        return _vocabulary(donor.plan)
+    return None if aligned is None else {"rows": aligned.count, "tokenizer": str(_model_behind(planned, aligned.home))}
+
+
+def _model_behind(planned: Plan, source: Source) -> Source:
+    """The model whose config a stage has, through all stages; of a model, itself."""
+    origin = planned.origins[source]
+    return _model_behind(origin.plan, origin.plan.recipe.donor) if isinstance(origin, Staged) else source
+
+
+def _methods(planned: Plan) -> list[str]:
+    """The methods of all documents, in their order."""
+    plans = [*(stage.plan for stage in planned.stages), planned]
+    return list(dict.fromkeys(name for one in plans for name in one.methods))
 
 
 def _seeds(planned: Plan) -> dict[str, int]:
     """The seed of each document that draws random numbers, by its name; that of the merge has none."""
     plans = [*(stage.plan for stage in planned.stages), planned]
     drawn = [one for one in plans if any(methods.get(name).seeded for name in one.methods)]
-    return {one.recipe.name or "": one.recipe.seed for one in drawn}
+    return {"" if one is planned else one.recipe.name or "": one.recipe.seed for one in drawn}

@@ -7,8 +7,9 @@ A form is a type; a list of one form, for any number of values; a tuple of forms
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,22 @@ _FORM: dict[str, object] = {
 def misfits(record: object) -> list[str]:
     """What is missing in a record, or is of another kind than it has to be."""
     return list(_misfits(record, _FORM, ""))
+
+
+def contradictions(record: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What in a record of this form cannot be true, whatever was merged: where, and what is the matter."""
+    proof, recipe = record["proof"] or {"holds": True, "checks": []}, ("fingerprint", "sha256", "yaml")
+    checks = proof["checks"]
+    for place, table, keys in [
+        ("", record, _FORM), ("recipe.", record["recipe"], recipe), ("proof.", proof, ("holds", "checks")),
+        *((f"proof.checks[{at}].", one, ("name", "holds", "said")) for at, one in enumerate(checks)),
+    ]:  # fmt: skip
+        for name in table:
+            if name not in keys:
+                yield f"{place}{name}", "is nothing that mergelab writes."
+    if proof["holds"] != all(one["holds"] for one in checks):
+        broken = ", ".join(one["name"] for one in checks if not one["holds"]) or "none"
+        yield "proof", f"says that it {'holds' if proof['holds'] else 'fails'}; checks of it that fail: {broken}."
 
 
 def _misfits(found: object, form: object, place: str) -> Iterator[str]:

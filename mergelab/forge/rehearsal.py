@@ -52,7 +52,7 @@ def begun(planned: Plan) -> Future[Settings]:
         except BaseException as error:  # noqa: BLE001 - raised by the future
             answer.set_exception(error)
 
-    threading.Thread(target=ask, name="mergelab-rehearsal", daemon=True).start()
+    threading.Thread(target=ask, name="mergelab-rehearsal").start()  # a daemon would be torn off inside torch
     return answer
 
 

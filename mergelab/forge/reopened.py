@@ -28,27 +28,35 @@ class Stored:
     Attributes:
         tensors: by name, mapped from disk.
         faults: what is wrong with the files themselves, a sentence each.
+        metadata: what the header of each file says beside its tensors, by the file's name.
     """
 
     tensors: Mapping[str, torch.Tensor]
     faults: tuple[str, ...]
+    metadata: Mapping[str, Mapping[str, str]]
 
 
 def stored(folder: Path) -> Stored:
     """Map every tensor of every weight file, and hold the index against them."""
     tensors: dict[str, torch.Tensor] = {}
     homes: dict[str, str] = {}
+    metadata: dict[str, Mapping[str, str]] = {}
     faults: list[str] = []
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="pt") as file:
-                for name in file.keys():  # noqa: SIM118 - safe_open is no dict
+                metadata[path.name] = file.metadata() or {}
+                names = list(file.keys())
+                if not names:
+                    faults.append(f"{path.name} holds no tensor")
+                for name in names:
                     if name in homes:
                         faults.append(f"{name} is stored twice, in {homes[name]} and {path.name}")
                     tensors[name], homes[name] = file.get_tensor(name), path.name
         except (SafetensorError, OSError) as error:
             faults.append(f"{path.name} cannot be read ({in_words(error)})")
-    return Stored(tensors, (*faults, *_index_faults(folder, homes, sum(one.nbytes for one in tensors.values()))))
+    faults += _index_faults(folder, homes, sum(one.nbytes for one in tensors.values()))
+    return Stored(tensors, tuple(faults), metadata)
 
 
 def _index_faults(folder: Path, homes: Mapping[str, str], size: int) -> list[str]:

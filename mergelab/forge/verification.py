@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-Grade: TypeAlias = Literal["changed", "unseen", "same"]
-GRADES: tuple[Grade, ...] = ("changed", "unseen", "same")
+Grade: TypeAlias = Literal["changed", "unseen", "note", "same"]
+GRADES: tuple[Grade, ...] = ("changed", "unseen", "note", "same")
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,8 @@ class Sighting:
     """What was found of one thing.
 
     Attributes:
-        grade: "changed": it is not what it was; "unseen": it could not be looked at; "same": it is what it was.
+        grade: "changed": it is not what it was; "unseen": it is gone, or could not be looked at; "note": it is not what
+            it was, and may be, as a card that was written on; "same": it is what it was.
         about: a file, a tensor, a source, or several of a kind.
         said: what is the matter, with what it was.
     """
@@ -53,8 +54,16 @@ class Verification:
     def __str__(self) -> str:
         verdict = f"{self.folder} has changed, or its sources have:"
         if self.holds:
-            verdict = f"{self.folder} holds{', as far as it could be looked at' if self.unseen else ''}:"
+            verdict = f"{self.folder} holds{self._short_of}:"
         return "\n".join([verdict, *(f"  {one}" for grade in GRADES for one in self.findings if one.grade == grade)])
+
+    @property
+    def _short_of(self) -> str:
+        """What a verdict does not reach."""
+        grades = [one.grade for one in self.findings if one.about == "tensors"]
+        if "unseen" in grades and "same" not in grades:
+            return " but for its tensors, none of which was made anew"
+        return ", as far as it could be looked at" if self.unseen else ""
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         """What a notebook shows."""

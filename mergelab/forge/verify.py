@@ -11,29 +11,33 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import torch
 
 from mergelab.errors import MergelabError, Problem, RecipeError, SourceError
 from mergelab.forge import card
 from mergelab.forge.digests import sha256_of
-from mergelab.forge.discrepancy import differences, spread, told, unequal
+from mergelab.forge.discrepancy import differences, spread, told, unequal, unlisted
+from mergelab.forge.entries import Entry, held, pinned, placed, stated
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.provenance import (
+    ADAPTER_FILES,
     FILE,
     as_json,
     content_name,
     inputs,
+    names_read,
     read_record,
     recipe_hash,
     record,
     tensor_line,
     versions,
 )
+from mergelab.forge.record_form import contradictions
 from mergelab.forge.rehearsal import begun
 from mergelab.forge.reopened import Stored, stored
-from mergelab.forge.verification import Grade, Sighting, Verification
+from mergelab.forge.verification import Sighting, Verification
 from mergelab.forge.watch import Watch
 from mergelab.models.agreement import agreed
 from mergelab.models.devices import arithmetic, pick
@@ -47,10 +51,8 @@ from mergelab.recipes.step import Input, Step
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 _OTHERS = (FILE, card.FILE)  # the record cannot hold its own hash, and the card is there to be written on
-_READ = (".safetensors", ".json", ".jinja", ".py", ".bin", ".model", ".txt")  # what transformers may read
+_PARTS = ("format", "model", "made", "tensors", "licence")  # what the recipe and its sources alone decide
 _NAMES = {dtype: name for name, dtype in DTYPES.items()}
-
-Entry: TypeAlias = Mapping[str, Any]
 
 
 def verify(
@@ -62,8 +64,9 @@ def verify(
 ) -> Verification:
     """Look at a merge again: its files, its recipe, its sources, its config, and its tensors made anew.
 
-    Nothing is written and nothing large is downloaded: what cannot be looked at here is said. Relative addresses of
-    sources count from the current folder, as they did when the merge was made.
+    The versions and the proof that are written down cannot be found out again: only whether they make sense. Nothing
+    is written and nothing large is downloaded: what cannot be looked at here is said. Relative addresses of sources
+    count from the current folder, as they did when the merge was made.
 
     Args:
         out: a folder that ``merge`` wrote.
@@ -92,11 +95,14 @@ class _Verifying:
         self.watch = watch
         self.opened: dict[Source, Checkpoint] = {}
         self.stale: dict[tuple[str, str], None] = {}  # address and file of what is not there as it was
+        self.odd: dict[str, None] = {}  # addresses of sources of which something is the matter
 
     def findings(self) -> Iterator[Sighting]:
         names = self.written["files"]
         here = {name: self.folder / name for name in names if (self.folder / name).is_file()}
         self.watch.expect(sum(path.stat().st_size for path in here.values()))
+        for place, said in contradictions(self.written):
+            yield Sighting("changed", f"{place} in {FILE}", said)
         recipe, news = self._recipe()
         yield from news
         if recipe is not None:
@@ -107,8 +113,15 @@ class _Verifying:
                 planned = standard(agreed(plan(recipe, self.opened)))
             except MergelabError as error:
                 yield Sighting("unseen", "the plan", f"cannot be worked out here any more: {error}")
+        if planned is not None:
+            yield from self._files_read(planned)
+        same = [source for source in self.opened if str(source) not in self.odd]
+        if recipe is not None and same:
+            said = f"{len(same)} of {len(recipe.sources)} have the files that were merged."
+            yield Sighting("same", "sources", said)
         files = stored(self.folder)
         yield from self._files(here, planned)
+        yield from self._described()
         yield from self._listed(files)
         if planned is not None:
             yield from self._worked_out(planned)
@@ -125,11 +138,15 @@ class _Verifying:
         ours, theirs = _loaded(said["yaml"]), _loaded(_text(self.folder / RECIPE_FILE))
         whole = [one for one in (ours, theirs) if one is not None and recipe_hash(one) == was]
         news = []
-        if ours is None or recipe_hash(ours) != was or said["fingerprint"] != was[:8]:
+        what = ""
+        if ours is None:
             what = "cannot be read"
-            if ours is not None:
-                what = f"its SHA-256 is {recipe_hash(ours)[:12]}, it says {was[:12]}"
-                what += f" ({difference(whole[0], ours)})" if whole else ""
+        elif recipe_hash(ours) != was:
+            what = f"its SHA-256 is {recipe_hash(ours)[:12]}, it says {was[:12]}"
+            what += f" ({difference(whole[0], ours)})" if whole else ""
+        elif said["fingerprint"] != was[:8]:
+            what = f"its fingerprint is {was[:8]}, it says {said['fingerprint'][:12]!r}"
+        if what:
             news.append(Sighting("changed", f"the recipe in {FILE}", f"{what}."))
         if not whole:
             news.append(Sighting("unseen", "sources", "not looked at: no recipe here is the one that was merged."))
@@ -141,15 +158,20 @@ class _Verifying:
     # -------------------------------------------------------------------------------------------- sources
 
     def _sources(self, recipe: Recipe) -> Iterator[Sighting]:
-        entries = {one["address"]: one for one in self.written["sources"]}
-        same = 0
+        addresses = [one["address"] for one in self.written["sources"]]
+        entries = dict(zip(addresses, self.written["sources"], strict=True))
+        for address in entries:
+            if address not in map(str, recipe.sources):
+                yield Sighting("changed", address, f"{FILE} has it among the sources, though it is not in the recipe.")
+            elif addresses.count(address) > 1:
+                yield Sighting("changed", address, f"{FILE} has it {addresses.count(address)} times.")
         for source in recipe.sources:
             entry = entries.get(str(source))
             if entry is None:
                 yield Sighting("changed", str(source), f"{FILE} tells nothing of it, though it is in the recipe.")
                 continue
             try:
-                checkpoint = open_checkpoint(_pinned(source, entry))
+                checkpoint = open_checkpoint(pinned(source, entry))
             except SourceError as error:
                 yield Sighting("unseen", str(source), f"cannot be opened: {error}")
                 continue
@@ -159,9 +181,8 @@ class _Verifying:
                 files = entry["adapter"]["files"]
                 news += self._source_files(str(source), source.adapter, files, checkpoint.adapter.path)
             yield from news
-            same += not news
-        if same:
-            yield Sighting("same", "sources", f"{same} of {len(recipe.sources)} have the files that were merged.")
+            if news or not entry["files"]:
+                self.odd[str(source)] = None
 
     def _source_files(
         self, address: str, place: Source, files: Mapping[str, str], find: Callable[[str], Path | None]
@@ -172,8 +193,7 @@ class _Verifying:
             path = find(name)
             if path is None:
                 self.stale[address, name] = None
-                grade: Grade = "changed" if local else "unseen"
-                yield Sighting(grade, f"{place}, {name}", "is gone." if local else "is not on this machine.")
+                yield Sighting("unseen", f"{place}, {name}", "is gone." if local else "is not on this machine.")
                 continue
             now = None if local else content_name(path)
             if now is None:
@@ -183,6 +203,19 @@ class _Verifying:
                 self.stale[address, name] = None
                 said = f"is not the file that was merged: its SHA-256 is {now[:12]}, was {was[:12]}."
                 yield Sighting("changed", f"{place}, {name}", said)
+
+    def _files_read(self, planned: Plan) -> Iterator[Sighting]:
+        """Whether the files of each source that are written down are those that the merge reads."""
+        entries = {one["address"]: one for one in self.written["sources"]}
+        for source, (certain, perhaps) in names_read(planned).items():
+            entry, checkpoint = entries[str(source)], planned.checkpoints[source]
+            there = (*certain, *(name for name in perhaps if checkpoint.kept(name) is not None))
+            news = list(held(source, entry["files"], there, perhaps))
+            if entry["adapter"] is not None and checkpoint.adapter is not None and source.adapter is not None:
+                news += held(source.adapter, entry["adapter"]["files"], ADAPTER_FILES, ())
+            yield from news
+            if news:
+                self.odd[str(source)] = None
 
     # ---------------------------------------------------------------------------------------------- files
 
@@ -198,11 +231,21 @@ class _Verifying:
                 continue
             more = self._config_said(here[name], planned) if name == "config.json" else ""
             yield Sighting("changed", name, f"its SHA-256 is {now[:12]}, was {was[:12]}{more}.")
-        for path in sorted(self.folder.iterdir()):
-            if path.name not in (*self.written["files"], *_OTHERS) and path.suffix in _READ:
-                yield Sighting("changed", path.name, "was not written by the merge, and may be read with it.")
+        for name, said in unlisted(self.folder, (*self.written["files"], *_OTHERS)):
+            yield Sighting("changed", name, said)
         if same:
             yield Sighting("same", "files", f"{same} of {len(self.written['files'])} as they were written.")
+
+    def _described(self) -> Iterator[Sighting]:
+        """Whether the card is the one that the record gives: whoever publishes it may well write on it."""
+        was, now = self.written["versions"].get("mergelab"), versions()["mergelab"]
+        try:
+            if not (self.folder / card.FILE).is_file():
+                yield Sighting("note", card.FILE, "is gone.")
+            elif card.model_card(self.written) != _text(self.folder / card.FILE) and was == now:
+                yield Sighting("note", card.FILE, f"edited since: it is not the card that {FILE} gives.")
+        except (LookupError, TypeError):
+            yield Sighting("changed", FILE, "has what no merge has: no card can be made of it.")
 
     def _config_said(self, path: Path, planned: Plan | None) -> str:
         """What is in a changed config that would not be there."""
@@ -221,10 +264,14 @@ class _Verifying:
 
     def _worked_out(self, planned: Plan) -> Iterator[Sighting]:
         """Whether the recipe comes to the same layers, tensors and config as it did."""
-        device = torch.device(self.written["model"]["device"])
+        device, known = _device(self.written["model"]["device"])
         made = record(planned, device=device, hashes={}, outputs={}, proof=None)
         fresh = json.loads(as_json(made))
-        found = [*self._parts(fresh), *self._cards(fresh)]
+        found = []
+        if not known:
+            was = fresh["model"]["device"] = self.written["model"]["device"]
+            found.append(Sighting("changed", f"model in {FILE}", f"was made on {was[:20]!r}, which is no device."))
+        found += [*self._parts(fresh), *self._entries(fresh)]
         yield from found
         if not found:
             yield Sighting(
@@ -238,16 +285,26 @@ class _Verifying:
                 yield Sighting("unseen", path.name, said)
 
     def _parts(self, fresh: Entry) -> Iterator[Sighting]:
-        for part in ("model", "made", "tensors", "licence"):
+        for part in _PARTS:
             differing = differences(self.written[part], fresh[part])
             if differing:
                 said = f"is not what the recipe comes to: {told(differing, 'is', 'would be')}."
                 yield Sighting("changed", f"{part} in {FILE}", said)
 
-    def _cards(self, fresh: Entry) -> Iterator[Sighting]:
-        was, now = ({one["address"]: _stated(one) for one in each["sources"]} for each in (self.written, fresh))
-        for address, said in now.items():
-            differing = differences(was.get(address), said)
+        differing = differences(sorted(self.written["versions"]), sorted(fresh["versions"]))
+        if differing:
+            yield Sighting(
+                "changed", f"versions in {FILE}", f"are of other things: {told(differing, 'is', 'would be')}."
+            )
+
+    def _entries(self, fresh: Entry) -> Iterator[Sighting]:
+        was, now = ({one["address"]: one for one in each["sources"]} for each in (self.written, fresh))
+        for address, entry in now.items():
+            differing = differences(placed(was[address]), placed(entry))
+            if differing:
+                said = f"is not what the recipe comes to: {told(differing, 'is', 'would be')}."
+                yield Sighting("changed", f"{address} in {FILE}", said)
+            differing = differences(stated(was[address]), stated(entry))
             if differing:
                 yield Sighting("changed", f"the card of {address}", f"{told(differing, 'was', 'is')}.")
 
@@ -309,20 +366,12 @@ class _Verifying:
         return any((str(source), file) in self.stale or str(source) in adapters for source, file in read)
 
 
-def _pinned(source: Source, entry: Entry) -> Source:
-    """The address with the commits that were merged."""
-
-    def at(place: Source, said: Entry) -> Source:
-        return replace(place, revision=said["commit"]) if said["hub"] and said["commit"] else place
-
-    adapter = source.adapter and entry["adapter"] and at(source.adapter, entry["adapter"])
-    return replace(at(source, entry), adapter=adapter or source.adapter)
-
-
-def _stated(entry: Entry) -> Entry:
-    """What cards state of a model and its adapter."""
-    said = {key: entry[key] for key in ("licences", "licence link", "ancestors")}
-    return said | ({"adapter": _stated(entry["adapter"])} if entry.get("adapter") else {})
+def _device(name: str) -> tuple[torch.device, bool]:
+    """The device of that name and True; where torch knows none, the CPU and False."""
+    try:
+        return torch.device(name), True
+    except RuntimeError:
+        return torch.device("cpu"), False
 
 
 def _loaded(text: str) -> Recipe | None:

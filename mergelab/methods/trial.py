@@ -12,6 +12,7 @@ import threading
 from concurrent.futures import Future
 from functools import cache
 
+_OFTEN = 0.05  # seconds between two looks at whether this process ends
 _PROGRAM = """
 import sys
 sys.path[:] = sys.argv[1:]
@@ -24,10 +25,11 @@ sys.exit(not proven())
 def begun() -> Future[bool]:
     """Whether the loops give the bits of the atoms on this machine: known some time after the first call.
 
-    Nobody has to wait for it: a process that ends earlier ends.
+    A process that ends earlier waits for what is tried out in it, half a second at most, but for no compiler. (Were the
+    thread a daemon, it would be torn off inside a library, and take the process with it.)
     """
     answer = Future[bool]()
-    threading.Thread(target=lambda: answer.set_result(passed()), name="mergelab-trial", daemon=True).start()
+    threading.Thread(target=lambda: answer.set_result(passed()), name="mergelab-trial").start()
     return answer
 
 
@@ -54,9 +56,16 @@ def passed() -> bool:
 def compiled() -> bool:
     """Have another process compile the loops, keep them where there is a place, and prove them: whether it could.
 
-    It has a session of its own, so that an interrupt of this process is none of it.
+    It has a session of its own, so that an interrupt of this process is none of it, and goes on where this process
+    ends: the next one finds what it kept.
     """
     program = [sys.executable, "-c", _PROGRAM, *sys.path]
     silent = subprocess.DEVNULL
-    ended = subprocess.run(program, stdin=silent, stdout=silent, stderr=silent, start_new_session=True, check=False)
-    return ended.returncode == 0
+    child = subprocess.Popen(program, stdin=silent, stdout=silent, stderr=silent, start_new_session=True)
+    while threading.main_thread().is_alive():
+        try:
+            return child.wait(_OFTEN) == 0
+        except subprocess.TimeoutExpired:
+            continue
+    child.returncode = 0  # it is left to itself
+    return False

@@ -89,6 +89,12 @@ def write_tokenizer(plan: Plan, folder: Path) -> None:
         _put_template(plan.chat_template, folder)
 
 
+def is_copied(plan: Plan) -> bool:
+    """Whether ``write_tokenizer`` takes a model's own files, instead of having transformers write them."""
+    speaker = _speaker(plan)
+    return is_copied(speaker.plan) if isinstance(speaker, Staged) else speaker is not None
+
+
 def tokenizer_files(origin: Origin) -> dict[str, Path]:
     """Every file of a model's tokenizer, by its name in the model's folder: those of known names, and all further
     templates of a model that is a folder.

@@ -1,51 +1,24 @@
 """Licences: what the models of a merge ask of whoever publishes it, and which line its own card may bear.
 
-A merge has the duties of all its parents together; two licences clash where both cannot be kept. The table says what
-the texts of common licences ask, in a sentence each; whether weights can be owned at all is unsettled, and nothing
-here is legal advice. A merge on one's own disk is no publication: nothing is refused.
+A merge has the duties of all its parents together; two licences clash where both cannot be kept. Whether weights can
+be owned at all is unsettled, and nothing here is legal advice. A merge on one's own disk is no publication: nothing
+is refused.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from mergelab.recipes.card import Card, read_cards
+from mergelab.recipes.licence_table import known
 from mergelab.recipes.report import Finding, Grade
 from mergelab.weights import Checkpoint, Source
 
 ADVICE = "These are rules of thumb and no legal advice: the texts of the licences count."
-
-
-@dataclass(frozen=True)
-class Licence:
-    """What one licence asks.
-
-    Attributes:
-        asks: what whoever passes a changed model on has to do, as a sentence.
-        kind: "free": any licence may stand over the whole as long as notices are kept; "same": the whole has to be
-            under this licence; "own": its terms go along with the weights.
-        commercial: the model may be put to commercial use.
-        changes: a changed model may be passed on.
-        family: whose terms they are, where several versions belong together.
-        title: how the name of a changed model has to begin.
-        rank: of two free ones, the one that asks more has the higher.
-        takes: other licences that ask no more than this one.
-        listed: the hub has this id in its list; else it is written as "other" with a name.
-    """
-
-    asks: str
-    kind: Literal["free", "same", "own"]
-    commercial: bool = True
-    changes: bool = True
-    family: str = ""
-    title: str = ""
-    rank: int = 0
-    takes: tuple[str, ...] = ()
-    listed: bool = True
 
 
 @dataclass(frozen=True)
@@ -92,94 +65,16 @@ class Terms:
     findings: tuple[Finding, ...]
 
 
-_NOTICES = "Keep its copyright notices and its text."
-_LGPL = ("lgpl", "lgpl-2.1", "lgpl-3.0")
-_RAIL = "Pass its restrictions of use on with the weights, word for word."
-_RESEARCH = "Research and other non-commercial use only; pass its text on."
-
-
-def _llama(title: str, built: str) -> Licence:
-    asks = (
-        f"Pass a copy of the agreement and its acceptable use policy on, with its line in a file called Notice{built}. "
-        "Above 700 million users a month it needs a licence from Meta."
-    )
-    return Licence(asks, "own", family="Llama", title=title)
-
-
-_TABLE: Mapping[str, Licence] = {
-    **dict.fromkeys(("cc0-1.0", "unlicense", "wtfpl", "pddl"), Licence("Nothing.", "free")),
-    **dict.fromkeys(
-        ("mit", "isc", "bsd", "bsd-2-clause", "bsd-3-clause", "bsd-3-clause-clear", "zlib", "ncsa", "postgresql",
-            "afl-3.0", "bsl-1.0", "ms-pl", "openmdw-1.0"),
-        Licence(_NOTICES, "free", rank=1),
-    ),
-    "apache-2.0": Licence("Keep its notices and its text, and state what was changed.", "free", rank=2),
-    **dict.fromkeys(_LGPL, Licence("Put the changed model under the same licence.", "same")),
-    **dict.fromkeys(("gpl", "gpl-2.0"), Licence("Put the whole under the same licence.", "same", takes=_LGPL)),
-    "gpl-3.0": Licence("Put the whole under the same licence.", "same", takes=_LGPL),
-    "agpl-3.0": Licence(
-        "Put the whole under the same licence, where it is only served over a network too.", "same",
-        takes=("gpl-3.0", "lgpl-3.0"),
-    ),
-    "llama2": _llama("", ""),
-    "llama3": _llama("Llama 3", ", and show 'Built with Meta Llama 3'"),
-    **dict.fromkeys(
-        ("llama3.1", "llama3.2", "llama3.3", "llama4"), _llama("Llama", ", and show 'Built with Llama'")
-    ),
-    "gemma": Licence("Pass the Gemma Terms of Use and its Prohibited Use Policy on, and say what was changed.", "own",
-        family="Gemma"),
-    **dict.fromkeys(
-        ("openrail", "openrail++", "bigscience-openrail-m", "creativeml-openrail-m", "bigscience-bloom-rail-1.0",
-            "bigcode-openrail-m"),
-        Licence(_RAIL, "own"),
-    ),
-    **dict.fromkeys(("deepseek", "deepseek-license"), Licence(_RAIL, "own", family="DeepSeek", listed=False)),
-    **dict.fromkeys(
-        ("qwen", "qwen-license", "tongyi-qianwen"),
-        Licence("Pass its text on and keep its notice; it limits large commercial use.", "own", family="Qwen",
-            listed=False),
-    ),
-    **dict.fromkeys(
-        ("qwen-research", "qwen-research-license", "tongyi-qianwen-research", "mrl", "mnpl",
-            "microsoft-research-license"),
-        Licence(_RESEARCH, "own", commercial=False, listed=False),
-    ),
-    **dict.fromkeys(
-        ("apple-amlr", "h-research", "intel-research", "fair-noncommercial-research-license"),
-        Licence(_RESEARCH, "own", commercial=False),
-    ),
-    "falcon-180b-license": Licence("Pass its text on; it limits hosting for others.", "own", listed=False),
-}  # fmt: skip
-_CREATIVE = re.compile(r"cc-by(?P<nc>-nc)?(?P<how>-sa|-nd)?(?P<version>-\d\.\d)?")
 # Names of bases that are surely under terms of their own, whatever a card of their descendants says.
 _KNOWN_BASES: Mapping[str, re.Pattern[str]] = {
-    "Llama": re.compile(r"meta-llama/.+", re.IGNORECASE),
-    "Gemma": re.compile(r"google/(code)?gemma-?(\d+b|[123])\b.*", re.IGNORECASE),
+    "Llama": re.compile(r"meta-llama/.+|deepseek-ai/DeepSeek-R1-Distill-Llama-.+", re.IGNORECASE),
+    "Gemma": re.compile(r"google/(code)?gemma-?(\d+b|[123]n?)\b.*", re.IGNORECASE),
 }
 _SAYS_NOTHING = ("other", "unknown", "none")
 
+_WEB = re.compile(r"https?://\S+", re.IGNORECASE)
+
 Stated: TypeAlias = tuple[Parent, str]
-
-
-def known(licence: str) -> Licence | None:
-    """What a licence asks, by its id on the hub or its usual name; None: the table does not have it."""
-    licence = licence.lower()
-    found = _CREATIVE.fullmatch(licence)
-    if found is None:
-        return _TABLE.get(licence)
-    alike, fixed = found["how"] == "-sa", found["how"] == "-nd"
-    asks = ["Name the authors", "link the licence", "say what was changed"]
-    asks += ["put the merge under the same licence"] * alike + ["make no money with it"] * bool(found["nc"])
-    sentence = f"{', '.join(asks[:-1])} and {asks[-1]}."
-    return Licence(
-        "Nothing made from it may be passed on." if fixed else sentence,
-        "same" if alike else "own" if found["nc"] or fixed else "free",
-        commercial=not found["nc"],
-        changes=not fixed,
-        rank=3,
-        takes=(f"cc-by-nc{found['version'] or ''}",) if alike and found["nc"] else (),
-        listed=found["version"] is not None,
-    )
 
 
 def parents(checkpoints: Mapping[Source, Checkpoint], say: Callable[[Source], str]) -> tuple[Parent, ...]:
@@ -198,23 +93,37 @@ def parents(checkpoints: Mapping[Source, Checkpoint], say: Callable[[Source], st
 
 def terms(models: Sequence[Parent]) -> Terms:
     """What the parents' licences ask together, and the line that a merge of them may bear."""
+    models = [_folded(one) for one in models]
     stated = [(one, licence) for one in models for licence in one.card.licences if licence not in _SAYS_NOTHING]
     silent = [one for one in models if not any(parent is one for parent, _ in stated)]
     distinct = list(dict.fromkeys(licence for _, licence in stated))
     left = _strictest(distinct)
     clashes = [pair for pair in combinations(left, 2) if _clash(*pair)]
-    line = None if silent or clashes or not left else _line(left, stated)
+    clashes += [pair for pair in combinations(distinct, 2) if _barred(*pair)]
+    doubts = [pair for pair in combinations(left, 2) if _doubt(*pair)]
+    lifted = list(_lifted(models))
+    fixed = [one for one in distinct if (asked := known(one)) and not asked.changes]
+    untrue = silent or clashes or doubts or lifted or fixed or not left
+    line = None if untrue else _line(left, stated)
     findings = (
         *_silent(silent),
         *_forbidden(stated),
         *_clashing(stated, clashes),
-        *_relabelled(stated),
+        *_doubtful(stated, doubts),
+        *_relabelled(lifted),
         *_different(stated, distinct, line),
         *_own(stated, distinct),
         *_unknown(stated),
+        *_unlinked(stated, line),
     )
     duties = {licence: found.asks for licence in distinct if (found := known(licence))}
     return Terms(line, duties, findings)
+
+
+def _folded(parent: Parent) -> Parent:
+    """With its licences in small letters, as the hub has them: cards do not agree on that."""
+    licences = tuple(dict.fromkeys(licence.lower() for licence in parent.card.licences))
+    return replace(parent, card=replace(parent.card, licences=licences))
 
 
 def _strictest(licences: Sequence[str]) -> list[str]:
@@ -233,8 +142,24 @@ def _rank(licence: str) -> int:
 
 def _clash(one: str, other: str) -> bool:
     """Whether both cannot be kept: each wants the whole for itself, or one does and the other has terms of its own."""
-    kinds = [asked.kind if (asked := known(licence)) else "" for licence in (one, other)]
+    kinds = _kinds(one, other)
     return "same" in kinds and "" not in kinds
+
+
+def _doubt(one: str, other: str) -> bool:
+    """Whether one wants the whole for itself, and nobody here knows what the other wants."""
+    kinds = _kinds(one, other)
+    return "same" in kinds and "" in kinds
+
+
+def _kinds(*licences: str) -> list[str]:
+    return [asked.kind if (asked := known(licence)) else "" for licence in licences]
+
+
+def _barred(one: str, other: str) -> bool:
+    """Whether one does not let anybody ask what the other asks, free as that is."""
+    asked = known(one), known(other)
+    return any(each is not None and free in each.bars for each, free in zip(asked, (other, one), strict=True))
 
 
 def _line(licences: Sequence[str], stated: Sequence[Stated]) -> Line:
@@ -243,15 +168,15 @@ def _line(licences: Sequence[str], stated: Sequence[Stated]) -> Line:
         licence = licences[0]
         asked = known(licence)
         if asked and asked.listed:
-            return Line(licence.lower())
+            return Line(licence)
         links = list(dict.fromkeys(parent.card.link for parent, said in stated if said == licence))
-        link = links[0] if len(links) == 1 else None
+        link = links[0] if len(links) == 1 and links[0] and _WEB.fullmatch(links[0]) else None
     return Line("other", "-and-".join(_slug(licence) for licence in licences), link)
 
 
 def _slug(licence: str) -> str:
     """A name as the hub wants it: small letters, digits, dots and hyphens."""
-    return re.sub(r"[^a-z0-9.]+", "-", licence.lower()).strip("-.")[:96] or "unnamed"
+    return re.sub(r"[^a-z0-9.]+", "-", licence).strip("-.")[:96] or "unnamed"
 
 
 # ---------------------------------------------------------------------------------------------- what is found
@@ -285,8 +210,9 @@ def _forbidden(stated: Sequence[Stated]) -> Iterator[Finding]:
     asked = [(parent, licence, found) for parent, licence in stated if (found := known(licence))]
     fixed = [(parent, licence) for parent, licence, found in asked if not found.changes]
     if fixed:
-        remedy = "Nobody may pass on what is made from it: do not publish the merge."
-        yield Finding("warning", _names([one for one, _ in fixed]), "no derivatives", _listing(fixed), remedy)
+        remedy = "The merge cannot be published, and its card bears no licence: leave the model out, or ask its owners."
+        evidence = f"{_listing(fixed)}: nothing that is made from it may be passed on"
+        yield Finding("warning", _names([one for one, _ in fixed]), "forbids to publish the merge", evidence, remedy)
     unpaid = [(parent, licence) for parent, licence, found in asked if not found.commercial]
     if unpaid:
         grade: Grade = "note" if len(unpaid) == len(stated) else "warning"
@@ -309,15 +235,33 @@ def _clashing(stated: Sequence[Stated], clashes: Sequence[tuple[str, str]]) -> I
         yield Finding("warning", "licences", "Llama among others", evidence, remedy)
 
 
-def _relabelled(stated: Sequence[Stated]) -> Iterator[Finding]:
-    """Cards that state less than the model is surely under that they name as their base."""
-    for parent, licence in stated:
+def _doubtful(stated: Sequence[Stated], doubts: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    for pair in doubts:
+        theirs = [one for one in stated if one[1] in pair]
+        (unknown,), (whole,) = ([one for one in pair if (known(one) is None) == strange] for strange in (True, False))
+        evidence = f"{_listing(theirs)}: {whole} wants the whole merge under that licence"
+        remedy = f"Whether {unknown} lets that be is not known here: read its terms before you publish the merge."
+        yield Finding("warning", "licences", "they may clash", evidence, remedy)
+
+
+def _lifted(models: Sequence[Parent]) -> Iterator[tuple[Parent, str, str]]:
+    """Models whose cards state less than the model is surely under that they name as their base: with the family of
+    its terms, and the base.
+    """
+    for parent in models:
         for family, names in _KNOWN_BASES.items():
             base = next((one for one in (parent.address, *parent.card.bases) if names.fullmatch(one)), None)
-            if base is not None and _family(licence) != family:
-                evidence = f"its card says {licence}, and that it comes from {base}"
-                remedy = f"The terms of {family} reach what is made from it: a card cannot lift them."
-                yield Finding("warning", parent.name, "licence of its base", evidence, remedy)
+            if base is not None and not any(_family(licence) == family for licence in parent.card.licences):
+                yield parent, family, base
+
+
+def _relabelled(lifted: Sequence[tuple[Parent, str, str]]) -> Iterator[Finding]:
+    for parent, family, base in lifted:
+        if parent.card.licences:
+            whence = f"it is made from {family}" if base == parent.address else f"that it comes from {base}"
+            evidence = f"its card says {' + '.join(parent.card.licences)}, and {whence}"
+            remedy = f"The terms of {family} reach what is made from it: a card cannot lift them."
+            yield Finding("warning", parent.name, "licence of its base", evidence, remedy)
 
 
 def _different(stated: Sequence[Stated], distinct: Sequence[str], line: Line | None) -> Iterator[Finding]:
@@ -342,6 +286,16 @@ def _unknown(stated: Sequence[Stated]) -> Iterator[Finding]:
     if strange:
         remedy = "Read its terms before you publish the merge: mergelab knows nothing of them."
         yield Finding("note", _names([one for one, _ in strange]), "unknown licence", _listing(strange), remedy)
+
+
+def _unlinked(stated: Sequence[Stated], line: Line | None) -> Iterator[Finding]:
+    """Places of terms that would be on the card, and are none that its readers could go to."""
+    if line is None or line.licence != "other" or line.link:
+        return
+    for parent in dict.fromkeys(parent for parent, licence in stated if _slug(licence) == line.name):
+        if parent.card.link and not _WEB.fullmatch(parent.card.link):
+            remedy = "It is no address on the web, and is left out of the card: put a copy of the terms beside it."
+            yield Finding("note", parent.name, "licence link", parent.card.link, remedy)
 
 
 def _family(licence: str) -> str:

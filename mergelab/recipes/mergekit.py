@@ -41,6 +41,7 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """The methods of mergekit 0.1.5 with their parameters."""
 
+_FLAG: Final = "# mergekit: "
 _SHORT: Final = "no more sources for norm and head than the first slice has"
 _LAYER_NUMBER: Final = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 
@@ -64,9 +65,14 @@ def export(recipe: Recipe) -> str:
     flags = [f"--random-seed {seed}" for seed in seeds]
     flags += ["--lora-merge-cache FOLDER"] if any(source.adapter for source in recipe.sources) else []
     text = write(replace(written[-1], stages=tuple(written[:-1])))
-    lines = [f"# mergekit: {flag}" for flag in flags]
-    # A text that was written for mergekit before has them among its own comments.
-    return "".join(f"{line}\n" for line in lines if line.rpartition(" ")[0] not in text) + text
+    lines = text.splitlines(keepends=True)
+    for flag in reversed(flags):
+        # A text that was written for mergekit before has such lines among its own comments; they stay, but for a seed
+        # where one is said since.
+        old = [line for line in lines if line.startswith(f"{_FLAG}{flag.partition(' ')[0]} ")]
+        if not old or (any(seeds) and "seed" in flag):
+            lines = [f"{_FLAG}{flag}\n", *(line for line in lines if line not in old)]
+    return "".join(lines)
 
 
 def _draws(recipe: Recipe) -> bool:

@@ -14,8 +14,9 @@ _CELLS = 6  # of a row of ``expand`` before its numbers
 def slice_map(planned: Plan) -> Iterator[dict[str, object]]:
     """An entry for each layer and each tensor outside them, in order; those of stages first.
 
-    ``place`` is the layer's number, or the tensor's name. ``from``, ``base`` and ``home`` (the layer whose settings it
-    has) are pairs: the address of a source or the name of a stage, and the layer there, None outside the layers.
+    ``stage`` is the name of a stage, None for the merge itself, whatever it is called. ``place`` is the layer's number,
+    or the tensor's name. ``from``, ``base`` and ``home`` (the layer whose settings it has) are pairs: the address of a
+    source or the name of a stage, and the layer there, None outside the layers.
     ``numbers`` are those that the method really gets, to four digits; to the last one they stand in the recipe.
     """
     table = expand(planned)
@@ -26,17 +27,17 @@ def slice_map(planned: Plan) -> Iterator[dict[str, object]]:
         layers = [*[one.layers[0]] * before, *one.layers, *[one.layers[-1]] * after]
         for place, layer in enumerate(layers):
             inside = before <= place < before + len(one.layers)
-            yield _entry(next(rows), table.heading, layer, inside=inside)
+            stage = None if one is planned else one.recipe.name
+            yield {"stage": stage} | _entry(next(rows), table.heading, layer, inside=inside)
 
 
 def _entry(row: Sequence[object], heading: Sequence[str], layer: Layer, *, inside: bool) -> dict[str, object]:
     def at(home: Home) -> list[object]:
         return [str(home.source), home.index if inside else None]
 
-    stage, place, _, _, method, depth = row[:_CELLS]
+    _, place, _, _, method, depth = row[:_CELLS]
     numbers = {name: cell for name, cell in zip(heading[_CELLS:], row[_CELLS:], strict=True) if cell != ""}
     return {
-        "stage": stage or None,
         "place": int(str(place)) if inside else place,
         "method": method,
         "from": [at(home) for home in layer.parts],

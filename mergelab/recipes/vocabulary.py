@@ -61,6 +61,7 @@ class Alignment:
         ids: the id of each token.
         count: number of rows, padding included.
         rows: how the matrices of each model are brought to it; None where they fit as they are.
+        lexicons: the tokens of each reader.
     """
 
     home: Source
@@ -68,6 +69,7 @@ class Alignment:
     ids: Mapping[str, int]
     count: int
     rows: Mapping[Source, Rows | None]
+    lexicons: Mapping[Source, Lexicon]
 
     @cached_property
     def lexicon(self) -> Lexicon:
@@ -185,7 +187,8 @@ def join(words: Vocabulary, readers: tuple[Reader, ...]) -> tuple[Alignment | No
     count = -(-following // step) * step
     terms = _Terms(dict(words.tokens), readers, ids, count)
     rows = {reader.source: terms.rows(reader) for reader in readers}
-    return Alignment(home.source, tuple(reader.source for reader in readers), ids, count, rows), ()
+    lexicons = {reader.source: reader.lexicon for reader in readers}
+    return Alignment(home.source, tuple(lexicons), ids, count, rows, lexicons), ()
 
 
 def _wrong(text: str, token: Token, readers: Sequence[Reader]) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mergelab.errors import Problem, SourceError, did_you_mean, raise_all
 from mergelab.weights.adapters import CONFIG, Adapter, read_adapter
 from mergelab.weights.anatomy import Anatomy, anatomy, is_leftover, layer_count_key
-from mergelab.weights.files import INDEX, TOKENIZER, Folder, Mapped
+from mergelab.weights.files import INDEX, TOKENIZER, Folder, Mapped, altered, changes
 from mergelab.weights.header import TensorSpec
 from mergelab.weights.hub import Repository
 from mergelab.weights.source import Source
@@ -40,6 +40,7 @@ class Checkpoint:
     anatomy: Anatomy
     _files: Folder | Repository = field(repr=False, compare=False)
     _mapped: Mapped = field(repr=False, compare=False)
+    _settings: Mapping[Path, Mapping[str, Any]] = field(repr=False, compare=False)  # what its JSON files said
     adapter: Adapter | None = None
 
     @property
@@ -82,6 +83,12 @@ class Checkpoint:
         """
         own = self._mapped.stamps({spec.file for spec in self.specs.values()})
         return own | (self.adapter.stamps if self.adapter else {})
+
+    def changes(self) -> list[Problem]:
+        """What is wrong with its files by now: weight files that are gone or others than those that were opened, and
+        configs (an adapter's too) that say something else than they did.
+        """
+        return changes(self.stamps) + altered(self._settings)
 
     def apart(self) -> Checkpoint:
         """The same checkpoint in memory of its own, for one who may write to its tensors: nobody else sees it, and the
@@ -185,6 +192,7 @@ def _open_with(address: Source, source: Source) -> Checkpoint:
     if loose is None:
         raise SourceError(*problems)
     adapter, fitted = loose.onto(base.specs, base.anatomy, base.config)
+    told = adapter.path(CONFIG)
     return replace(
         base,
         source=source,
@@ -192,6 +200,7 @@ def _open_with(address: Source, source: Source) -> Checkpoint:
         specs=fitted.specs,
         anatomy=anatomy(fitted.specs, str(source)),
         adapter=adapter,
+        _settings={**base._settings, **({told: json.loads(told.read_bytes())} if told else {})},
     )
 
 
@@ -215,7 +224,8 @@ def _open(source: Source) -> Checkpoint:
             Problem(str(source), f"config.json {claims}, the weights hold {len(parts.layers)} layers.",
                     "Config and weights are of different models: mend or download the folder again.")
         )  # fmt: skip
-    return Checkpoint(source, config, specs, parts, files, Mapped(stamps))
+    path = files.file("config.json")
+    return Checkpoint(source, config, specs, parts, files, Mapped(stamps), {path: config} if path else {})
 
 
 def _config(files: Folder | Repository, source: Source) -> tuple[dict[str, Any], list[Problem]]:

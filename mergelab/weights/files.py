@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Collection, Mapping
@@ -122,8 +123,7 @@ class Mapped:
     def _see(self, path: Path) -> None:
         stamp = _stamp(path)
         if self._stamps.setdefault(path, stamp) != stamp:
-            what = "changed after it was opened."
-            raise SourceError(Problem(str(path), what, "Open the model again to use what is there now."))
+            raise SourceError(_changed(path))
 
 
 def changes(stamps: Mapping[Path, tuple[int, ...]]) -> list[Problem]:
@@ -132,12 +132,38 @@ def changes(stamps: Mapping[Path, tuple[int, ...]]) -> list[Problem]:
     for path, stamp in stamps.items():
         try:
             if _stamp(path) != stamp:
-                what = "changed after it was opened."
-                problems.append(Problem(str(path), what, "Open the model again to use what is there now."))
+                problems.append(_changed(path))
         except OSError as error:
-            what = f"cannot be read any more ({error.strerror or error})."
-            problems.append(Problem(str(path), what, "Put it back, and open the model again."))
+            problems.append(_gone(path, error))
     return problems
+
+
+def altered(settings: Mapping[Path, Any]) -> list[Problem]:
+    """What is wrong with JSON files that held these values: they are gone, or say something else by now."""
+    problems = []
+    for path, before in settings.items():
+        try:
+            if _spelt(json.loads(path.read_bytes())) != _spelt(before):
+                problems.append(_changed(path))
+        except OSError as error:
+            problems.append(_gone(path, error))
+        except (ValueError, RecursionError):
+            problems.append(_changed(path))
+    return problems
+
+
+def _spelt(value: Any) -> str:
+    """The same for the same JSON, in whatever order its names are; also for NaN, which equals nothing."""
+    return json.dumps(value, sort_keys=True)
+
+
+def _changed(path: Path) -> Problem:
+    return Problem(str(path), "changed after it was opened.", "Open the model again to use what is there now.")
+
+
+def _gone(path: Path, error: OSError) -> Problem:
+    what = f"cannot be read any more ({error.strerror or error})."
+    return Problem(str(path), what, "Put it back, and open the model again.")
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

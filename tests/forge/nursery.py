@@ -116,9 +116,11 @@ class Nursery:
 
 
 def _serve(notes: Path) -> None:
-    import mergelab.cli  # noqa: F401
+    import mergelab.__main__
+    import mergelab.cli  # noqa: F401 - no child has to load it
     from mergelab.forge.merge import merge
 
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # a child is born with it: no interrupt while it forks
     said, told = notes / "said", notes / "told.json"
     first = Order(**json.loads(sys.stdin.readline()))
     merge(first.recipe, notes / "out", prove=True)
@@ -159,7 +161,6 @@ def _left(root: Path) -> dict[str, str]:
 
 def _child(order: Order, said: Path, told: Path) -> NoReturn:
     code = 1
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         number = os.open(said, os.O_WRONLY)
         for stream in (1, 2):
@@ -173,7 +174,7 @@ def _child(order: Order, said: Path, told: Path) -> NoReturn:
 
 
 def _obey(order: Order, told: Path) -> int:
-    from mergelab.cli import main
+    from mergelab.__main__ import door
     from mergelab.errors import MergelabError
     from mergelab.forge.merge import merge
     from mergelab.models.progress import Progress
@@ -200,8 +201,10 @@ def _obey(order: Order, told: Path) -> int:
     if order.prove is None:
         recipe = told.with_name("recipe.yml")
         recipe.write_text(order.recipe)
+        sys.argv = ["mergelab", "merge", str(recipe), str(out), *(["--force"] if order.force else [])]
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.addaudithook(partial(_listen, recipe))
-        code = main(["merge", str(recipe), str(out), *(["--force"] if order.force else [])])
+        code = door()
     else:
         try:
             merge(order.recipe, out, force=order.force, shard_bytes=9_000, prove=order.prove, progress=heard)
@@ -215,7 +218,7 @@ def _obey(order: Order, told: Path) -> int:
 def _listen(recipe: Path, event: str, given: tuple[Any, ...]) -> None:
     """Heed interrupts from the moment at which the command reads its recipe."""
     if event == "open" and given[0] in (recipe, str(recipe)):
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
 
 
 def _do(order: Order) -> None:

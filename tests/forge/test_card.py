@@ -199,6 +199,19 @@ def test_words_of_others_break_neither_front_matter_nor_tables_nor_blocks(text: 
     assert "<" not in outside.replace("```python", "")
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://x.example", "http\\://x.example"), ("www.x.example", "www\\.x.example"), ("WWW.x", "WWW\\.x"),
+        ("by @user", "by \\@user"), ("a.b", "a.b"),
+    ],
+)  # fmt: skip
+def test_words_of_others_become_no_links(text: str, shown: str, plain: dict[str, Any]) -> None:
+    found = json.loads(json.dumps(plain))
+    found["licence"]["findings"] = [dict.fromkeys(("grade", "about", "what", "evidence", "remedy"), text)]
+    assert f"- {shown}, {shown}: {shown}. {shown}" in model_card(found).splitlines()
+
+
 def _around_the_recipe(card: str) -> tuple[str, str, str]:
     """What stands before the block of YAML, in it, and behind it."""
     opened = re.search(r"^(`{3,})yaml\n", card, re.MULTILINE)

@@ -105,6 +105,15 @@ def test_what_is_kept_is_what_float64_says(family: Family, tmp_path: Path) -> No
     assert f"{100 * found.energy:.4g}% of the change" in str(found)
 
 
+def test_a_rank_above_all_matrices_is_cut_to_what_they_have(family: Family, tmp_path: Path) -> None:
+    tuned, base = family("llama", 2), family("llama", 1)
+    found = [extract_lora(tuned, base, tmp_path / str(rank), rank=rank) for rank in (24, 999)]
+    assert [one.rank for one in found] == [24, 24]
+    assert found[0].bytes == found[1].bytes
+    weights = [(one.folder / "adapter_model.safetensors").read_bytes() for one in found]
+    assert weights[0] == weights[1]
+
+
 def test_without_what_no_pair_holds_the_loss_is_said(family: Family, tmp_path: Path) -> None:
     base, tuned = family("qwen2", 1), family("qwen2", 2)
     found = extract_lora(tuned, base, tmp_path / "lora", rank=FULL, whole=False)

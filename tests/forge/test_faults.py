@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from mergelab import cli
+from mergelab.__main__ import door
 from tests.forge.nursery import Nursery, Order, Outcome
 
 _MOUNT = 'mount -t tmpfs -o size=300k none {disk} && mount -t tmpfs -o size=300k,ro none {fixed} && exec "$@"'
@@ -224,9 +227,33 @@ def test_an_interrupt_ends_the_command_with_a_word(scene: Scene) -> None:
         assert "Traceback" not in found.said
         assert found.within("out") in ({}, made)
         if found.code == 130:
-            assert "mergelab merge: stopped." in found.said
+            assert "stopped." in found.said
             assert ("is kept in" in found.said) == (".out.partial/journal.json" in found.left)
             assert not [name for name in found.left if name.endswith(".part")]
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_interrupt_that_a_library_made_another_error_of_is_an_interrupt(
+    interrupted: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main() -> int:
+        if interrupted:
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+        raise ValueError("could not determine the shape")
+
+    monkeypatch.setattr(cli, "main", main)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        if interrupted:
+            assert door() == 130
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+        else:
+            with pytest.raises(ValueError, match="the shape"):
+                door()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == ("mergelab: stopped.\n" if interrupted else "")
 
 
 # ------------------------------------------------------------------------------------------- no room, no right

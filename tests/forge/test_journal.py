@@ -4,22 +4,31 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from mergelab.errors import OutputError, Problem, SourceError
+from mergelab.forge.extraction import extract_lora
+from mergelab.forge.merge import merge
 from mergelab.forge.place import Place, key_of, unchanged
 from mergelab.methods.registry import method
+from mergelab.models.progress import Progress, Stopped
 from mergelab.recipes import Recipe, graft, plan, stack
 from mergelab.recipes.plan import Plan
 from mergelab.weights.shards import Shard, layout
-from tests.forge.placing import SHA, at, end, interrupted, names, write
+from tests.forge.placing import KEY, SHA, at, end, interrupted, names, write
 
 Trio = tuple[Path, Path, Path]
 
@@ -81,18 +90,20 @@ def shorter(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def touched(path: Path) -> None:
-    os.utime(path, ns=(1, 1))
+def rotten(path: Path) -> None:
+    """Another value, and as if nothing had been written."""
+    written_in_place(path, path.read_bytes().replace(b"12345678", b"12345679"))
 
 
-def lying(path: Path) -> None:
-    """Another header, of the same length, and as if nothing had been written."""
+def written_in_place(path: Path, data: bytes) -> None:
+    """The file has the same inode, size and time as before."""
     found = path.stat()
-    path.write_bytes(path.read_bytes().replace(b"[0, 8]", b"[0, 7]"))
+    assert len(data) == found.st_size
+    path.write_bytes(data)
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
-@pytest.mark.parametrize("spoil", [shorter, touched, lying, Path.unlink])
+@pytest.mark.parametrize("spoil", [shorter, rotten, Path.unlink])
 def test_a_weight_file_that_is_not_as_it_was_left_is_written_again(
     spoil: Callable[[Path], None], tmp_path: Path
 ) -> None:
@@ -110,13 +121,77 @@ def test_a_weight_file_that_is_not_as_it_was_left_is_written_again(
         assert place.remark == "" or place.remark.endswith("its weight files are not as it had left them.")
 
 
+def test_a_hash_in_the_journal_is_not_believed(tmp_path: Path) -> None:
+    hidden = interrupted(tmp_path / "out", "a.safetensors")
+    text = (hidden / "journal.json").read_text()
+    assert SHA in text
+    (hidden / "journal.json").write_text(text.replace(SHA, "0" * 64))
+    with at(tmp_path / "out") as place:
+        assert place.finished == {}
+        assert place.remark.endswith("its weight files are not as it had left them.")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, Stopped])
+def test_hashing_what_is_there_can_be_broken_off_and_nothing_is_lost(
+    error: type[BaseException], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    hidden = interrupted(out, "a.safetensors", "b.safetensors")
+    asked: list[bool] = []
+
+    def stop() -> bool:
+        asked.append(True)
+        if error is KeyboardInterrupt:
+            raise error
+        return True
+
+    with pytest.raises(error) as caught, Place(out, key=KEY, bytes=1000, force=False, stop=stop):
+        raise AssertionError
+    assert asked == [True]
+    assert caught.value.__notes__ == [f"What an earlier run had finished is kept in {hidden}."]
+    with at(out) as place:
+        assert place.finished == {"a.safetensors": SHA, "b.safetensors": SHA}
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"key": "x"}', '{"key": "x", "finished": {"a": 1}}', "[" * 100_000])
-def test_a_damaged_journal_counts_as_none(text: str, tmp_path: Path) -> None:
+def test_a_damaged_journal_counts_as_none_and_is_said(text: str, tmp_path: Path) -> None:
     hidden = interrupted(tmp_path / "out", "a.safetensors")
     (hidden / "journal.json").write_text(text)
     with at(tmp_path / "out") as place:
         assert place.finished == {}
-        assert place.remark.endswith("none of its weight files was finished.")
+        assert place.remark.startswith("Removed what an earlier run had left, which did not end (")
+        assert place.remark.endswith(": its journal is damaged.")
+        assert names(place.partial) == []
+    assert names(tmp_path) == []
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(st.sampled_from(["all", "key", "finished", "sha256", "name"]), anything)
+def test_no_journal_ends_a_run(field: str, value: Any) -> None:
+    with TemporaryDirectory() as folder:
+        journal = interrupted(Path(folder) / "out", "a.safetensors") / "journal.json"
+        found = json.loads(journal.read_bytes())
+        match field:
+            case "all":
+                found = value
+            case "sha256":
+                found["finished"]["a.safetensors"] = value
+            case "name":
+                found["finished"] = {str(value): SHA}
+            case _:
+                found[field] = value
+        journal.write_text(json.dumps(found))
+        with at(Path(folder) / "out") as place:
+            assert place.finished == {}
+            assert place.remark.startswith("Removed what an earlier run had left, which did not end (")
+            assert names(place.partial) == []
+        assert names(Path(folder)) == []
 
 
 def test_what_was_found_wrong_is_never_taken_up(tmp_path: Path) -> None:
@@ -148,8 +223,113 @@ def test_the_key_tells_what_has_changed(llamas: Trio, tmp_path: Path) -> None:
     assert differ(first, key(replace(recipe, dtype="BF16"))) == ["recipe", "files"]
     assert differ(first, key(shard_bytes=30_000)) == ["files"]
     assert differ(first, key(device=torch.device("mps"))) == ["device"]
-    os.utime(model / "model.safetensors")
-    assert differ(first, key()) == ["sources"]
+    weights = model / "model.safetensors"
+    written_in_place(weights, weights.read_bytes()[:-1] + b"\x01")
+    second = key()
+    assert differ(first, second) == ["sources"]
+    os.utime(weights)
+    assert differ(second, key()) == ["sources"]
+
+
+def test_what_leaves_the_weights_alone_ends_no_run(llamas: Trio, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(llamas[0], model)
+    planned = plan(graft(model, llamas[1], (2, 4)))
+    (model / "model.safetensors").chmod(0o600)
+    (tmp_path / "too").hardlink_to(model / "model.safetensors")
+    config = json.loads((model / "config.json").read_bytes())
+    (model / "config.json").write_text(json.dumps(dict(reversed(config.items()))))
+    unchanged(planned)
+
+
+def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """A JSON file with something changed in it."""
+    found = json.loads(path.read_bytes())
+    change(found)
+    path.write_text(json.dumps(found))
+
+
+def test_configs_that_change_or_vanish_are_named(llamas: Trio, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one, other):
+        shutil.copytree(llamas[0], path)
+    planned = plan(graft(one, other, (2, 4)))
+    rewrite(one / "config.json", lambda config: config.update(rms_norm_eps=0.5))
+    (other / "config.json").unlink()
+    with pytest.raises(SourceError) as caught:
+        merge(planned, tmp_path / "out")
+    assert [(problem.where, problem.what.split()[0]) for problem in caught.value.problems] == [
+        (str(one / "config.json"), "changed"),
+        (str(other / "config.json"), "cannot"),
+    ]
+    (one / "config.json").write_text("{")
+    with pytest.raises(SourceError, match=r"one/config.json: changed after it was opened"):
+        unchanged(planned)
+
+
+def test_a_config_that_changes_while_it_is_merged_is_seen_before_the_folder_is_there(
+    llamas: Trio, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(llamas[0], model)
+
+    def heard(now: Progress) -> None:
+        if now.stage == "proving":
+            rewrite(model / "config.json", lambda config: config.update(rms_norm_eps=0.5))
+
+    with pytest.raises(SourceError, match=r"model/config.json: changed after it was opened"):
+        merge(graft(model, llamas[1], (2, 4)), tmp_path / "out", prove=True, progress=heard)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_config_of_an_adapter_counts(llamas: Trio, tmp_path: Path) -> None:
+    adapter = tmp_path / "adapter"
+    tuned, base = tmp_path / "tuned", llamas[0]
+    shutil.copytree(base, tuned)
+    tensors = load_file(tuned / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    tensors[name] = tensors[name] + 0.5
+    save_file(tensors, tuned / "model.safetensors")
+    extract_lora(tuned, base, adapter, rank=1)
+    planned = plan(Recipe.load(f"merge_method: passthrough\nmodels: [{{model: {base}+{adapter}}}]"))
+    unchanged(planned)
+    rewrite(adapter / "adapter_config.json", lambda config: config.update(lora_alpha=8))
+    with pytest.raises(SourceError, match=r"adapter_config.json: changed after it was opened"):
+        unchanged(planned)
+
+
+def test_tokens_that_change_are_named_where_they_were_aligned(llamas: Trio, tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for path in (one, other):
+        shutil.copytree(llamas[0], path)
+    models = f"merge_method: linear\nparameters: {{weight: 1}}\nmodels: [{{model: {one}}}, {{model: {other}}}]\n"
+    loose, aligned = plan(Recipe.load(models)), plan(Recipe.load(f"{models}tokenizer: {{source: union}}"))
+    staged = plan(
+        Recipe.load(f"""
+name: first
+{models}tokenizer: {{source: union}}
+---
+merge_method: passthrough
+models: [{{model: first}}]
+""")
+    )
+    for planned in (loose, aligned, staged):
+        unchanged(planned)
+    vocabulary = other / "tokenizer.json"
+
+    def swap(found: dict[str, Any]) -> None:
+        ids = found["model"]["vocab"]
+        a, b = list(ids)[-2:]
+        ids[a], ids[b] = ids[b], ids[a]
+
+    rewrite(vocabulary, swap)
+    unchanged(loose)
+    for planned in (aligned, staged):
+        with pytest.raises(SourceError, match="other: its tokenizer changed after it was opened"):
+            unchanged(planned)
+    vocabulary.write_text("{")
+    with pytest.raises(SourceError, match="other: its tokenizer cannot be read"):
+        unchanged(aligned)
 
 
 def test_methods_from_elsewhere_are_never_taken_up(llamas: Trio) -> None:

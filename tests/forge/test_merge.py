@@ -8,13 +8,14 @@ import subprocess
 import sys
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from mergelab.errors import FitError, OutputError, SourceError
+from mergelab.errors import AssemblyError, FitError, OutputError, Problem, SourceError
 from mergelab.forge.merge import RECIPE_FILE, merge
 from mergelab.models import assemble
 from mergelab.models.progress import Progress
@@ -105,6 +106,13 @@ def test_an_existing_folder_is_kept_unless_it_is_an_earlier_merge_and_forced(lla
         merge(graft(llamas[0], llamas[1], (2, 4)), out)
     assert files(out) == before
     merge(graft(llamas[0], llamas[2], (2, 4)), out, force=True)  # an earlier merge
+    (out / "inner").mkdir()
+    (out / "inner" / "notes.txt").write_text("mine")
+    with pytest.raises(OutputError, match=r"holds 'inner/notes.txt', which the merge did not write\. .*move it"):
+        merge(graft(llamas[0], llamas[1], (2, 4)), out, force=True)
+    shutil.rmtree(out / "inner")
+    (out / "README.md").write_text("a card that I have edited")
+    merge(graft(llamas[0], llamas[2], (2, 4)), out, force=True)
     after = files(out)
     assert before.keys() == after.keys()
     assert before["model.safetensors"] != after["model.safetensors"]
@@ -132,6 +140,30 @@ def test_the_current_folder_is_never_replaced(llamas: Trio, tmp_path: Path, monk
         with pytest.raises(OutputError, match="is the current folder, or holds it"):
             merge(graft(llamas[0], llamas[1], (2, 4)), place, force=True)
     assert (tmp_path / "deep").is_dir()
+
+
+@pytest.mark.parametrize("size", ["5GB", 0, -1, True, 2.5, None])
+def test_a_size_of_files_that_is_none_is_refused(size: Any, llamas: Trio, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"shard_bytes: .* is no number of bytes"):
+        merge(graft(llamas[0], llamas[1], (2, 4)), tmp_path / "out", shard_bytes=size)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_live_here_is_not_proven_unless_asked(
+    llamas: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def homeless(*_: object, **_more: object) -> None:
+        raise AssemblyError(Problem("model", "does not fit."))
+
+    monkeypatch.setattr("mergelab.forge.proof.prove", homeless)
+    recipe, said = graft(llamas[0], llamas[1], (2, 4)), []
+    with pytest.raises(AssemblyError, match="does not fit"):
+        merge(recipe, tmp_path / "out", prove=True)
+    assert not (tmp_path / "out").exists()
+    merge(recipe, tmp_path / "out", progress=lambda now: said.append(now.remark))
+    assert said[-2:] == ["It was not proven: model: does not fit.", ""]
+    assert said[0].startswith("Goes on from an earlier run"), "what was asked to be proven waited"
+    assert json.loads((tmp_path / "out" / "mergelab.json").read_text())["proof"] is None
 
 
 def test_what_does_not_fit_writes_nothing(llamas: Trio, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mergelab.errors import OutputError
+from mergelab.forge import journal
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.place import Place
 from mergelab.recipes import graft, plan
@@ -136,6 +137,29 @@ def test_an_interrupt_within_the_renames_leaves_the_old_folder_or_the_new_one(
         assert names(tmp_path) == ([f".{out.name}.partial", out.name] if late == 1 else [out.name])
         shutil.rmtree(tmp_path / f".{out.name}.partial", ignore_errors=True)
         shutil.rmtree(out)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_an_interrupt_while_tidying_up_leaves_the_new_folder_and_nothing_else(
+    force: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = earlier(tmp_path / "out") if force else tmp_path / "out"
+    plain = journal.clear
+    cleared: list[Path] = []
+
+    def interrupted(folder: Path) -> None:
+        cleared.append(folder)
+        if len(cleared) == 1:
+            raise KeyboardInterrupt
+        plain(folder)
+
+    with pytest.raises(KeyboardInterrupt) as caught, monkeypatch.context() as patch, at(out, force=force) as place:
+        write(place, "w.safetensors")
+        end(place)
+        patch.setattr(journal, "clear", interrupted)
+    assert caught.value.__notes__ == [f"{out} was in place by then, and is whole."]
+    assert word(out) == "new"
+    assert names(tmp_path) == ["out"]
 
 
 def killed_between_renames(tmp_path: Path) -> Path:

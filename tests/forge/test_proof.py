@@ -86,7 +86,7 @@ def test_a_proof_is_plain_data_and_a_text(out: Path) -> None:
     record = json.loads(json.dumps(proof.as_record()))
     assert record["holds"] is True
     assert [check["name"] for check in record["checks"]] == list(TALKING)
-    assert str(proof).splitlines()[0] == "Proven: all 12 checks hold."
+    assert str(proof).splitlines()[0] == "Proven: all 13 checks hold."
     assert all(check["said"] in str(proof) for check in record["checks"])
     assert prove(out).as_record() == proof.as_record()
 
@@ -214,6 +214,19 @@ def test_what_cannot_be_proven_is_an_error(out: Path, trio: Trio, tmp_path: Path
         prove(out, device="cuda:99")
     with pytest.raises(Stopped):
         prove(out, stop=lambda: True)
+
+
+def test_a_right_model_that_cannot_be_run_here_is_an_error_that_says_so(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = merge(repeat(family("llama", 1), (1, 2)), tmp_path / "out", prove=False)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("strides should be multiple of 16 bytes")
+
+    monkeypatch.setattr("mergelab.forge.proof.answers", refuse)
+    with pytest.raises(AssemblyError, match=r"could not be run here \(RuntimeError: strides.*prove=False \(--no-prove"):
+        prove(out)
 
 
 def test_a_stop_is_heeded_wherever_the_proof_is(out: Path) -> None:

@@ -22,6 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mergelab.errors import SourceError
+from mergelab.forge.card import model_card
 from mergelab.forge.digests import Digests, Unwanted, sha256_of
 from mergelab.forge.merge import merge
 from mergelab.forge.provenance import FILE, Hashing, as_json, content_name, files_read, inputs, read_record, record
@@ -127,6 +128,56 @@ def test_the_slice_map_has_every_layer_where_the_plan_has_it(llamas: Trio) -> No
         assert one["home"] == [str(layer.home.source), layer.home.index]
 
 
+def test_what_is_outside_the_layers_is_of_the_first_and_of_the_last(llamas: Trio) -> None:
+    base, a, b = llamas
+    planned = plan(stack([(a, 2, 6), (b, 0, 3)], base=base, method="slerp", coefficient=0.5))
+    found = [one for one in slice_map(planned) if not isinstance(one["place"], int)]
+    before, after = (planned.layers[0], planned.layers[-1])
+    homes = {one["place"]: (one["from"], one["home"]) for one in found}
+    assert homes.keys() >= {"model.embed_tokens.weight", "model.norm.weight"}
+    for name, layer in (("model.embed_tokens.weight", before), ("model.norm.weight", after)):
+        parts = [[str(home.source), None] for home in layer.parts]
+        assert homes[name] == (parts, [str(layer.home.source), None])
+    assert homes["model.embed_tokens.weight"] != homes["model.norm.weight"]
+
+
+def test_of_stages_the_methods_and_the_model_behind_are_named(llamas: Trio) -> None:
+    base, a, b = llamas
+    text = f"""\
+name: one
+merge_method: dare_ties
+base_model: {a}
+models:
+- {{model: {b}, parameters: {{weight: 0.5, density: 0.5}}}}
+---
+name: two
+merge_method: slerp
+base_model: one
+models: [{{model: one}}, {{model: {base}}}]
+parameters: {{t: 0.5}}
+---
+name: last
+merge_method: passthrough
+slices:
+- sources: [{{model: two, layer_range: [0, 2]}}]
+- sources: [{{model: {b}, layer_range: [2, 6]}}]
+"""
+    found = recorded(plan(Recipe.load(text)))
+    assert found["model"]["methods"] == ["dare_ties", "slerp", "passthrough"]
+    assert found["model"]["config"] == str(a)
+    assert found["model"]["seeds"] == {"one": 0}
+    assert list(dict.fromkeys(one["stage"] for one in found["made"])) == ["one", "two", None]
+    seeded = recorded(plan(Recipe.load(text.partition("---")[0])))
+    assert seeded["model"]["seeds"] == {"": 0}
+    card = model_card(found)
+    assert "Methods: dare\\_ties, slerp and passthrough." in card
+    assert f"Config and tokenizer are those of {a.name}." in card
+    assert [line for line in card.splitlines() if line.startswith("Stage ")] == [
+        f"Stage {name}, which is used as a model below:" for name in ("one", "two")
+    ]
+    assert "Stage " not in model_card(seeded)
+
+
 def test_an_adapter_stands_beside_its_model(llamas: Trio, tmp_path: Path) -> None:
     change = pair("model.layers.1.self_attn.q_proj", 24, 24)
     lora = save_adapter(tmp_path / "lora", change, base_model_name_or_path="o/A")
@@ -175,7 +226,7 @@ def test_a_file_that_changes_or_goes_while_it_is_read_is_an_error(llamas: Trio, 
     with pytest.raises(SourceError, match="changed while it was read"):
         sha256_of(weights, lambda: os.utime(weights, ns=(1, 1)))
     weights.unlink()
-    with Digests() as digests, pytest.raises(SourceError, match=r"weight file 'model.safetensors' is gone"):
+    with Digests() as digests, pytest.raises(SourceError, match=r"file 'model.safetensors' is gone"):
         Hashing(planned, digests)
 
 

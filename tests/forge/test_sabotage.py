@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -32,14 +33,41 @@ def in_weights(edit: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[P
 
     def change(folder: Path) -> None:
         tensors: dict[str, torch.Tensor] = {}
+        metadata: dict[str, str] = {}
         for path in sorted(folder.glob("*.safetensors")):
-            tensors |= load_file(path)
+            tensors, metadata = tensors | load_file(path), header(path)
             path.unlink()
         (folder / INDEX).unlink()
         edit(tensors)
-        save_file(
-            {name: one.contiguous() for name, one in tensors.items()}, folder / "model.safetensors", {"format": "pt"}
-        )
+        save_file({name: one.contiguous() for name, one in tensors.items()}, folder / "model.safetensors", metadata)
+
+    return change
+
+
+def header(path: Path) -> dict[str, str]:
+    """What a weight file says of itself."""
+    with safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
+
+
+def in_header(edit: Callable[[dict[str, str]], object]) -> Callable[[Path], None]:
+    """Change what the last weight file says of itself."""
+
+    def change(folder: Path) -> None:
+        path = max(folder.glob("*.safetensors"))
+        said = header(path)
+        edit(said)
+        save_file(load_file(path), path, said)
+
+    return change
+
+
+def beside(name: str, text: str = "{}") -> Callable[[Path], None]:
+    """Add a file."""
+
+    def change(folder: Path) -> None:
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
 
     return change
 
@@ -67,12 +95,49 @@ def truncate(folder: Path) -> None:
 
 
 def add_a_stray_file(folder: Path) -> None:
-    save_file({"model.extra": torch.zeros(2)}, folder / "stray.safetensors")
+    path = folder / "stray.safetensors"
+    save_file({"model.extra": torch.zeros(2)}, path, header(min(folder.glob("*.safetensors"))))
 
 
+def add_a_file_of_nothing(folder: Path) -> None:
+    save_file({}, folder / "adapter_model.safetensors", header(min(folder.glob("*.safetensors"))))
+
+
+_ADAPTER = '{"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}'
 UNOPENED = ("opening", *ANSWERS, "ending")
 
 SABOTAGE: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
+    "an adapter is added": (beside("adapter_config.json", _ADAPTER), ("files",), "adapter_config.json is not of"),
+    "a pickle is added": (beside("pytorch_model.bin"), ("files",), "pytorch_model.bin is not of the merge"),
+    "code is added": (
+        beside("custom_generate/generate.py"),
+        ("files",),
+        "custom_generate is not of the merge; custom_generate/generate.py is not of the merge.",
+    ),
+    "weights are added in a folder": (beside("more/a.safetensors"), ("files",), "more/a.safetensors is not of"),
+    "a file of no tensors is added": (add_a_file_of_nothing, ("tensors",), "adapter_model.safetensors holds no tensor"),
+    "weights name no format": (in_header(lambda t: t.pop("format")), ("files",), "says format: None of itself, not pt"),
+    "weights name another recipe": (
+        in_header(lambda t: t.update(mergelab="deadbeef")),
+        ("files",),
+        "model-00003-of-00003.safetensors says mergelab: deadbeef of itself, not ",
+    ),
+    "weights say more": (in_header(lambda t: t.update(more="x")), ("files",), "says more: x of itself, not None"),
+    "the config is of another dtype": (
+        in_table("config.json", lambda t: t.update(dtype="bfloat16")),
+        ("config", *ANSWERS),
+        "are bfloat16 [24, 290], the live model's float32 [24, 290]",
+    ),
+    "the model is of another type": (
+        in_table("config.json", lambda t: t.update(model_type="llama")),
+        ("config", *ANSWERS, "ending"),
+        "the model cannot be run: ",
+    ),
+    "the end of text is a word": (
+        in_table("generation_config.json", lambda t: t.update(eos_token_id="x")),
+        ("config", "ending"),
+        "its ends of text cannot be read: ",
+    ),
     "a tensor is dropped": (in_weights(lambda t: t.pop(NORM)), ("tensors", *UNOPENED), f"{NORM} is missing"),
     "a tensor is renamed": (
         in_weights(lambda t: t.update({"model.norm.scale": t.pop(NORM)})),
@@ -177,7 +242,7 @@ SABOTAGE: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
         in_table(
             "tokenizer.json", lambda t: t.update(decoder={"type": "Strip", "content": "s", "start": 0, "stop": 1})
         ),
-        ("round trip",),
+        ("tokenizer", "round trip"),
         "'Yes' comes back as",
     ),
     "the tokenizer ends elsewhere": (
@@ -200,7 +265,9 @@ SABOTAGE: dict[str, tuple[Callable[[Path], None], tuple[str, ...], str]] = {
 
 def assert_as_strict(folder: Path, proof: Proof) -> None:
     """What transformers' own loading makes up, leaves aside or refuses, the proof does not let through either."""
-    loadable = not any("cannot be" in said(proof, name) for name in ("tensors", "opening"))
+    loadable = "files" not in broken(proof) and not any(
+        "cannot be" in said(proof, name) for name in ("tensors", "opening", "logits")
+    )
     if not loadable or "the index" in said(proof, "tensors"):
         return
     model, report = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True, ignore_mismatched_sizes=True)
@@ -226,3 +293,10 @@ def test_what_is_done_to_a_folder_is_caught_by_name(kind: str, out: Path, tmp_pa
     assert not proof.holds
     assert str(proof).startswith(f"Not proven: {len(expected)} of ")
     assert_as_strict(folder, proof)
+
+
+def test_hidden_files_are_nobodys_concern(out: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(out, tmp_path / "out"))
+    beside(".gitattributes", "*.safetensors filter=lfs")(folder)
+    beside(".git/config", "")(folder)
+    assert prove(folder).holds

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from contextlib import chdir
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,70 +16,18 @@ from mergelab.errors import SourceError
 from mergelab.forge.merge import merge
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.provenance import FILE
-from mergelab.forge.verification import Sighting, Verification
+from mergelab.forge.verification import Sighting
 from mergelab.forge.verify import verify
 from mergelab.models.progress import Progress, Stopped
 from mergelab.recipes import Recipe, stack
 from mergelab.recipes.recipe import Part, Slice, numbers
 from mergelab.weights import Source
 from mergelab.weights.header import read_header
+from tests.forge.spoiling import changed, edit, flip
 from tests.weights.folders import pair, save_adapter
 
 Trio = tuple[Path, Path, Path]
 TENSOR = "model.layers.2.mlp.up_proj.weight"
-
-
-@pytest.fixture(scope="session")
-def made(llamas: Trio, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three models and a merge of them that calls them by their names there."""
-    root = tmp_path_factory.mktemp("made")
-    for path, name in zip(llamas, "xyz", strict=True):
-        shutil.copytree(path, root / name)
-    with chdir(root):
-        blocks = [("./y", 0, 3), ("./z", 1, 5)]
-        recipe = stack(blocks, base="./x", method="ties", coefficient=[0.1 * i for i in range(7)])
-        merge(replace(recipe, dtype="BF16"), "out", prove=False)
-    return root
-
-
-@pytest.fixture
-def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy that a test may spoil, and where it works."""
-    folder = Path(shutil.copytree(made, tmp_path / "here"))
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def models(here: Path) -> tuple[str, str, str]:
-    """Their addresses, as the recipe has them."""
-    return "./x", "./y", "./z"
-
-
-@pytest.fixture
-def out(here: Path) -> Path:
-    return here / "out"
-
-
-def changed(found: Verification) -> list[str]:
-    assert found.holds == (not found.changed)
-    return [one.about for one in found.changed]
-
-
-def flip(path: Path, name: str, element: int, bit: int = 0) -> None:
-    """Flip one bit of one element of a tensor in a file."""
-    specs, _ = read_header(path)
-    raw = bytearray(path.read_bytes())
-    start = 8 + int.from_bytes(raw[:8], "little") + specs[name].begin
-    size = specs[name].bytes // specs[name].elements
-    raw[start + element * size + bit // 8] ^= 1 << (bit % 8)
-    path.write_bytes(raw)
-
-
-def edit(path: Path, change: Callable[[Any], object]) -> None:
-    table = json.loads(path.read_bytes())
-    change(table)
-    path.write_text(json.dumps(table))
 
 
 def test_a_merge_that_nobody_touched_holds(out: Path) -> None:
@@ -92,7 +38,14 @@ def test_a_merge_that_nobody_touched_holds(out: Path) -> None:
     assert f"{count} of {count} made anew from the sources: every bit is the same." in str(found)
     assert str(found).splitlines()[0] == f"{out} holds:"
     (out / "README.md").write_text("The card is there to be written on.")
-    assert verify(out).findings == found.findings
+    edited = verify(out)
+    (note,) = (one for one in edited.findings if one not in found.findings)
+    assert (edited.holds, note.grade, note.about) == (True, "note", "README.md")
+    assert note.said.startswith("edited since")
+    assert edited.unseen == ()
+    (out / "README.md").unlink()
+    assert Sighting("note", "README.md", "is gone.") in verify(out).findings
+    assert verify(out).holds
 
 
 @pytest.mark.parametrize(("element", "bit"), [(0, 0), (71, 15), (959, 6)])
@@ -179,9 +132,19 @@ def test_files_that_went_and_files_that_came(out: Path) -> None:
     (out / "generation_config.json").unlink()
     (out / "chat_template.jinja").write_text("{{ messages }}")
     (out / "LICENSE").write_text("Everybody may.")
+    for folder, names in (("additional_chat_templates", "t"), ("custom_generate", "abcd")):
+        (out / folder / "deep").mkdir(parents=True)
+        for name in names:
+            (out / folder / "deep" / f"{name}.jinja").write_text("x")
+    (out / "link").symlink_to(out.parent / "x")
     found = verify(out)
-    assert changed(found) == ["generation_config.json", "chat_template.jinja"]
-    assert [one.said.split()[0] for one in found.changed] == ["is", "was"]
+    assert changed(found) == [
+        "generation_config.json", "LICENSE", "additional_chat_templates/deep/t.jinja", "chat_template.jinja",
+        "custom_generate/", "link",
+    ]  # fmt: skip
+    assert "has 4 files" in found.changed[4].said
+    assert "custom_generate/deep/a.jinja" in found.changed[4].said
+    assert found.changed[4].said.endswith("c.jinja ....")
 
 
 def test_tensors_that_went_came_or_grew(out: Path) -> None:
@@ -242,7 +205,7 @@ def test_a_source_that_is_gone(out: Path, models: tuple[str, str, str]) -> None:
     found = verify(out)
     assert found.holds
     assert [one.about for one in found.unseen] == [str(models[1]), "tensors"]
-    assert str(found).splitlines()[0] == f"{out} holds, as far as it could be looked at:"
+    assert str(found).splitlines()[0] == f"{out} holds but for its tensors, none of which was made anew:"
     flip(out / "model.safetensors", TENSOR, 3)
     assert changed(verify(out)) == ["model.safetensors"]
 
@@ -250,8 +213,9 @@ def test_a_source_that_is_gone(out: Path, models: tuple[str, str, str]) -> None:
 def test_a_file_of_a_source_that_is_gone(out: Path, models: tuple[str, str, str]) -> None:
     (Path(models[0]) / "tokenizer.json").unlink()
     found = verify(out)
-    assert changed(found) == [f"{models[0]}, tokenizer.json"]
-    assert found.changed[0].said == "is gone."
+    assert found.holds
+    assert found.unseen[0] == Sighting("unseen", f"{models[0]}, tokenizer.json", "is gone.")
+    assert "2 of 3 have the files that were merged." in str(found)
 
 
 def test_a_source_that_does_not_fit_any_more(out: Path, models: tuple[str, str, str]) -> None:
@@ -269,6 +233,7 @@ def test_another_device_is_no_proof(out: Path) -> None:
     (unseen,) = found.unseen
     expected = f"{total} of {total} not made anew: they were computed on xpu, which is not here, and bits depend on it."
     assert unseen.said == expected
+    assert "holds but for its tensors" in str(found).splitlines()[0]
 
 
 def test_copies_need_no_device(models: tuple[str, str, str], tmp_path: Path) -> None:

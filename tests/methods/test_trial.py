@@ -87,6 +87,7 @@ def test_the_atoms_do_the_work_meanwhile(trying: Trial, monkeypatch: pytest.Monk
 def test_a_bank_begins_it(trying: Trial) -> None:
     bank = Bank(device="cpu")
     (thread,) = (one for one in threading.enumerate() if one.name == "mergelab-trial")
+    assert not thread.daemon
     trying.ends.set()
     thread.join(60)
     assert trying.begun == 1
@@ -102,13 +103,26 @@ def test_what_is_not_on_the_cpu_begins_nothing(trying: Trial) -> None:
 
 def test_a_process_that_ends_earlier_ends() -> None:
     program = """
-import time, torch
+import torch
 from mergelab.methods import fused, trial
-trial.passed = lambda: time.sleep(600)
+trial._PROGRAM, trial.passed = "import time; time.sleep(60)", trial.compiled
 fused.prepare(torch.device("cpu"))
 assert not fused.available(torch.device("cpu"))
 """
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=120)
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=50)
+
+
+def test_a_process_that_ends_in_the_middle_of_a_trial_ends_well() -> None:
+    """A thread that is torn off inside numba or torch ends the process with an abort."""
+    program = """
+import sys, time
+from mergelab.methods import trial
+trial.begun()
+time.sleep(float(sys.argv[1]))
+"""
+    for seconds in ("0.5", "0.9"):
+        ended = subprocess.run([sys.executable, "-W", "error", "-c", program, seconds], check=False, timeout=50)
+        assert ended.returncode == 0
 
 
 # Who compiles ---------------------------------------------------------------------------------------------

@@ -18,8 +18,10 @@ from tests.models.families import save
 Trio = tuple[Path, Path, Path]
 Edit = Callable[[dict[str, Any]], object]
 
-CHECKS = ("tensors", "values", "finite", "opening", "config", "tokenizer", "logits", "cache", "padding", "ending")
-TALKING = (*CHECKS[:6], "round trip", "chat template", *CHECKS[6:])
+CHECKS = (
+    "files", "tensors", "values", "finite", "opening", "config", "tokenizer", "logits", "cache", "padding", "ending",
+)  # fmt: skip
+TALKING = (*CHECKS[:7], "round trip", "chat template", *CHECKS[7:])
 ANSWERS = ("logits", "cache", "padding")
 SILENT = "model.layers.0.self_attn.o_proj.weight"  # all zeros, in every model
 

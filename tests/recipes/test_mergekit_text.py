@@ -173,6 +173,8 @@ def test_a_seed_is_told_to_the_command_line_where_something_is_drawn() -> None:
         written = Recipe.load(f"{text}seed: 7\n").to_mergekit()
         assert written.startswith("# mergekit: --random-seed 7\n")
         assert "seed" not in yaml.safe_load(written)
+        other = Recipe.load(f"{written}seed: 5\n").to_mergekit()
+        assert other.count("--random-seed") == other.count("# mergekit: --random-seed 5\n") == 1, "not the old one"
         two = f"name: one\nseed: 3\n{text}---\nseed: 7\n{text.replace('model: b', 'model: one')}"
         assert refusals(two) == [
             "seed: the documents have different seeds (3, 7), mergekit has one for all. "

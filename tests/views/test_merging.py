@@ -39,7 +39,8 @@ class Slow:
         **arguments: object,
     ) -> Path:
         self.arguments = arguments
-        progress(Progress("writing", 40, 160, 2, 8, 2.0, 20, "Goes on from an earlier run."))
+        progress(Progress("writing", 40, 160, 2, 8, 2.0, 20))
+        progress(Progress("writing", 40, 160, 2, 8, 2.0, 20, "Goes on from an earlier run."))  # never too often
         self.told.set()
         while not self.go.wait(0.01):
             if stop():

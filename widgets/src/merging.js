@@ -22,7 +22,12 @@ function render({ model, el, signal: outer }) {
   const words = h("h3");
   const out = h("code", { class: "ml-out" });
   const stop = h("button", { class: "ml-button ml-small", type: "button" }, icon("stop"), "Stop");
-  stop.addEventListener("click", () => model.send({ type: "stop" }), { signal });
+  let asked = false;
+  stop.addEventListener("click", () => {
+    asked = true;
+    model.send({ type: "stop" });
+    draw();
+  }, { signal });
   const filled = h("div", { class: "ml-filled" });
   const bar = h("div", { class: "ml-bar", role: "progressbar", "aria-label": "Weights written", "aria-valuemin": 0, "aria-valuemax": 100 }, filled);
   const detail = h("span");
@@ -51,7 +56,7 @@ function render({ model, el, signal: outer }) {
     const shown = model.get("_shown");
     const running = UNDER_WAY.includes(shown.state);
     root.dataset.state = shown.state;
-    say(words, shown.words);
+    say(words, running && asked ? "Stopping" : shown.words);
     say(out, shown.out);
     out.title = shown.out;
     const percent = Math.floor(shown.share * 100);
