@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
         one.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file")
     merge.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it appears whole or not at all")
     merge.add_argument(
-        "--force", action="store_true", help="replace OUT where it is an earlier merge; everything in it is deleted"
+        "--force", action="store_true", help="replace OUT where it is an earlier merge, and nothing else lies in it"
     )
     merge.add_argument(
         "--device", default="cpu", help="where the arithmetic is done: cpu (default), cuda, cuda:1, mps, or auto"

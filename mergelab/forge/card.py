@@ -16,8 +16,18 @@ FILE = "README.md"
 _MARKS = re.compile(r"([\\`*_\[\]<>|&#~$@])")
 _LINKS = re.compile(r"(?=://)|(?<=www)(?=\.)", re.IGNORECASE)  # within what becomes a link of itself
 _LONGEST = 300  # characters of a word that somebody else chose
+_BESIDE = re.compile(
+    r"\.[^/]*(/.*)?|(LICEN[CS]E|NOTICE|USE_POLICY)(\.(txt|pdf))?|[^/]+\.(md|png|jpe?g|gif|svg|webp|pdf)", re.IGNORECASE
+)
 
 _Entry = Mapping[str, Any]
+
+
+def is_beside(name: str) -> bool:
+    """Whether a file or folder of this name is what people lay beside a model to publish it, and no library reads: its
+    licence, texts, pictures, and what is hidden, such as git's.
+    """
+    return _BESIDE.fullmatch(name) is not None
 
 
 def model_card(record: Mapping[str, object]) -> str:

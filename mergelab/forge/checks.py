@@ -14,6 +14,8 @@ import torch
 
 from mergelab.columns import in_bytes
 from mergelab.forge.answering import STOPS_AFTER, WRITTEN, Answers, ends_at
+from mergelab.forge.card import FILE as CARD
+from mergelab.forge.card import is_beside
 from mergelab.forge.reopened import Stored
 from mergelab.models.assembly import Assembly
 from mergelab.models.config import in_words
@@ -58,7 +60,7 @@ def found(name: str, faults: Sequence[str], said: str = "") -> Check:
 
 def alone(folder: Path, files: Stored, expected: Sequence[str], metadata: Mapping[str, str]) -> Check:
     """Whether a folder holds nothing but a merge: what else lies there may be read in its stead, as an adapter is, or
-    be run. Hidden files, such as git's, are nobody's concern.
+    be run. What people lay beside a model to publish it is nobody's concern.
 
     Args:
         files: its weight files. Those that no index names, or that hold nothing, are faults of ``accounted``.
@@ -66,7 +68,7 @@ def alone(folder: Path, files: Stored, expected: Sequence[str], metadata: Mappin
         metadata: what every weight file says of itself.
     """
     found_there = [path.relative_to(folder) for path in sorted(folder.rglob("*"))]
-    seen = [path.as_posix() for path in found_there if not path.parts[0].startswith(".")]
+    seen = [path.as_posix() for path in found_there if path.as_posix() == CARD or not is_beside(path.as_posix())]
     homes = {parent.as_posix() for name in expected for parent in PurePosixPath(name).parents}
     strays = [name for name in seen if name not in (*expected, *homes) and not name.endswith(".safetensors")]
     strays += [name for name in seen if name.endswith(".safetensors") and "/" in name]

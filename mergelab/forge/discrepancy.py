@@ -98,11 +98,9 @@ def unlisted(folder: Path, listed: Sequence[str]) -> Iterator[tuple[str, str]]:
             found.setdefault(name.partition("/")[0], []).append(name)
     for top, names in found.items():
         if len(names) == 1:
-            yield names[0], "is not among the files that the merge wrote, and may be read with it."
+            yield names[0], "is not among the files that the merge wrote."
         else:
-            said = (
-                f"has {len(names):,} files that are not among those that the merge wrote, and may be read with them: "
-            )
+            said = f"has {len(names):,} files that are not among those that the merge wrote: "
             yield f"{top}/", f"{said}{', '.join(names[:_NAMED])}{' ...' if len(names) > _NAMED else ''}."
 
 

@@ -67,7 +67,7 @@ def merge(
     Args:
         recipe: a recipe, a plan of one, or what ``Recipe.load`` reads.
         out: a folder that does not exist yet.
-        force: replace ``out`` if it is an earlier merge; everything in it is deleted.
+        force: replace ``out`` if it is an earlier merge, and nothing else lies in it.
         device: where the arithmetic is done, a name or a device of torch's; "auto": a GPU where there is one. The CPU
             unless told: sums come in another order on a GPU, so that last bits may differ, and what is written to disk
             should not depend on the machine.

@@ -232,7 +232,7 @@ class _Verifying:
             more = self._config_said(here[name], planned) if name == "config.json" else ""
             yield Sighting("changed", name, f"its SHA-256 is {now[:12]}, was {was[:12]}{more}.")
         for name, said in unlisted(self.folder, (*self.written["files"], *_OTHERS)):
-            yield Sighting("changed", name, said)
+            yield Sighting("note" if card.is_beside(name.rstrip("/")) else "changed", name, said)
         if same:
             yield Sighting("same", "files", f"{same} of {len(self.written['files'])} as they were written.")
 

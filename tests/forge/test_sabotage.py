@@ -295,8 +295,9 @@ def test_what_is_done_to_a_folder_is_caught_by_name(kind: str, out: Path, tmp_pa
     assert_as_strict(folder, proof)
 
 
-def test_hidden_files_are_nobodys_concern(out: Path, tmp_path: Path) -> None:
+def test_what_is_laid_beside_a_model_to_publish_it_is_nobodys_concern(out: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(out, tmp_path / "out"))
+    beside("LICENSE", "Everybody may.")(folder)
     beside(".gitattributes", "*.safetensors filter=lfs")(folder)
     beside(".git/config", "")(folder)
     assert prove(folder).holds

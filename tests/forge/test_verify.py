@@ -132,6 +132,8 @@ def test_files_that_went_and_files_that_came(out: Path) -> None:
     (out / "generation_config.json").unlink()
     (out / "chat_template.jinja").write_text("{{ messages }}")
     (out / "LICENSE").write_text("Everybody may.")
+    (out / ".git").mkdir()
+    (out / ".git" / "config").write_text("")
     for folder, names in (("additional_chat_templates", "t"), ("custom_generate", "abcd")):
         (out / folder / "deep").mkdir(parents=True)
         for name in names:
@@ -139,12 +141,13 @@ def test_files_that_went_and_files_that_came(out: Path) -> None:
     (out / "link").symlink_to(out.parent / "x")
     found = verify(out)
     assert changed(found) == [
-        "generation_config.json", "LICENSE", "additional_chat_templates/deep/t.jinja", "chat_template.jinja",
+        "generation_config.json", "additional_chat_templates/deep/t.jinja", "chat_template.jinja",
         "custom_generate/", "link",
     ]  # fmt: skip
-    assert "has 4 files" in found.changed[4].said
-    assert "custom_generate/deep/a.jinja" in found.changed[4].said
-    assert found.changed[4].said.endswith("c.jinja ....")
+    assert [one.about for one in found.findings if one.grade == "note"] == [".git/config", "LICENSE"]
+    assert "has 4 files" in found.changed[3].said
+    assert "custom_generate/deep/a.jinja" in found.changed[3].said
+    assert found.changed[3].said.endswith("c.jinja ....")
 
 
 def test_tensors_that_went_came_or_grew(out: Path) -> None:
