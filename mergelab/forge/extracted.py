@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import yaml
+
 from mergelab.columns import Table, in_bytes
+from mergelab.recipes.licences import Line
 
 _NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
 
@@ -122,6 +125,27 @@ class Extraction:
     def _share(self, how: str = "") -> float:
         found = [one for one in self.tensors if how in ("", one.how)]
         return _share(math.fsum(one.energy for one in found), math.fsum(one.lost for one in found))
+
+
+def adapter_card(made: Extraction, base: str | None, line: Line | None) -> str:
+    """README.md of an adapter: what it is, in words of ours alone, with the front matter that the hub reads.
+
+    Args:
+        base: the id of its base on the hub, None where that is a folder of this machine.
+        line: the licence that it may bear, None where none would be true.
+    """
+    head: dict[str, object] = {} if base is None else {"base_model": base}
+    head |= {"library_name": "peft", "tags": ["lora", "mergelab"]}
+    if line is not None:
+        named = {"license": line.licence, "license_name": line.name, "license_link": line.link}
+        head |= {key: value for key, value in named.items() if value is not None}
+    return (
+        f"---\n{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---\n\n"
+        f"# A LoRA adapter of rank {made.rank}\n\n"
+        "What a fine-tune learned beyond its base, taken from the difference of their weights by mergelab, without any "
+        f"training. It keeps {_percent(made.energy)} of the change (its squared Frobenius norm); of the matrices that "
+        f"got a pair of thin ones, {_percent(made.pairs)}.\n"
+    )
 
 
 def _share(energy: float, lost: float) -> float:

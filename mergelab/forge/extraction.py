@@ -18,7 +18,8 @@ from typing import cast
 import torch
 
 from mergelab.errors import FitError, OutputError, Problem, raise_all
-from mergelab.forge.extracted import Extraction, Kept
+from mergelab.forge.card import FILE as CARD
+from mergelab.forge.extracted import Extraction, Kept, adapter_card
 from mergelab.forge.low_rank import Pair, low_rank, squares
 from mergelab.forge.obstacles import followed, precious
 from mergelab.forge.peft_form import Form, Forms, forms
@@ -28,8 +29,9 @@ from mergelab.models.devices import arithmetic, pick, sheltered
 from mergelab.models.speak import Stopped
 from mergelab.models.tokenizer import tokenizer_files
 from mergelab.recipes.fit import unfit
+from mergelab.recipes.licences import parents, terms
 from mergelab.recipes.plan import Plan, plan
-from mergelab.recipes.preflight import as_problems
+from mergelab.recipes.preflight import as_problems, short_names
 from mergelab.recipes.recipe import Part, Recipe, Slice, numbers
 from mergelab.recipes.step import Input
 from mergelab.weights import FLOATS, Checkpoint, Source, open_checkpoint
@@ -139,9 +141,14 @@ def extract_lora(
                     progress(number, len(adapter.changes))
         (place.partial / CONFIG).write_text(json.dumps(adapter.config, indent=2) + "\n", encoding="utf-8")
         _copy_tokenizer(tuned, ground, place.partial)
+        made = Extraction(folder, rank, tuple(kept.values()))
+        models = tuple(planned.checkpoints)
+        line = terms(parents(planned.checkpoints, short_names(models))).line
+        base_id = None if ground.source.folder else ground.source.path
+        (place.partial / CARD).write_text(adapter_card(made, base_id, line), encoding="utf-8")
         unchanged(planned)
         place.commit()
-    return Extraction(folder, rank, tuple(kept.values()))
+    return made
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import pandas as pd
 import peft
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
@@ -22,6 +23,7 @@ from mergelab.forge.extraction import extract_lora
 from mergelab.forge.merge import merge
 from mergelab.models.speak import Stopped
 from mergelab.recipes import Recipe
+from mergelab.recipes.card import read_cards
 from mergelab.weights import open_checkpoint
 from tests.models.families import save
 
@@ -103,6 +105,24 @@ def test_what_is_kept_is_what_float64_says(family: Family, tmp_path: Path) -> No
     assert f"rank {rank}" in str(found)
     assert "model.layers.*.self_attn.q_proj.weight" in str(found)
     assert f"{100 * found.energy:.4g}% of the change" in str(found)
+
+
+@pytest.mark.parametrize(("licences", "line"), [(("mit", "mit"), "mit"), (("mit", None), None)])
+def test_its_card_has_the_licence_of_both(
+    licences: tuple[str | None, ...], line: str | None, family: Family, tmp_path: Path
+) -> None:
+    base, tuned = (Path(shutil.copytree(family("llama", seed), tmp_path / f"`{seed}`")) for seed in (1, 2))
+    for folder, licence in zip((base, tuned), licences, strict=True):
+        (folder / "README.md").write_text(f"---\nlicense: {licence}\n---\n" if licence else "")
+    out = extract_lora(tuned, base, tmp_path / "lora", rank=3).folder
+    head, _, body = (out / "README.md").read_text().removeprefix("---\n").partition("---\n")
+    table = yaml.safe_load(head)
+    assert table.pop("license", None) == line
+    assert table == {"library_name": "peft", "tags": ["lora", "mergelab"]}, "a folder is no id of the hub"
+    assert "# A LoRA adapter of rank 3\n" in body
+    card, own = read_cards(open_checkpoint(f"{base}+{out}"))
+    assert own.licences == (() if line is None else (line,))
+    assert card.licences == ("mit",)
 
 
 def test_a_rank_above_all_matrices_is_cut_to_what_they_have(family: Family, tmp_path: Path) -> None:

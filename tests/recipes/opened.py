@@ -41,7 +41,7 @@ def checkpoint(
         specs[tensor] = TensorSpec(tensor, kind, shape, "model.safetensors", begin, begin + need)
         begin += need
     settings = folders.config(len(parts.layers), hidden_size=dimensions.get("width", folders.WIDTH), **(config or {}))
-    return Checkpoint(Source(name), settings, specs, parts, Folder(Path(name)), Mapped({}))
+    return Checkpoint(Source(name), settings, specs, parts, Folder(Path(name)), Mapped({}), {})
 
 
 def opened(*models: Checkpoint) -> Models:
