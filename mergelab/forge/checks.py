@@ -200,6 +200,8 @@ def settings(folder: Path, config: Mapping[str, Any], generation: Mapping[str, A
 
 def _unlike(what: str, here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
     names = [name for name in dict.fromkeys((*there, *here)) if name not in _OF_THE_PLACE]
+    if there.get("architectures") is None:  # a donor need not say it, a folder that is written does
+        names = [name for name in names if name != "architectures"]
     return [
         f"{name} of the {what} is {reprlib.repr(here.get(name))}, the live model's {reprlib.repr(there.get(name))}"
         for name in names

@@ -100,7 +100,8 @@ def merge(
     key = key_of(planned, where, shards)
     with Place(folder, key=key, bytes=planned.bytes, force=force, stop=stop) as place, ExitStack() as stack:
         hashing = Hashing(planned, stack.enter_context(Digests()) if digests is None else digests, stop)
-        run = _Run(planned, where, shards, place, rehearsal.begun(planned), progress, stop)
+        proven = planned.bytes <= SMALL if prove is None else prove
+        run = _Run(planned, where, shards, place, rehearsal.begun(planned, asked=proven), progress, stop)
         write_tokenizer(planned, place.partial)
         weights = run.write()
         _write_settings(planned, run.settings.result(), shards, place.partial)
@@ -108,7 +109,7 @@ def merge(
             path.relative_to(place.partial).as_posix(): path for path in place.partial.rglob("*") if path.is_file()
         }
         rest = {name: sha256_of(path) for name, path in files.items() if name not in weights}
-        proof = run.prove(must=bool(prove)) if (planned.bytes <= SMALL if prove is None else prove) else None
+        proof = run.prove(must=bool(prove)) if proven else None
         made = record(planned, device=where, hashes=hashing.result(), outputs=weights | rest, proof=proof)
         unchanged(planned)
         (place.partial / FILE).write_text(as_json(made), encoding="utf-8")

@@ -33,15 +33,18 @@ class Settings:
     generation: Mapping[str, Any] | None
 
 
-def begun(planned: Plan) -> Future[Settings]:
+def begun(planned: Plan, *, asked: bool = False) -> Future[Settings]:
     """The settings of a merge, once transformers has said whether it will load: known at once, or found on a thread.
+
+    Args:
+        asked: ask it also of a merge that loads wherever its donor does, as where it is loaded for a proof anyway.
 
     The future raises:
         AssemblyError: transformers finds tensors missing, left over or of another shape, or refuses a config.
         SourceError: the generation config is refused.
     """
     answer = Future[Settings]()
-    settings = as_its_donor(planned)
+    settings = None if asked else as_its_donor(planned)
     if settings is not None:
         answer.set_result(settings)
         return answer
