@@ -59,6 +59,7 @@ def test_at_full_rank_the_fine_tune_comes_back(kind: str, family: Family, tmp_pa
     base, tuned = family(kind, 1), family(kind, 2)
     found = extract_lora(tuned, base, tmp_path / "lora", rank=FULL)
     assert sorted(path.name for path in (tmp_path / "lora").iterdir()) == [
+        "README.md",
         "adapter_config.json",
         "adapter_model.safetensors",
     ]
