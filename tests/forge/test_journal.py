@@ -23,7 +23,7 @@ from mergelab.errors import OutputError, Problem, SourceError
 from mergelab.forge.extraction import extract_lora
 from mergelab.forge.merge import merge
 from mergelab.forge.place import Place, key_of, unchanged
-from mergelab.methods.registry import method
+from mergelab.methods import registry
 from mergelab.models.progress import Progress, Stopped
 from mergelab.recipes import Recipe, graft, plan, stack
 from mergelab.recipes.plan import Plan
@@ -332,10 +332,11 @@ models: [{{model: first}}]
         unchanged(aligned)
 
 
-def test_methods_from_elsewhere_are_never_taken_up(llamas: Trio) -> None:
+def test_methods_from_elsewhere_are_never_taken_up(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "mine_of_test_place"
+    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))  # other tests know nothing of it
 
-    @method(inputs=(1, None))
+    @registry.method(inputs=(1, None))
     def mine_of_test_place(models: Sequence[torch.Tensor]) -> torch.Tensor:
         """The first."""
         return models[0]
