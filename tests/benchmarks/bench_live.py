@@ -1,18 +1,18 @@
 """What a turn of a dial costs: ``python tests/benchmarks/bench_live.py [--device cuda] [--quick]``.
 
 Random bfloat16 Llamas, two models and a base. From a change of the recipe to the next-token table, beside what one does
-without a live model (merge to a folder, load it, ask; by mergekit too where it is installed) and beside the time that
+without a live model (merge to a folder, load it, ask; by mergekit too where --mergekit names a Python that has it) and beside the time that
 copying the bytes takes which the arithmetic reads and writes. All in one run. Figures: RESULTS.md.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import itertools
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -43,7 +43,7 @@ Answer = TypeVar("Answer")
 METHODS = ("linear", "ties", "dare_ties")
 CURVES = ("linear", "ties")  # of which the cost over the number of layers is shown
 # Seconds to merge to a folder, and to load it and ask: mergekit 0.1.5 on another machine of 2 cores, with models of the
-# shape that is the default here. Used, and marked so, where mergekit is not installed.
+# shape that is the default here. Used, and marked so, where --mergekit is not given.
 REFERENCE = {"linear": 1.2 + 1.5, "ties": 34 + 1.5, "dare_ties": 12 + 1.5, "passthrough": 0.2 + 1.5}
 REFERENCE_SHAPE = random_models.llama(24, 1024)
 
@@ -180,37 +180,29 @@ def stacks(folder: Path, options: argparse.Namespace) -> list[Row]:
 
 def through_a_folder(recipe: ml.Recipe, folder: Path, options: argparse.Namespace) -> float:
     """Seconds to merge with mergelab to a folder, load it and ask."""
-
-    def merge(place: Path) -> None:
-        ml.merge(recipe, place, device=options.device)
-
-    return _through(merge, folder, options)
-
-
-def by_mergekit(recipe: ml.Recipe, folder: Path, options: argparse.Namespace) -> float | None:
-    """The same by mergekit in this process, as its documentation shows it; None where it is not installed."""
-    if importlib.util.find_spec("mergekit") is None:
-        return None
-    import yaml
-    from mergekit.config import MergeConfiguration
-    from mergekit.merge import MergeOptions, run_merge
-
-    configuration = MergeConfiguration.model_validate(yaml.safe_load(recipe.to_mergekit()))
-
-    def merge(place: Path) -> None:
-        run_merge(configuration, out_path=str(place), options=MergeOptions(cuda=options.device == "cuda"))
-
-    return _through(merge, folder, options)
-
-
-def _through(merge: Callable[[Path], None], folder: Path, options: argparse.Namespace) -> float:
     ids = AutoTokenizer.from_pretrained(folder / "base")(options.prompts, return_tensors="pt")["input_ids"]
     with tempfile.TemporaryDirectory() as scratch, torch.inference_mode():
         started = time.perf_counter()
-        merge(Path(scratch) / "merged")
-        model = AutoModelForCausalLM.from_pretrained(Path(scratch) / "merged").to(options.device)
+        out = Path(scratch) / "merged"
+        ml.merge(recipe, out, device=options.device)
+        model = AutoModelForCausalLM.from_pretrained(out).to(options.device)
         model(ids.to(options.device)).logits[:, -1].float().softmax(-1).cpu()
         return time.perf_counter() - started
+
+
+def by_mergekit(recipe: ml.Recipe, folder: Path, options: argparse.Namespace) -> float:
+    """The same by mergekit, in a process of the environment that has it; without its start and imports."""
+    program = [options.mergekit, Path(__file__).with_name("by_mergekit.py")]
+    ran = subprocess.run(
+        [*program, str(options.threads), options.device, folder / "base"],
+        input=json.dumps({"recipe": recipe.to_mergekit(), "prompts": options.prompts}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if ran.returncode:
+        raise SystemExit(f"mergekit failed:\n{ran.stderr}")
+    return float(ran.stdout.split()[-1])
 
 
 def bandwidth(device: str, size: int) -> float:
@@ -273,6 +265,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="of a dial over many layers")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--quick", action="store_true", help="6 layers of width 64: does it run?")
+    parser.add_argument("--mergekit", metavar="PYTHON", help="of an environment with mergekit, to be measured beside it")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models there, or use those kept there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     options = parser.parse_args(given)
@@ -306,15 +299,16 @@ def main(given: Sequence[str] | None = None) -> None:
         if options.shape == random_models.LLAMA_8B:
             recipes.clear()  # no merge to a folder: these models fill the disk
         slow = {name: aside(partial(through_a_folder, recipe, folder, options)) for name, recipe in recipes.items()}
-        kits = {name: aside(partial(by_mergekit, recipe, folder, options)) for name, recipe in recipes.items()}
-        measured = {method: seconds for method, seconds in kits.items() if seconds is not None}
-        if measured:
-            print("mergekit: measured in this run")
+        measured = {}
+        if options.mergekit:
+            measured = {name: by_mergekit(recipe, folder, options) for name, recipe in recipes.items()}
+            seconds = ", ".join(f"{name} {taken:.1f}" for name, taken in measured.items())
+            print(f"mergekit, measured in this run, seconds to merge, load and ask: {seconds}", flush=True)
         elif options.shape == REFERENCE_SHAPE and options.device == "cpu":
             measured = REFERENCE
-            print(f"mergekit: not installed; reference seconds of ANOTHER MACHINE: {REFERENCE}")
+            print(f"mergekit: not asked for; reference seconds of ANOTHER MACHINE: {REFERENCE}")
         else:
-            print("mergekit: not installed")
+            print("mergekit: not asked for")
         rows, curves, places = [], {}, {}
         for method in options.methods:
             found, places[method], curves[method] = dials(method, folder, options)
@@ -336,7 +330,7 @@ def main(given: Sequence[str] | None = None) -> None:
             "shape": asdict(options.shape),
             "copy_bytes_per_second": copied,
             "folder_seconds": slow,
-            "mergekit_seconds": {name: seconds for name, seconds in kits.items() if seconds is not None},
+            "mergekit_seconds": measured,
             "rows": [asdict(one) for one in rows],
             "curves": {name: [asdict(one) for one in curve] for name, curve in curves.items()},
             "places": {name: [asdict(one) for one in held] for name, held in places.items()},
