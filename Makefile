@@ -14,6 +14,7 @@
 #   make lab PYTHON=python3.12            another Python (3.11, 3.12 or 3.13)
 #   make lab LAB_ARGS=--no-browser        on a machine without a screen
 #   make test PYTEST_ARGS='-k house -x'   a part of the tests
+#   make test WORKERS=0                   all of them in one process, from the ground up
 
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -24,8 +25,11 @@ MAKEFLAGS += --no-builtin-rules
 PYTHON ?= python3
 LAB_ARGS ?=
 PYTEST_ARGS ?=
+WORKERS ?= 2
 LESSON := notebooks/01_first_graft.ipynb
 BIN := .venv/bin
+# A file's tests stay in one process, so that what they share is made once.
+SHARED_OUT = -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 NODE_BIN := widgets/node_modules/.bin
 
 # Small matrices: more threads than cores make them several times slower.
@@ -53,7 +57,7 @@ demo: $(LAB)
 
 test: python-check js-check js-test | $(DEV)
 	.ci/need.sh 'a browser for the browser tests' 'chromium fonts-dejavu-core' chromium chromium-browser google-chrome
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED_OUT) $(PYTEST_ARGS)
 
 check: python-check js-check
 	$(BIN)/python -m pytest -q tests/test_house.py
@@ -73,7 +77,7 @@ js: $(NODE)
 	cd widgets && npm run --silent build
 
 notebooks: $(DEV)
-	$(BIN)/python -m pytest tests/test_notebooks*.py $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(SHARED_OUT) tests/test_notebooks*.py $(PYTEST_ARGS)
 
 bench: $(DEV)
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script; done

@@ -1,4 +1,4 @@
-"""The door: ``mergelab lab | check | show | merge | verify | extract-lora | methods | demo``.
+"""The door: ``mergelab lab | check | show | merge | prove | verify | extract-lora | methods | demo``.
 
 Heavy libraries load inside the verb that needs them, so that ``mergelab --help`` answers at once.
 Errors raised on purpose are printed in words on standard error, with exit code 2; a traceback means a bug.
@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mergelab.columns import in_bytes
-from mergelab.errors import MergelabError, OutputError, Problem
+from mergelab.errors import AssemblyError, MergelabError, OutputError, Problem
+from mergelab.usage import parser
 
 if TYPE_CHECKING:
     from mergelab.forge.digests import Digests
@@ -29,131 +30,14 @@ if TYPE_CHECKING:
 
 LESSON = "01_first_graft.ipynb"
 
-_ABOUT = """\
-Merge language models: blend weights, graft layers, and see what the result says.
-
-A recipe is a YAML file in the dialect of mergekit. Sources in it are folders or ids of the Hugging Face hub.
-"""
-
-_EXAMPLES = """\
-examples:
-  mergelab demo                      graft layers between two small trained models, and score the result
-  mergelab lab                       open the first lesson in JupyterLab
-  mergelab check recipe.yml          will this work? answered from headers, before anything is downloaded
-  mergelab show recipe.yml           the recipe worked out: which layer comes from where, and how it is made
-  mergelab merge recipe.yml merged   write the merged model to the folder 'merged'
-  mergelab verify merged             is it still what was written, and what its sources give?
-  mergelab extract-lora tuned base a a fine-tune as a LoRA adapter, in the folder 'a'
-  mergelab methods ties              what a merge method does, its numbers, and where it comes from
-"""
-
-
-def parser() -> argparse.ArgumentParser:
-    """The whole command line, as argparse sees it."""
-    top = argparse.ArgumentParser(
-        prog="mergelab",
-        description=_ABOUT,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    top.add_argument("--version", action="store_true", help="print the version and exit")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB")
-
-    def verb(name: str, what: str, example: str) -> argparse.ArgumentParser:
-        return verbs.add_parser(
-            name,
-            help=what[0].lower() + what[1:].rstrip("."),
-            description=what,
-            epilog=f"example:\n  {example}",
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-
-    lab = verb(
-        "lab",
-        "Open JupyterLab on the first lesson, or on a notebook of yours. What follows -- goes to JupyterLab.",
-        "mergelab lab -- --no-browser --port 9000",
-    )
-    lab.add_argument("notebook", nargs="?", type=Path, help="a notebook (default: the first lesson)")
-
-    check = verb(
-        "check",
-        "Say whether a recipe will work, and why not. Reads headers and some thousand weights, writes nothing.",
-        "mergelab check recipe.yml",
-    )
-    show = verb(
-        "show",
-        "Print a recipe worked out: every layer with its source, its method and the numbers that it really gets.",
-        "mergelab show recipe.yml",
-    )
-    merge = verb(
-        "merge",
-        "Write the merged model to a folder that transformers can load.",
-        "mergelab merge recipe.yml merged --force",
-    )
-    for one in (check, show, merge):
-        one.add_argument("recipe", type=Path, metavar="RECIPE", help="a YAML file")
-    merge.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it appears whole or not at all")
-    merge.add_argument(
-        "--force", action="store_true", help="replace OUT where it is an earlier merge, and nothing else lies in it"
-    )
-    merge.add_argument(
-        "--device", default="cpu", help="where the arithmetic is done: cpu (default), cuda, cuda:1, mps, or auto"
-    )
-    merge.add_argument(
-        "--shard-size", type=_bytes, default=5_000_000_000, metavar="SIZE", help="most bytes of one file (default: 5GB)"
-    )
-    merge.add_argument(
-        "--prove",
-        action=argparse.BooleanOptionalAction,
-        help="hold what was written against the live model before it is put in place (default: for small models)",
-    )
-
-    verify = verb(
-        "verify",
-        "Say what has changed since a model was merged: its files, its sources, and every tensor worked out again. "
-        "Exit code 0: nothing; 2: something; 3: nothing, as far as it could be seen.",
-        "mergelab verify merged",
-    )
-    verify.add_argument("out", type=Path, metavar="OUT", help="a folder that 'mergelab merge' wrote")
-
-    extract = verb(
-        "extract-lora",
-        "Write what a fine-tune learned beyond its base as a LoRA adapter, and say how much of it the rank keeps.",
-        "mergelab extract-lora fine_tune base adapter --rank 32",
-    )
-    extract.add_argument("fine_tune", metavar="FINE_TUNE", help="a folder, or an id of the hub")
-    extract.add_argument("base", metavar="BASE", help="the model it was tuned from")
-    extract.add_argument("out", type=Path, metavar="OUT", help="the folder to write; it appears whole or not at all")
-    extract.add_argument("--rank", type=int, default=32, help="of each matrix (default: 32)")
-    extract.add_argument(
-        "--whole",
-        action=argparse.BooleanOptionalAction,
-        default=True,
-        help="keep what no pair of matrices holds (norms, embeddings, head) as it is",
-    )
-
-    methods = verb(
-        "methods",
-        "Print a table of all merge methods, or one of them in full.",
-        "mergelab methods ties",
-    )
-    methods.add_argument("name", nargs="?", metavar="NAME", help="a method (default: all, in a table)")
-
-    demo = verb(
-        "demo",
-        "Graft and merge small trained models that ship with mergelab; print what each says, and its scores.",
-        "mergelab demo",
-    )
-    demo.add_argument("--device", default="auto", help="where the models run: auto (default), cpu, cuda, cuda:1 or mps")
-    return top
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; ``arguments`` defaults to the process's own.
 
     Returns:
         The exit code: 0, or 2 where something given was wrong or no verb was given, or 130 after Ctrl-C. ``verify`` has
-        2 for what changed, and 3 where nothing did as far as it could be seen.
+        2 for what changed, and 3 where nothing did as far as it could be seen; ``prove`` has 2 for another model, and 3
+        where it cannot be told here.
         ``lab`` does not return: JupyterLab takes the place of this process.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -190,10 +74,12 @@ def _run(given: argparse.Namespace, passed: Sequence[str]) -> int:
             _show(given.recipe)
         case "merge":
             _merge(given)
+        case "prove":
+            return _prove(given.out, given.device, write=given.write)
         case "verify":
             return _verify(given.out)
         case "extract-lora":
-            _extract(given.fine_tune, given.base, given.out, rank=given.rank, whole=given.whole)
+            _extract(given)
         case "methods":
             _methods(given.name)
         case "demo":
@@ -255,6 +141,19 @@ def _weights_named_in(recipe: Path) -> list[Path]:
     return [path for word in dict.fromkeys(words) for path in sorted(Path(word).glob("*.safetensors"))]
 
 
+def _prove(out: Path, device: str, *, write: bool) -> int:
+    """The exit code: 0, 2 where it is another model, 3 where the live model cannot be made or run here."""
+    from mergelab.forge.proof import prove
+
+    try:
+        found = prove(out, device=device, write=write)
+    except AssemblyError as error:
+        print(f"mergelab prove: {error}", file=sys.stderr)
+        return 3
+    print(found)
+    return 0 if found.holds else 2
+
+
 def _verify(out: Path) -> int:
     """The exit code: 0, 2 where something changed, 3 where not all could be looked at."""
     from mergelab.forge.verify import verify
@@ -265,10 +164,10 @@ def _verify(out: Path) -> int:
     return 2 if found.changed else 3 if found.unseen else 0
 
 
-def _extract(fine_tune: str, base: str, out: Path, *, rank: int, whole: bool) -> None:
+def _extract(given: argparse.Namespace) -> None:
     from mergelab.forge.extraction import extract_lora
 
-    print(extract_lora(fine_tune, base, out, rank=rank, whole=whole))
+    print(extract_lora(given.fine_tune, given.base, given.out, rank=given.rank, whole=given.whole, device=given.device))
 
 
 @contextmanager
@@ -332,17 +231,6 @@ def _lesson(here: Path) -> Path:
 
 
 # ------------------------------------------------------------------------------------------ what is printed
-
-
-def _bytes(text: str) -> int:
-    """A size as people write it: 5GB, 500 MB, 20000."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
-    size = 0
-    if found is not None:
-        size = round(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
-    if size < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size: write 5GB, 500MB, or a number of bytes")
-    return size
 
 
 def _recipe(path: Path) -> Recipe:

@@ -27,6 +27,7 @@ HEIGHTS = {
     "views": 8,
     "cli": 9,
     "demo": 8,
+    "usage": 8,
     "__main__": 10,
 }
 

@@ -50,6 +50,17 @@ def is_widget(data: dict[str, Any]) -> bool:
     return "application/vnd.jupyter.widget-view+json" in data and "<svg" in data.get("text/html", "")
 
 
+def complaints(path: Path) -> str:
+    """What the cells of a lesson write to the error stream, each after its source; nothing where all is well."""
+    cells = code_cells(executed(path))
+    assert cells
+    wrong = [
+        (cell["source"], "".join(one["text"] for one in cell["outputs"] if one.get("name") == "stderr"))
+        for cell in cells
+    ]
+    return "\n\n".join(f"{source}\n\n{said}" for source, said in wrong if said)
+
+
 @functools.cache
 def executed(path: Path) -> NotebookNode:
     """A lesson with its exercises, executed once. It runs where a reader runs it, beside its file."""

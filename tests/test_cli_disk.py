@@ -122,3 +122,31 @@ def test_a_fine_tune_is_taken_away_as_an_adapter(models: Path, capsys: pytest.Ca
         torch.testing.assert_close(merged[name], tensor, rtol=0, atol=1e-5)
     assert cli.main(["extract-lora", "b", "a", "other", "--rank", "0"]) == 2
     assert capsys.readouterr().err.startswith("mergelab extract-lora: ")
+
+
+@pytest.mark.parametrize("verb", ["check", "show", "merge"])
+def test_a_model_is_no_recipe_and_what_may_be_meant_is_said(
+    verb: str, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(*words: str) -> str:
+        assert cli.main([verb, *words, *(["merged"] if verb == "merge" else [])]) == 2
+        return capsys.readouterr().err
+
+    told = said("a")
+    assert "a: is a model, not a recipe. A recipe is a YAML file that names models, such as merge_method: " in told
+    (models / "a" / "mergekit_config.yml").write_text("merge_method: linear\n")
+    assert f"The recipe in it is {Path('a') / 'mergekit_config.yml'}: give that file." in said("a")
+    (models / "empty").mkdir()
+    assert "empty: is a folder, not a recipe." in said("empty")
+
+
+def test_an_empty_folder_takes_a_merge_and_an_adapter(models: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("merged").mkdir()
+    Path("adapter").mkdir()
+    assert cli.main(["merge", str(recipe(("a", 0, 3))), "merged", "--no-prove"]) == 0
+    assert cli.main(["merge", "recipe.yml", "merged", "--no-prove"]) == 2
+    assert cli.main(["extract-lora", "b", "a", "adapter", "--rank", "2", "--device", "cpu"]) == 0
+    assert cli.main(["extract-lora", "b", "a", "adapter", "--rank", "2"]) == 2
+    assert capsys.readouterr().err.count("exists already") == 2
+    assert cli.main(["extract-lora", "b", "a", "other", "--rank", "2", "--device", "mps"]) == 2
+    assert capsys.readouterr().err.startswith("mergelab extract-lora: ")

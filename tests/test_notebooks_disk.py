@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import re
+from pathlib import Path
 
 import pytest
 
-from tests.lessons import LESSONS, executed, rows_of, shown_by, text_of
+from tests.lessons import LESSONS, complaints, executed, rows_of, shown_by, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -17,6 +18,11 @@ def parts() -> tuple[str, str]:
     """What the lesson prints, and what its exercises print."""
     lesson, _, exercises = text_of(executed(LESSONS[5])).partition("exercises\n")
     return lesson, exercises
+
+
+@pytest.mark.parametrize("path", LESSONS[5:], ids=lambda path: path.stem)
+def test_a_lesson_runs_without_complaints(path: Path) -> None:
+    assert complaints(path) == ""
 
 
 def test_the_blend_does_both_and_nothing_speaks_against_it() -> None:

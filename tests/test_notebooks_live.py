@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from mergelab.models.comparison import chance
-from tests.lessons import LESSONS, dict_of, executed, is_widget, rows_of, shown_by, text_of
+from tests.lessons import LESSONS, complaints, dict_of, executed, is_widget, rows_of, shown_by, text_of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", LESSONS[2:4], ids=lambda path: path.stem)
+def test_a_lesson_runs_without_complaints(path: Path) -> None:
+    assert complaints(path) == ""
 
 
 @pytest.mark.slow

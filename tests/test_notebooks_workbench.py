@@ -6,12 +6,13 @@ import functools
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from mergelab import sample
 from mergelab.models.comparison import chance
-from tests.lessons import LESSONS, executed, is_widget, rows_of, shown_by, text_of
+from tests.lessons import LESSONS, complaints, executed, is_widget, rows_of, shown_by, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +50,11 @@ def apart(one: Heard, other: Heard, name: str) -> float:
     """By how many of its standard errors a score of one is above the other's."""
     (value, spread), (less, its) = one.scores[name], other.scores[name]
     return (value - less) / math.hypot(spread, its)
+
+
+@pytest.mark.parametrize("path", LESSONS[4:5], ids=lambda path: path.stem)
+def test_a_lesson_runs_without_complaints(path: Path) -> None:
+    assert complaints(path) == ""
 
 
 def test_the_turns_come_in_the_order_of_the_text() -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import threading
 
-import torch
-
-_SMALL = 1 << 18  # bytes: what is smaller comes from memory that is there anyway
+_SMALL = 1 << 18  # bytes: what is smaller is not worth keeping
 
 
 class Buffers:
@@ -16,22 +15,21 @@ class Buffers:
         """Keep up to ``limit`` bytes that nobody uses, those given back last."""
         self._limit = limit
         self._lock = threading.Lock()
-        self._free: list[torch.Tensor] = []
+        self._free: list[memoryview] = []
 
-    def take(self, size: int) -> torch.Tensor:
-        """So many bytes, holding anything: a flat uint8 tensor that begins at a multiple of 64."""
+    def take(self, size: int) -> memoryview:
+        """So many bytes, holding anything, that begin with a page of memory."""
         with self._lock:
             for place in range(len(self._free) - 1, -1, -1):
                 if self._free[place].nbytes == size:
                     return self._free.pop(place)
-        with torch.inference_mode(mode=False):  # it is written to inside that mode and outside of it
-            return torch.empty(size, dtype=torch.uint8)
+        return memoryview(mmap.mmap(-1, max(size, 1), access=mmap.ACCESS_COPY))[:size]  # this process's own
 
-    def give(self, lent: torch.Tensor) -> None:
-        """Memory that was taken here and that nobody looks at any more, in whatever shape and dtype."""
+    def give(self, lent: memoryview) -> None:
+        """Memory as it was taken here, that nobody looks at any more."""
         if lent.nbytes < _SMALL:
             return
         with self._lock:
-            self._free.append(lent.view(-1).view(torch.uint8))
+            self._free.append(lent)
             while sum(one.nbytes for one in self._free) > self._limit:
                 del self._free[0]

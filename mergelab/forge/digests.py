@@ -70,11 +70,11 @@ class Digests:
         self.close()
 
 
-def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
+def sha256_of(path: Path, heed: Callable[[int], None] = lambda _: None) -> str:
     """SHA-256 of a file, in hexadecimal digits.
 
     Args:
-        heed: called after each MB; what it raises ends the work.
+        heed: called after each MB with the number of bytes read; what it raises ends the work.
 
     Raises:
         SourceError: the file changed while it was read.
@@ -84,7 +84,7 @@ def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
         while count := file.readinto(room):
-            heed()
+            heed(count)
             digest.update(room[:count])
     after = os.stat(path)
     if _stamp(before) != _stamp(after):
@@ -93,7 +93,7 @@ def sha256_of(path: Path, heed: Callable[[], None] = lambda: None) -> str:
 
 
 def _digest(path: Path, unwanted: Event) -> str:
-    def heed() -> None:
+    def heed(_: int) -> None:
         if unwanted.is_set():
             raise Unwanted
 

@@ -21,7 +21,7 @@ from mergelab.errors import FitError, OutputError, Problem, raise_all
 from mergelab.forge.card import FILE as CARD
 from mergelab.forge.extracted import Extraction, Kept, adapter_card
 from mergelab.forge.low_rank import Pair, low_rank, squares
-from mergelab.forge.obstacles import followed, precious
+from mergelab.forge.obstacles import followed, is_empty, precious
 from mergelab.forge.peft_form import Form, Forms, forms
 from mergelab.forge.place import Place, unchanged
 from mergelab.models.agreement import filled
@@ -96,7 +96,7 @@ def extract_lora(
     Args:
         fine_tune: the model to take apart; a source, perhaps with an adapter of its own.
         base: the model that it was trained from.
-        out: a folder that does not exist yet. Nothing stands there before everything does.
+        out: a folder that does not exist yet, or is empty. Nothing stands there before everything does.
         rank: of each pair. At the shorter side of the largest matrix the fine-tune comes back but for rounding; what is
             above that would be zeros, and is cut to it.
         whole: keep what no pair can hold. False: leave it out, and say what is lost.
@@ -117,7 +117,7 @@ def extract_lora(
     tuned, ground = open_checkpoint(fine_tune), open_checkpoint(base)
     planned = _planned(tuned, ground)
     folder = followed(Path(out))
-    if os.path.lexists(folder):
+    if os.path.lexists(folder) and not is_empty(folder):
         raise OutputError(Problem(str(folder), "exists already.", "Choose another folder: nothing is replaced."))
     raise_all(OutputError, precious(planned, folder))
 

@@ -10,14 +10,14 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mergelab.columns import in_bytes
 from mergelab.errors import SourceError
-from mergelab.forge.digests import sha256_of
 from mergelab.forge.lock import FILE as LOCK
+from mergelab.forge.watch import Watch
 from mergelab.weights.header import read_header
 
 FILE = "journal.json"
@@ -70,7 +70,7 @@ class Journal:
         """Bytes of the tensors that are written."""
         return sum(one.weights for one in self.finished.values())
 
-    def take_up(self, total: int, heed: Callable[[], None] = lambda: None) -> str:
+    def take_up(self, total: int, watch: Watch) -> str:
         """Enter what an earlier run finished and this one can use; remove everything else that it left.
 
         A file is used where its hash is the one that it was left with. That takes about a second for each GB, which is
@@ -79,7 +79,7 @@ class Journal:
 
         Args:
             total: bytes of all weight files, to be named.
-            heed: called after each MB that is hashed; what it raises ends the work.
+            watch: is told what is to be hashed and what has been; what it raises ends the work.
 
         Returns:
             What was found, in a sentence or two; "" where there is nothing to tell.
@@ -88,7 +88,9 @@ class Journal:
         key, left = found or ("", {})
         model = self._folder / MODEL
         same = key == self._key
-        kept = {name: _as_left(model / name, sha256, heed) for name, sha256 in left.items() if same}
+        there = {name: model / name for name in left if same and os.path.isfile(model / name)}
+        watch.expect(sum(path.stat().st_size for path in there.values()))
+        kept = {name: _as_left(path, left[name], watch) for name, path in there.items()}
         self.finished = {name: one for name, one in kept.items() if one is not None}
         size = bytes_in(model)
         if not self.finished:
@@ -126,7 +128,8 @@ class Journal:
         self.finished = {}
 
     def _write(self, finished: Mapping[str, Finished]) -> None:
-        text = json.dumps({"key": self._key, "finished": {name: one.sha256 for name, one in finished.items()}})
+        names = {name: one.sha256 for name, one in finished.items()}
+        text = json.dumps({"key": self._key, "inode": inode(self._folder / MODEL), "finished": names})
         new = self._folder / f"{FILE}.part"
         new.write_text(text, encoding="utf-8")
         sync(new)
@@ -140,6 +143,19 @@ def clear(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != LOCK:
             _remove(path)
+
+
+def is_in_place(folder: Path, name: Path) -> bool:
+    """Whether ``name`` is the very folder that was written as ``model`` in ``folder``, as its journal knows it."""
+    try:
+        return bool(json.loads((folder / FILE).read_bytes())["inode"] == inode(name))
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return False
+
+
+def inode(folder: Path) -> int:
+    """The number by which the system knows a folder, whatever its name is; OSError where there is none."""
+    return os.stat(folder).st_ino
 
 
 def bytes_in(folder: Path) -> int:
@@ -184,10 +200,10 @@ def _read(path: Path) -> tuple[str, dict[str, str]] | None:
     return None
 
 
-def _as_left(path: Path, sha256: str, heed: Callable[[], None]) -> Finished | None:
+def _as_left(path: Path, sha256: str, watch: Watch) -> Finished | None:
     """A file that has this hash; None, where it has another or cannot be read."""
     try:
-        return Finished(sha256, _weights(path)) if sha256_of(path, heed) == sha256 else None
+        return Finished(sha256, _weights(path)) if watch.sha256(path) == sha256 else None
     except (OSError, ValueError, SourceError):  # ValueError: no file has such a name
         return None
 

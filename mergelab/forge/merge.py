@@ -1,7 +1,7 @@
 """Forge: a plan made into a folder that transformers loads.
 
 Tensors stream from the sources' files to those of the merge; the folder appears whole or not, and what it was made of
-lies in it.
+lies in it. torch is loaded where something is computed or proven, transformers where it has to be asked.
 """
 
 from __future__ import annotations
@@ -15,19 +15,16 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from mergelab.errors import AssemblyError, OutputError, Problem
 from mergelab.forge import card, rehearsal
 from mergelab.forge.digests import Digests, sha256_of
+from mergelab.forge.key import key_of
 from mergelab.forge.obstacles import RECIPE_FILE
-from mergelab.forge.place import Place, key_of, unchanged
+from mergelab.forge.place import Place, unchanged
 from mergelab.forge.provenance import FILE, Hashing, as_json, record
 from mergelab.forge.rehearsal import Settings
 from mergelab.forge.stream import Stream
 from mergelab.models.agreement import agreed
-from mergelab.models.devices import arithmetic, pick
-from mergelab.models.pour import prepare
 from mergelab.models.progress import Progress, Stopped
 from mergelab.models.tokenizer import write_tokenizer
 from mergelab.recipes.plan import Plan, plan, standard
@@ -36,6 +33,8 @@ from mergelab.weights.files import INDEX
 from mergelab.weights.shards import Shard, index, layout
 
 if TYPE_CHECKING:
+    import torch
+
     from mergelab.forge.proof import Proof
 
 SMALL = 250_000_000
@@ -66,7 +65,7 @@ def merge(
 
     Args:
         recipe: a recipe, a plan of one, or what ``Recipe.load`` reads.
-        out: a folder that does not exist yet.
+        out: a folder that does not exist yet, or is empty.
         force: replace ``out`` if it is an earlier merge, and nothing else lies in it.
         device: where the arithmetic is done, a name or a device of torch's; "auto": a GPU where there is one. The CPU
             unless told: sums come in another order on a GPU, so that last bits may differ, and what is written to disk
@@ -91,14 +90,17 @@ def merge(
     if type(shard_bytes) is not int or shard_bytes < 1:
         what = f"{shard_bytes!r} is no number of bytes."
         raise OutputError(Problem("shard_bytes", what, "Give a whole number, such as 5_000_000_000."))
-    where = arithmetic(pick(device))
+    where = _named(device)
     planned = standard(agreed(recipe if isinstance(recipe, Plan) else plan(recipe)))
     folder = Path(out).expanduser().absolute()
-    Place.check(planned, folder, force=force)
-    prepare(planned.steps, where)
+    mended = Place.check(planned, folder, force=force)
     shards = tuple(shard.sorted() for shard in layout(_entries(planned), shard_bytes=shard_bytes))
     key = key_of(planned, where, shards)
-    with Place(folder, key=key, bytes=planned.bytes, force=force, stop=stop) as place, ExitStack() as stack:
+    size = planned.bytes
+    with (
+        Place(folder, key=key, bytes=size, force=force, mended=mended, progress=progress, stop=stop) as place,
+        ExitStack() as stack,
+    ):
         hashing = Hashing(planned, stack.enter_context(Digests()) if digests is None else digests, stop)
         proven = planned.bytes <= SMALL if prove is None else prove
         run = _Run(planned, where, shards, place, rehearsal.begun(planned, asked=proven), progress, stop)
@@ -110,7 +112,9 @@ def merge(
         }
         rest = {name: sha256_of(path) for name, path in files.items() if name not in weights}
         proof = run.prove(must=bool(prove)) if proven else None
-        made = record(planned, device=where, hashes=hashing.result(), outputs=weights | rest, proof=proof)
+        made = record(
+            planned, device=where.partition(":")[0], hashes=hashing.result(), outputs=weights | rest, proof=proof
+        )
         unchanged(planned)
         (place.partial / FILE).write_text(as_json(made), encoding="utf-8")
         (place.partial / card.FILE).write_text(card.model_card(made), encoding="utf-8")
@@ -129,7 +133,7 @@ class _Run:
     def __init__(
         self,
         planned: Plan,
-        device: torch.device,
+        device: str,
         shards: Sequence[Shard],
         place: Place,
         settings: Future[Settings],
@@ -218,6 +222,19 @@ class _Run:
             self._heed()
             wait([self.settings], _OFTEN)
         self._heed()
+
+
+def _named(device: str | torch.device) -> str:
+    """The name of the device where the arithmetic is done.
+
+    Raises:
+        AssemblyError: as ``pick``.
+    """
+    if device == "cpu":
+        return "cpu"  # which is always there: no need to ask torch
+    from mergelab.models.devices import arithmetic, pick
+
+    return str(arithmetic(pick(device)))
 
 
 def _entries(planned: Plan) -> Iterator[tuple[str, str, tuple[int, ...]]]:

@@ -34,7 +34,7 @@ def beside(folder: Path) -> tuple[Path, Path]:
 
 
 def in_the_way(folder: Path, *, force: bool) -> Iterator[Problem]:
-    """What stands where the folder goes, and may not be replaced."""
+    """What stands where the folder goes, and may not be replaced. An empty folder stands in nobody's way."""
     where = str(folder)
     if os.path.islink(folder):
         yield Problem(where, "is a link that leads back to itself.", "Choose another place.")
@@ -46,7 +46,9 @@ def in_the_way(folder: Path, *, force: bool) -> Iterator[Problem]:
         yield Problem(where, "is where a disk is mounted, and cannot be replaced.", "Choose a folder in it.")
     else:
         names = sorted(path.name for path in folder.iterdir())
-        if names and not {RECIPE_FILE, "config.json"} <= {*names}:
+        if not names:
+            return
+        if not {RECIPE_FILE, "config.json"} <= {*names}:
             what = f"exists already, and was not written by mergelab (it holds {names[0]!r})."
             yield Problem(where, what, "Only an earlier merge is replaced: choose another folder.")
         elif not force:
@@ -57,6 +59,11 @@ def in_the_way(folder: Path, *, force: bool) -> Iterator[Problem]:
             if added:
                 what = f"holds {added[0]!r}, which the merge did not write{f' ({len(added)} such)' * (len(added) > 1)}."
                 yield Problem(where, what, "To replace it would delete that: move it away, or choose another folder.")
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether it is a folder with nothing in it."""
+    return folder.is_dir() and not any(folder.iterdir())
 
 
 def _added(folder: Path) -> list[str]:

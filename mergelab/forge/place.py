@@ -6,8 +6,9 @@ While a merge goes on, all of it lies in one hidden folder beside NAME, the fold
     .NAME.partial/journal.json    what the bytes depend on, and every weight file that is finished (`journal`)
     .NAME.partial/model/          NAME, as far as it has come; a weight file that is being written ends with .part
 
-`Place.commit` syncs ``model/``, moves an earlier NAME aside, and renames ``model/`` to NAME. A process can be killed at
-any moment. What stands then, and what the next run into the same place makes of it:
+`Place.commit` syncs ``model/`` and renames it to NAME. Where an earlier NAME is replaced, the two trade names at one
+stroke (`exchange`). Where the system or the filesystem cannot do that, the earlier one is moved aside first. A process
+can be killed at any moment. What stands then, and what the next run into the same place makes of it:
 
 ===============================  =========  ==============  ====================  ===================================
 killed                           NAME       .NAME.replaced  .NAME.partial         the next run
@@ -16,42 +17,43 @@ before a file of weights is      as it was  -               model/              
 finished
 after one is finished            as it was  -               journal, model/       goes on after what is finished; with
                                                                                   another key as above, and why
-with force: NAME moved aside     -          old             journal, model/       brings the old one back, then as
-                                                                                  above
-the new one is in place          new        old, if any     journal, no model/    removes the old one
+the new one is in place          new        -               journal, no model/    removes what is left
+with force: the two have traded  new        -               journal, model/: old  removes the old one
 the old one is being removed     new        -               remnants, no model/   removes them
+-------------------------------  ---------  --------------  --------------------  -----------------------------------
+with force, no such call: NAME   -          old             journal, model/       brings the old one back, then goes on
+moved aside                                                                       after what is finished
+the new one is in place          new        old             journal, no model/    removes the old one
 ===============================  =========  ==============  ====================  ===================================
 
-What is removed moves into ``.NAME.partial`` first, so ``.NAME.replaced`` is always whole. Where it stands beside NAME
-and no journal tells that the new one is in place, somebody else has made NAME: nothing is touched, and both are named.
+So NAME is without a folder at no moment where the system can let two trade names, and where it cannot, between two
+renames. The journal knows the inode of what was ``model/``, which a folder keeps under any name: that tells whether
+NAME is the new one. What is removed is moved or renamed within ``.NAME.partial`` first, so ``.NAME.replaced`` is always
+whole. Where it stands beside a NAME that is not the new one, somebody else has made NAME: nothing is touched, and both
+are named.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import secrets
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import torch
-
-from mergelab import methods
 from mergelab.columns import in_bytes
-from mergelab.errors import OutputError, Problem, SourceError, raise_all
+from mergelab.errors import MergelabError, OutputError, Problem, SourceError, raise_all
 from mergelab.forge import journal
-from mergelab.forge.journal import Journal, sync
+from mergelab.forge.exchange import exchanged
+from mergelab.forge.journal import Journal, inode, is_in_place, sync
 from mergelab.forge.lock import Lock
-from mergelab.forge.obstacles import beside, followed, in_the_way, precious, room
-from mergelab.models.progress import Stopped
+from mergelab.forge.obstacles import beside, followed, in_the_way, is_empty, precious, room
+from mergelab.forge.watch import Watch
+from mergelab.models.progress import Progress, Stopped
 from mergelab.recipes.plan import Plan, Staged
 from mergelab.recipes.vocabulary import lexicon
-from mergelab.weights.shards import Shard
-
-_CODE = ("methods", "weights", "recipes", "models", "forge")  # the floors that the bytes of a merge depend on
 
 
 class Place:
@@ -73,6 +75,8 @@ class Place:
         key: str,
         bytes: int,  # noqa: A002 - a size is said so
         force: bool,
+        mended: str = "",
+        progress: Callable[[Progress], None] | None = None,
         stop: Callable[[], bool] | None = None,
     ) -> None:
         """Nothing is touched before the block begins.
@@ -82,7 +86,9 @@ class Place:
             key: what the bytes of the weight files depend on: ``key_of``.
             bytes: those of all weight files, to be named.
             force: replace an earlier merge.
-            stop: asked while what an earlier run finished is hashed; True ends that with ``Stopped``.
+            mended: what ``check`` had to say; the remark begins with it.
+            progress: called while what an earlier run finished is hashed, as the stage "checking".
+            stop: asked meanwhile; True ends that with ``Stopped``.
         """
         self.folder = followed(folder)
         self._hidden, self._aside = beside(self.folder)
@@ -91,16 +97,20 @@ class Place:
         self.remark = ""
         self._bytes = bytes
         self._force = force
-        self._stop = stop
+        self._mended = mended
+        self._watch = Watch(progress, stop, stage="checking")
         self._journal = Journal(self._hidden, key)
         self._made = [parent for parent in self.folder.parents if not os.path.lexists(parent)]
         self._placed = False
 
     @staticmethod
-    def check(planned: Plan, folder: Path, *, force: bool) -> None:
+    def check(planned: Plan, folder: Path, *, force: bool) -> str:
         """Everything that can be refused before a byte is written.
 
-        An earlier merge that a killed run had moved aside is brought back first.
+        What a run that was killed at its end has left is put in order first.
+
+        Returns:
+            What that came to, in a sentence, or "".
 
         Raises:
             OutputError: all that is wrong with the place at once; or another merge is writing there.
@@ -108,11 +118,19 @@ class Place:
         """
         place = Place(folder, key="", bytes=0, force=force)
         folder = place.folder
-        if os.path.isdir(place._aside):  # which says no of a name that is too long
+        mended = ""
+        if os.path.isdir(place._aside) or is_in_place(place._hidden, folder):  # no: of a name that is too long
             with place._held():
-                _mend(folder)
-        raise_all(OutputError, [*in_the_way(folder, force=force), *precious(planned, folder), *room(planned, folder)])
-        unchanged(planned)
+                mended = _mend(folder)
+        problems = [*in_the_way(folder, force=force), *precious(planned, folder), *room(planned, folder)]
+        try:
+            raise_all(OutputError, problems)
+            unchanged(planned)
+        except MergelabError as error:
+            if mended:
+                error.add_note(mended)
+            raise
+        return mended
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -121,24 +139,21 @@ class Place:
             raise_all(OutputError, in_the_way(self.folder, force=self._force))  # others may have been quicker
             found = self._taken_up()
             self.partial.mkdir(exist_ok=True)
+            self._inode = inode(self.partial)
             self._letting_go = stack.pop_all()
         alone = "" if lock.holds else "This filesystem knows no locks: see that no other merge writes here."
         self.finished = {name: one.sha256 for name, one in self._journal.finished.items()}
-        self.remark = " ".join(filter(None, (mended, found, alone)))
+        self.remark = " ".join(filter(None, (self._mended, mended, found, alone)))
         return self
 
     def _taken_up(self) -> str:
         """What was found of an earlier run. An interrupt meanwhile touches nothing of it."""
         try:
-            return self._journal.take_up(self._bytes, self._heed)
+            return self._journal.take_up(self._bytes, self._watch)
         except (Stopped, KeyboardInterrupt) as error:
             if (self._hidden / journal.FILE).is_file():
                 error.add_note(f"What an earlier run had finished is kept in {self._hidden}.")
             raise
-
-    def _heed(self) -> None:
-        if self._stop is not None and self._stop():
-            raise Stopped
 
     def finish(self, name: str, sha256: str) -> None:
         """The weight file ``name``, written under this name with ``.part`` behind it, is complete: no run with the same
@@ -169,21 +184,31 @@ class Place:
         for path in [*self.partial.rglob("*"), self.partial]:
             sync(path)
         try:
-            if self.folder.is_dir():
-                self.folder.rename(self._aside)
-                sync(self.folder.parent)
-            self.partial.rename(self.folder)
+            self._put()
         finally:  # also where an interrupt came between
-            self._placed = self.folder.is_dir() and not self.partial.is_dir()
+            gone = not self.partial.is_dir()  # some network filesystems give a folder another inode at any time
+            self._placed = self.folder.is_dir() and (gone or inode(self.folder) == self._inode)
             if not self._placed and self._aside.is_dir():
                 self._aside.rename(self.folder)
         sync(self._hidden)
         sync(self.folder.parent)
 
+    def _put(self) -> None:
+        """Give the new folder its name, which an empty folder or an earlier merge may have."""
+        empty = is_empty(self.folder)
+        if self._force and self.folder.is_dir() and not empty:
+            if exchanged(self.partial, self.folder):
+                return
+            self.folder.rename(self._aside)
+            sync(self.folder.parent)
+        if empty and sys.platform == "win32":  # elsewhere a rename replaces an empty folder, and no other one
+            self.folder.rmdir()
+        self.partial.rename(self.folder)
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        kept = bool(self._journal.finished) and self.partial.is_dir()
+        kept = bool(self._journal.finished) and not self._placed
         with self._letting_go:
             try:
                 self._tidy(kept=kept)
@@ -246,54 +271,6 @@ class Place:
             _remove_empty([self._hidden, *self._made])
 
 
-def key_of(planned: Plan, device: torch.device, shards: Sequence[Shard]) -> str:
-    """What the bytes of a merge's weight files depend on: a line for each aspect, with a digest of it.
-
-    Files are known by what the system says of them (inode, size, times), hub files by their commit. The time of the
-    last change of a file counts too, which nobody can set back: between two runs nobody watched. Where a method comes
-    from outside mergelab, no two keys are equal: what it computes cannot be known from its name.
-
-    Args:
-        planned: the plan, its sources open.
-        device: where the arithmetic is done.
-        shards: the weight files to be.
-    """
-    plans = [*(stage.plan for stage in planned.stages), planned]
-    named = [methods.get(name) for one in plans for name in one.methods]
-    own = [method.name for method in named if not method.function.__module__.startswith("mergelab.")]
-    code = hashlib.sha256()
-    package = Path(__file__).parents[1]
-    for path in sorted(path for floor in _CODE for path in (package / floor).glob("*.py")):
-        code.update(path.read_bytes())
-    on_gpu = device.type == "cuda"
-    processor = torch.cuda.get_device_name(device) if on_gpu else torch.backends.cpu.get_cpu_capability()
-    aspects: Mapping[str, object] = {
-        "recipe": (planned.recipe.to_yaml(), [(step.name, step.shape, step.key) for step in planned.steps]),
-        "methods": [secrets.token_hex() for _ in own],
-        "sources": [
-            (
-                str(source),
-                (one.commit, one.adapter and (one.adapter.commit, list(one.adapter.changes.items()))),
-                [(path.name, stamp, _changed(path)) for path, stamp in one.stamps.items()],
-            )
-            for source, one in planned.checkpoints.items()
-        ],
-        "code": (code.hexdigest(), torch.__version__),
-        "device": (device.type, processor),
-        "files": [(shard.name, list(shard.specs.values())) for shard in shards],
-    }
-    digests = {aspect: hashlib.sha256(repr(what).encode()).hexdigest()[:32] for aspect, what in aspects.items()}
-    return "\n".join(f"{aspect} {digest}" for aspect, digest in digests.items())
-
-
-def _changed(path: Path) -> int:
-    """When a file or what is said of it was changed last, in nanoseconds; 0 where it is gone: ``unchanged`` says so."""
-    try:
-        return os.stat(path).st_ctime_ns
-    except OSError:
-        return 0
-
-
 def unchanged(planned: Plan) -> None:
     """See that what was planned with is still there: weight files, configs, and tokenizers where tokens are aligned.
 
@@ -331,24 +308,27 @@ def _mend(folder: Path) -> str:
         OutputError: it cannot be told what is to be kept.
     """
     hidden, aside = beside(folder)
+    if is_in_place(hidden, folder):
+        replaced = aside.is_dir() or (hidden / journal.MODEL).is_dir()
+        _sweep(folder)
+        done = "Removed an earlier merge that had been replaced, by a run that was killed before it could do so."
+        return done if replaced else ""
     if not aside.is_dir():
         return ""
-    if not os.path.lexists(folder):
-        aside.rename(folder)
-        sync(folder.parent)
-        return f"Brought back {folder}, which a run that was killed had moved aside."
-    if not (hidden / journal.FILE).is_file() or (hidden / journal.MODEL).is_dir():
+    if os.path.lexists(folder):
         what = f"stands beside {aside}, the earlier merge that was moved aside by a run that was killed."
         raise OutputError(Problem(str(folder), what, "Decide which of the two to keep, and move or delete the other."))
-    _sweep(folder)
-    return "Removed an earlier merge that had been replaced, by a run that was killed before it could do so."
+    aside.rename(folder)
+    sync(folder.parent)
+    return f"Brought back {folder}, which a run that was killed had moved aside."
 
 
 def _sweep(folder: Path) -> None:
     """Remove what is left of a merge that is in place, or of one that is nowhere. The lock is held."""
     hidden, aside = beside(folder)
-    if aside.is_dir():
-        aside.rename(hidden / "replaced")
+    for gone in (aside, hidden / journal.MODEL):
+        if gone.is_dir():
+            gone.rename(hidden / "replaced")
     journal.clear(hidden)
 
 

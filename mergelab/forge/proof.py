@@ -26,6 +26,7 @@ from mergelab.forge.checks import (
     settings,
     values,
 )  # fmt: skip
+from mergelab.forge.entered import enter, record_of
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.provenance import FILE as RECORD
 from mergelab.forge.reopened import reopened, stored, tied
@@ -78,6 +79,7 @@ def prove(
     recipe: Recipe | Plan | str | os.PathLike[str] | None = None,
     *,
     device: str | torch.device = "cpu",
+    write: bool = False,
     stop: Callable[[], bool] | None = None,
 ) -> Proof:
     """Open a merged model's folder anew and hold it against the live model of its recipe.
@@ -86,7 +88,7 @@ def prove(
     tensors (none missing, left over, made up or of another shape or dtype; every bit of every value), the config and
     generation config, the tokenizer and its chat template (byte by byte where its files are a source's, else all that
     they hold), the logits on fixed prompts with and without cache and in a batch padded on the left, and where
-    generation stops. Nothing in ``out`` is written to.
+    generation stops. Nothing in ``out`` is written to, unless ``write`` says so.
 
     The two models are live one after the other, so that memory for one suffices: what a live preview needs (``check``
     says how much), beside a few MB of logits.
@@ -96,10 +98,14 @@ def prove(
         recipe: what it was merged from: a recipe, a plan of one, or what ``Recipe.load`` reads; None: the recipe that
             lies in the folder.
         device: where the model was merged, and where both are made and run. The CPU unless told.
+        write: put a verdict that holds where the merge's own would be: into mergelab.json, and onto the card where
+            nobody has written on it.
         stop: asked again and again; once it says True the proof is abandoned.
 
     Raises:
-        MergelabError: as ``plan``; SourceError where the folder or its recipe is not there; AssemblyError where the
+        MergelabError: as ``plan``; SourceError where the folder or its recipe is not there, or ``write`` is asked of
+            one whose record is not there or of another recipe; OutputError where it cannot be written to;
+            AssemblyError where the
             live model cannot be made or run: it does not fit, writes to its own weights, or needs what this machine
             cannot compute.
         Stopped: ``stop`` said so.
@@ -108,11 +114,21 @@ def prove(
     if not folder.is_dir():
         raise SourceError(Problem(str(folder), "is no folder.", "Give the folder of a merged model."))
 
+    planned = standard(recipe if isinstance(recipe, Plan) else plan(_recipe(folder) if recipe is None else recipe))
+    record = record_of(folder, planned.recipe) if write else None
+    found = Proof(_checks(folder, planned, device, stop))
+    if record is not None and found.holds:
+        enter(folder, record, found)
+    return found
+
+
+def _checks(
+    folder: Path, planned: Plan, device: str | torch.device, stop: Callable[[], bool] | None
+) -> tuple[Check, ...]:
     def heed() -> None:
         if stop is not None and stop():
             raise Stopped
 
-    planned = standard(recipe if isinstance(recipe, Plan) else plan(_recipe(folder) if recipe is None else recipe))
     files = stored(folder)
     with Assembly(planned, device=device, stop=stop) as live:
         where = live.bank.device
@@ -141,15 +157,15 @@ def prove(
         *words,
     ]
     if model is None:
-        return Proof((*checks, *_unanswered(UNOPENED)))
+        return (*checks, *_unanswered(UNOPENED))
     try:
         again = _said(model, prompts, pad, heed)
     except (MergelabError, Stopped):
         raise
     except Exception as error:  # noqa: BLE001 - the live model could be run: that this one cannot be is a no
-        return Proof((*checks, *_unanswered(f"the model cannot be run: {in_words(error)}")))
+        return (*checks, *_unanswered(f"the model cannot be run: {in_words(error)}"))
     word = None if tokenizer is None else tokenizer.eos_token_id
-    return Proof((*checks, *same_answers(said, again), ending(model, prompts[0], ends, word, own)))
+    return (*checks, *same_answers(said, again), ending(model, prompts[0], ends, word, own))
 
 
 def _unanswered(why: str) -> list[Check]:

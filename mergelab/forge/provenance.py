@@ -15,7 +15,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from mergelab import methods
 from mergelab.errors import Problem, SourceError
@@ -33,9 +33,6 @@ from mergelab.weights import Checkpoint, Source
 from mergelab.weights.adapters import CONFIG as ADAPTER_CONFIG
 from mergelab.weights.adapters import WEIGHTS as ADAPTER_WEIGHTS
 from mergelab.weights.files import INDEX, TOKENIZER
-
-if TYPE_CHECKING:
-    import torch
 
 FILE = "mergelab.json"
 FORMAT = 1
@@ -200,7 +197,7 @@ def _speakers(planned: Plan) -> tuple[Source, ...]:
 def record(
     planned: Plan,
     *,
-    device: torch.device,
+    device: str,
     hashes: Hashes,
     outputs: Mapping[str, str],
     proof: Verdict | None,
@@ -209,7 +206,7 @@ def record(
 
     Args:
         planned: what was merged.
-        device: where the arithmetic was done.
+        device: where the arithmetic was done: the kind of device, such as "cuda".
         hashes: of the sources' files, as ``Hashing`` gives them.
         outputs: SHA-256 of every file that was written, by its name.
         proof: how the folder compared with the live model, where that was asked for.
@@ -227,7 +224,7 @@ def record(
             "layers": len(planned.layers), "parameters": planned.parameters, "bytes": planned.bytes,
             "dtype": planned.dtype, "config": str(_model_behind(planned, planned.recipe.donor)),
             "vocabulary": _vocabulary(planned), "methods": _methods(planned),
-            "seeds": _seeds(planned), "device": device.type,
+            "seeds": _seeds(planned), "device": device,
         },
         "sources": [
             _source(source, checkpoint, hashes) for source, checkpoint in planned.checkpoints.items()

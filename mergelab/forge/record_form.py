@@ -1,7 +1,7 @@
 """The form of ``mergelab.json``: what has to be where, so that those who read it need not ask.
 
 A form is a type; a list of one form, for any number of values; a tuple of forms, for as many; a table of forms, where
-``*`` means any name; or Perhaps, for nothing or that.
+``*`` means any name; Perhaps, for nothing or that; or FILES.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import PureWindowsPath
 from typing import Any
 
 
@@ -19,11 +20,19 @@ class Perhaps:
     form: object
 
 
+@dataclass(frozen=True)
+class _Files:
+    """A table of SHA-256 by the names of files within a folder, at any depth: whoever reads a record looks at no other
+    file, whatever it says.
+    """
+
+
+FILES = _Files()
 _TEXT = Perhaps(str)
 _HOME = (str, Perhaps(int))
 _PLACE: dict[str, object] = {
     "address": str, "path": str, "hub": bool, "revision": _TEXT, "commit": _TEXT, "licences": [str],
-    "licence link": _TEXT, "ancestors": [str], "files": {"*": str},
+    "licence link": _TEXT, "ancestors": [str], "files": FILES,
 }  # fmt: skip
 _FORM: dict[str, object] = {
     "format": int,
@@ -40,7 +49,7 @@ _FORM: dict[str, object] = {
     "made": [{"stage": _TEXT, "place": object, "method": str, "from": [_HOME], "base": Perhaps(_HOME), "home": _HOME,
         "numbers": {"*": str}}],
     "tensors": {"*": str},
-    "files": {"*": str},
+    "files": FILES,
     "proof": Perhaps({"holds": bool, "checks": [{"name": str, "holds": bool, "said": str}]}),
 }  # fmt: skip
 
@@ -71,6 +80,12 @@ def _misfits(found: object, form: object, place: str) -> Iterator[str]:
         case Perhaps():
             if found is not None:
                 yield from _misfits(found, form.form, place)
+        case _Files():
+            yield from _in_table(found, {"*": str}, place)
+            for name in found if isinstance(found, dict) else ():
+                path = PureWindowsPath(name)  # which knows every mark by which a name can lead elsewhere
+                if path.anchor or ".." in path.parts:
+                    yield f"{place} names {json.dumps(name)[:60]}, which leads out of the folder"
         case dict():
             yield from _in_table(found, form, place)
         case list() | tuple():

@@ -17,8 +17,9 @@ import torch
 
 from mergelab.errors import MergelabError, Problem, RecipeError, SourceError
 from mergelab.forge import card
+from mergelab.forge.anew import Anew, listed
 from mergelab.forge.digests import sha256_of
-from mergelab.forge.discrepancy import differences, spread, told, unequal, unlisted
+from mergelab.forge.discrepancy import differences, told, unlisted
 from mergelab.forge.entries import Entry, held, pinned, placed, stated
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.provenance import (
@@ -26,33 +27,26 @@ from mergelab.forge.provenance import (
     FILE,
     as_json,
     content_name,
-    inputs,
     names_read,
     read_record,
     recipe_hash,
     record,
-    tensor_line,
     versions,
 )
 from mergelab.forge.record_form import contradictions
 from mergelab.forge.rehearsal import begun
-from mergelab.forge.reopened import Stored, stored
+from mergelab.forge.reopened import stored
 from mergelab.forge.verification import Sighting, Verification
 from mergelab.forge.watch import Watch
 from mergelab.models.agreement import agreed
-from mergelab.models.devices import arithmetic, pick
-from mergelab.models.findings import Findings
-from mergelab.models.pour import DTYPES, Bare, Pouring, prepare
 from mergelab.models.progress import Progress
 from mergelab.recipes.difference import difference
 from mergelab.recipes.plan import Plan, plan, standard
 from mergelab.recipes.recipe import Recipe
-from mergelab.recipes.step import Input, Step
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 _OTHERS = (FILE, card.FILE)  # the record cannot hold its own hash, and the card is there to be written on
 _PARTS = ("format", "model", "made", "tensors", "licence")  # what the recipe and its sources alone decide
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
 def verify(
@@ -122,10 +116,10 @@ class _Verifying:
         files = stored(self.folder)
         yield from self._files(here, planned)
         yield from self._described()
-        yield from self._listed(files)
+        yield from listed(files, self.written)
         if planned is not None:
             yield from self._worked_out(planned)
-            yield from self._tensors(planned, files)
+            yield from Anew(planned, files, self.written, self.stale, self.watch).findings(self.limit)
         else:
             yield Sighting("unseen", "tensors", "not made anew: that takes the recipe and all its sources.")
 
@@ -265,7 +259,7 @@ class _Verifying:
     def _worked_out(self, planned: Plan) -> Iterator[Sighting]:
         """Whether the recipe comes to the same layers, tensors and config as it did."""
         device, known = _device(self.written["model"]["device"])
-        made = record(planned, device=device, hashes={}, outputs={}, proof=None)
+        made = record(planned, device=device.type, hashes={}, outputs={}, proof=None)
         fresh = json.loads(as_json(made))
         found = []
         if not known:
@@ -308,63 +302,6 @@ class _Verifying:
             if differing:
                 yield Sighting("changed", f"the card of {address}", f"{told(differing, 'was', 'is')}.")
 
-    # -------------------------------------------------------------------------------------------- tensors
-
-    def _listed(self, files: Stored) -> Iterator[Sighting]:
-        """Whether the tensors of the weight files are those that were written, by name, shape and dtype."""
-        for fault in files.faults:
-            yield Sighting("changed", "weight files", f"{fault}.")
-        for one in differences(self.written["tensors"], _lines(files)):
-            yield Sighting("changed", f"tensor {one.place}", f"is {one.other}, was {one.one}.")
-
-    def _tensors(self, planned: Plan, files: Stored) -> Iterator[Sighting]:
-        """Tensors made again, and compared bit by bit."""
-        here = _lines(files)
-        whole = [step for step in planned.steps if here.get(step.name) == tensor_line(step.dtype, step.shape)]
-        steps = whole if self.limit is None else [whole[at] for at in spread(len(whole), self.limit)]
-        where, remark = self._device()
-        able = [step for step in steps if not remark or _is_copy(step)]
-        if len(able) < len(steps):
-            yield Sighting("unseen", "tensors", f"{len(steps) - len(able)} of {len(steps)} not made anew: {remark}.")
-        fresh = [step for step in able if not self._reads_stale(planned, step)]
-        if len(fresh) < len(able):
-            said = f"{len(able) - len(fresh)} of {len(steps)} not made anew: what they are made of is not as it was."
-            yield Sighting("unseen", "tensors", said)
-        self.watch.expect(sum(step.bytes for step in fresh), len(fresh))
-        same = 0
-        prepare(planned.steps, where)
-        with torch.inference_mode(), Pouring(Bare(planned.checkpoints, where, Findings()), self.watch.heed) as pouring:
-            for step in fresh:
-                self.watch.heed()
-                found, made = files.tensors[step.name], pouring.tensor(step).cpu()
-                said = unequal(found, made)
-                if said:
-                    yield Sighting("changed", f"tensor {step.name}", f"{said}.")
-                same += not said
-                self.watch.advance(step.bytes, 1)
-        if same:
-            said = f"{same} of {len(planned.steps)} made anew from the sources: every bit is the same."
-            yield Sighting("same", "tensors", said)
-        news = differences(self.written["versions"], versions())
-        if news and same < len(fresh):
-            said = f"{told(news, 'was', 'is')}: bits of tensors may differ for that alone."
-            yield Sighting("unseen", "versions", said)
-
-    def _device(self) -> tuple[torch.device, str]:
-        """Where the merge was computed; the CPU and why, where that is not to be had."""
-        was = self.written["model"]["device"]
-        try:
-            return arithmetic(pick(was)), ""
-        except MergelabError:
-            return torch.device("cpu"), f"they were computed on {was}, which is not here, and bits depend on it"
-
-    def _reads_stale(self, planned: Plan, step: Step) -> bool:
-        if not self.stale:
-            return False
-        read = ((one.source, planned.checkpoints[one.source].specs[one.name].file) for one in inputs([step]))
-        adapters = [address for address, name in self.stale if name.startswith("adapter_")]
-        return any((str(source), file) in self.stale or str(source) in adapters for source, file in read)
-
 
 def _device(name: str) -> tuple[torch.device, bool]:
     """The device of that name and True; where torch knows none, the CPU and False."""
@@ -386,15 +323,3 @@ def _text(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return ""
-
-
-def _is_copy(step: Step) -> bool:
-    """Whether no arithmetic makes it, on whichever device."""
-    given: object = step
-    while isinstance(given, Step) and given.copies:
-        given = given.inputs[0]
-    return isinstance(given, Input)
-
-
-def _lines(files: Stored) -> dict[str, str]:
-    return {name: tensor_line(_NAMES[one.dtype], one.shape) for name, one in files.tensors.items()}

@@ -13,7 +13,21 @@ from mergelab.models.progress import Progress, Stopped
 class Watch:
     """Tells how far the work is, and hears whether to stop."""
 
-    def __init__(self, progress: Callable[[Progress], None] | None, stop: Callable[[], bool] | None) -> None:
+    def __init__(
+        self,
+        progress: Callable[[Progress], None] | None = None,
+        stop: Callable[[], bool] | None = None,
+        *,
+        stage: str = "verifying",
+    ) -> None:
+        """Nothing is told yet.
+
+        Args:
+            progress: who is told.
+            stop: asked often; True ends the work.
+            stage: what the work is called.
+        """
+        self._stage = stage
         self._progress = progress
         self._stop = stop
         self._began = time.perf_counter()
@@ -30,7 +44,7 @@ class Watch:
         self._made += tensors
         if self._progress is not None:
             seconds = time.perf_counter() - self._began
-            self._progress(Progress("verifying", self._done, self._total, self._made, self._of, seconds))
+            self._progress(Progress(self._stage, self._done, self._total, self._made, self._of, seconds))
 
     def heed(self) -> None:
         """End the work where that is asked."""
@@ -38,7 +52,10 @@ class Watch:
             raise Stopped
 
     def sha256(self, path: Path) -> str:
-        """SHA-256 of a file whose bytes are expected."""
-        found = sha256_of(path, self.heed)
-        self.advance(path.stat().st_size)
-        return found
+        """SHA-256 of a file whose bytes are expected; SourceError and OSError as ``sha256_of``."""
+
+        def heed(count: int) -> None:
+            self.heed()
+            self.advance(count)
+
+        return sha256_of(path, heed)

@@ -152,6 +152,10 @@ class Paired:
         shuffled = self._chance.get(pair, {})
         chances = [_spread(shuffled[border][:, kind]) if border in shuffled else _NO_SPREAD for border in columns]
         low, high = (np.stack(ends, -1) for ends in zip(*chances, strict=True))
+        least = min(map(len, told), default=0)
+        notes = [f"At least {least} tokens a layer; first ones, and sinks at that layer, are left out."]
+        if lost:
+            notes.append(f"{lost} states that are zero or no numbers are left out.")
         how = f"each token against another one of at most {DRAWN}: smallest to largest of {SHUFFLES} shuffles, 90 %"
         return Grid(
             measure,
@@ -161,7 +165,7 @@ class Paired:
             tuple(map(str, columns)),
             f"{second} against {first}",
             Chance(low, high, how) if shuffled else None,
-            f"{lost} states that are zero or no numbers are left out." if lost else "",
+            " ".join(notes),
         )
 
     def _check(self, where: str, first: str, second: str) -> None:

@@ -222,4 +222,7 @@ class Similarity:
 
     def _note(self) -> str:
         count = int(self._reservoir.kept.sum())
-        return f"{count} tokens in {len(self._groups)} groups; tokens that are a sink at any layer are left out."
+        groups = len(self._groups)
+        return (
+            f"{count} tokens in {groups} group{'s' * (groups != 1)}; tokens that are a sink at any layer are left out."
+        )

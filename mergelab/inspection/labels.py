@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -15,6 +16,9 @@ Labeller: TypeAlias = Callable[[Words], "Sequence[str | None]"]
 """A label for each token of a prompt; None: none."""
 
 COMMONEST = 12  # words that are told apart
+# What prompts of the sample family look like, by skill; a text that is none of these is a story.
+SKILLS = {"arithmetic": r"\d+\+\d+=", "reverse": r"reverse ", "sort": r"sort ", "pirate": r"pirate "}
+STORY = "stories"
 QUARTERS = ("first quarter", "second quarter", "third quarter", "last quarter")
 
 
@@ -35,22 +39,31 @@ def commonest_words(prompts: Sequence[Words]) -> Labeller:
     return lambda words: [word if word in known else None for word in words]
 
 
+def skill(words: Words) -> str:
+    """Which skill of the sample family a prompt asks for."""
+    start = "".join(words[1:] if words[0].startswith("<") else words).lstrip()
+    return next((name for name, form in SKILLS.items() if re.match(form, start)), STORY)
+
+
 def labelled(
     labels: str | Labeller | Sequence[str], prompts: Sequence[Words]
 ) -> tuple[tuple[tuple[str | None, ...], ...], bool]:
     """A label, or None, for each token of each prompt, and whether labels are of prompts: then last tokens have them.
 
     Args:
-        labels: "class", "position", "word", a function from a prompt's tokens to their labels, or a label a prompt.
+        labels: "class", "position", "word", "skill", a function from a prompt's tokens to their labels, or a label a
+            prompt.
         prompts: their tokens, as text.
 
     Raises:
         InspectionError: there are no such labels, or not as many as there are tokens or prompts.
     """
+    if labels == "skill":
+        labels = [skill(words) for words in prompts]
     if isinstance(labels, str):
         built_in = {"class": token_class, "position": position, "word": commonest_words(prompts)}
         if labels not in built_in:
-            hint = did_you_mean(labels, list(built_in)) or "Or give a function, or a label for each prompt."
+            hint = did_you_mean(labels, [*built_in, "skill"]) or "Or give a function, or a label for each prompt."
             raise InspectionError(Problem("labels", f"there are no labels {labels!r}.", hint))
         labels = built_in[labels]
     if callable(labels):

@@ -124,7 +124,8 @@ def probe(
         prompts: at least as many as folds.
         labels: "class" (a word's beginning, its middle, digits, punctuation ...), "position" (quarter of the prompt),
             "word" (which of the commonest tokens), a function from a prompt's tokens, as text, to a label or None for
-            each; or a label for each prompt, which is looked for in its last token.
+            each; or a label for each prompt, which is looked for in its last token, as is "skill" (which skill of the
+            sample family the prompt asks for).
         tokens: at most so many are read, drawn with ``seed``, the same in every layer.
         folds: into how many parts prompts are split.
         baseline: probe the same architecture with random weights, too. It takes the memory of the model once more.

@@ -195,13 +195,16 @@ class Trace:
         """
         return self._counted.similarity.cka(self._named(first), self._named(second))
 
-    def along(self) -> Grid:
-        """Similarity of arrangement of every other source with the first, layer by layer; see ``Similarity.along``.
+    def along(self, first: Model | None = None) -> Grid:
+        """Similarity of arrangement of every other source with one, layer by layer; see ``Similarity.along``.
+
+        Args:
+            first: the one; None: the first source.
 
         Raises:
-            InspectionError: there is one source.
+            InspectionError: there is one source, or no such source.
         """
-        return self._counted.similarity.along(self.sources[0])
+        return self._counted.similarity.along(self.sources[0] if first is None else self._named(first))
 
     def _named(self, source: Model) -> str:
         """The name of a source that is given by name or address."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from mergelab.methods import sums
 from mergelab.methods.mix import Mix
 from mergelab.methods.parameters import PerModel, Shared, weights_must_count
 from mergelab.methods.registry import method
-from mergelab.methods.tensors import Array, Arrays
+
+if TYPE_CHECKING:
+    from mergelab.methods.tensors import Array, Arrays
 
 
 @method(inputs=(1, 1), unchanged=lambda values: values["scale"] == (1.0,))
@@ -63,6 +64,8 @@ def slerp(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 1)
     Args:
         t: Place on the way: 0 is the base, 1 the model.
     """
+    from mergelab.methods import sums  # which loads torch: to declare a method does not
+
     (model,) = models
     lengths = [length if length > 1e-8 else 1.0 for length in (sums.norm(base), sums.norm(model))]
     cosine = sums.dot(base, model) / lengths[0] / lengths[1]

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mergelab.methods import fused
+from mergelab.methods.parameters import Pending
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.tensors import Array, Deltas
 from mergelab.methods.vectors import Found, Piecewise, TaskVectors, Told
@@ -87,7 +88,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Chain(Pending):
     """base + atoms(models - base), not yet run. The atoms leave one tensor, the merged task vector.
 
     Models and base are as they are stored; the arithmetic is that of the dtype which is asked for.

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergelab.methods import trial
+from mergelab.methods import lots, trial
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.select import Threshold
 from mergelab.methods.vectors import Scan
@@ -198,6 +198,14 @@ def scan(models: Sequence[Tensor], base: Tensor, dtype: torch.dtype) -> Scan | N
     return scanner(models, base)
 
 
+def draw(seed: int, chance: float, at: slice, into: lots.Bits) -> None:
+    """Write ``lots.mask`` into ``into``."""
+    if available(torch.device("cpu")):
+        by_lot(seed, chance, at.start, into)
+    else:
+        into[:] = lots.mask(seed, chance, at)
+
+
 def run(works: Sequence[Work], pieces: Pieces) -> bool:
     """Do all of ``works``, which are on one device; False where none is done, and the atoms have to do them."""
     if not works or not available(works[0].out.device) or not all(work.fits() for work in works):
@@ -228,9 +236,16 @@ def add(one: Sum, pieces: Pieces) -> None:
     pieces.map(one.out.numel(), lambda at: loops.mix(row, kinds, divides, at.start, at.stop))
 
 
+def by_lot(seed: int, chance: float, start: int, into: lots.Bits) -> None:
+    """Draw whole uint8 of a mask, from ``start`` on, wherever numba is; there is a chance."""
+    from mergelab.methods import loops
+
+    loops.draw(seed & 0xFFFFFFFF, seed >> 32, lots.below(chance) - 1, start, into)
+
+
 def scanner(models: Sequence[Tensor], base: Tensor) -> Scan:
     """What looks at the magnitudes of plain tensors on the CPU, wherever numba is."""
-    from mergelab.methods.scan import Scanner
+    from mergelab.methods.scanner import Scanner
 
     return Scanner(models, base, _kinds((base, *models)).tolist())
 

@@ -63,7 +63,9 @@ def merge(
         base = tl.load(base_at + start + lane, mask=inside, other=0).to(tl.float32)
         deltas = ()
         for place in tl.static_range(MODELS):
-            (model, mask), (weight, _, gain, share), limits = terms[place]
+            pointers, scales, limits = terms[place]  # triton 3.7, torch 2.13's own, unpacks nothing nested
+            model, mask = pointers
+            weight, _, gain, share = scales
             delta = tl.load(model + start + lane, mask=inside, other=0).to(tl.float32) - base
             delta = _trimmed(delta, limits, start, lane, TRIM, CAP)
             if MASKS[place]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mergelab.methods.lots import MULTIPLIERS, ROUNDS, STEPS
 from mergelab.methods.machine import (
     as_bits,
     as_float,
@@ -35,6 +36,8 @@ BFLOAT16, FLOAT16, FLOAT32 = 0, 1, 2
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _NOUGHT, _ONE = np.float32(0), np.float32(1)
 _NOTHING = np.float32(-0.0)  # a sum begins with it, because of -0.0
+_FIRST, _SECOND = (np.uint64(number) for number in MULTIPLIERS)
+_HALF = np.uint64(32)
 
 
 @loop
@@ -111,6 +114,76 @@ def mix(row: Any, kinds: Any, divides: bool, start: int, stop: int) -> None:
         if divides:
             _divide(total, _number(row[1]))
         write(row[0], kinds[0], at, total)
+
+
+@loop
+def absolute(term: Any, kinds: Any, base: int, start: int, stop: int, row: int, lanes: Any, into: Any) -> None:
+    """``sums.absolute_rows`` of elements ``start`` to ``stop`` of a thinned task vector.
+
+    Args:
+        term: int64, as ``fused.Term.row``; its numbers are left aside.
+        kinds: int64, the dtypes of the base and the model.
+        base: address.
+        start: a multiple of ``row``, the length of a row.
+        lanes: float64, room for the sums side by side in a row; their number is a power of two.
+        into: float64, one for each row.
+    """
+    width = len(lanes)
+    blocks = np.empty((3, width), np.float32)
+    for place in range(len(into)):
+        first = start + place * row
+        _fill(lanes, 0.0)
+        for at in range(first, min(first + row, stop), width):
+            count = min(width, stop - at)
+            delta = blocks[1][:count]
+            expect(base, kinds[0], at + width, width)
+            expect(term[0], kinds[1], at + width, width)
+            read(base, kinds[0], at, blocks[0][:count])
+            read_change(term[0], kinds[1], at, blocks[0], delta)
+            _thin(delta, term, at, blocks[2][:count])
+            for i in range(count):
+                lanes[i] += np.float64(abs(delta[i]))
+        left = width
+        while left > 1:
+            left //= 2
+            for i in range(left):
+                lanes[i] += lanes[left + i]
+        into[place] = lanes[0]
+
+
+@loop
+def draw(low: int, high: int, limit: int, start: int, into: Any) -> None:
+    """``lots.mask``: eight lots to each uint8 of ``into``.
+
+    Args:
+        low, high: halves of the seed.
+        limit: words up to it, itself included, are kept.
+        start: place of the first lot, a multiple of 8.
+    """
+    keys = np.empty((ROUNDS, 2), np.uint32)
+    for turn in range(ROUNDS):
+        keys[turn, 0] = (low + turn * STEPS[0]) & 0xFFFFFFFF
+        keys[turn, 1] = (high + turn * STEPS[1]) & 0xFFFFFFFF
+    most, halves = np.uint32(limit), np.empty(BLOCK // 4, np.uint8)
+    for at in range(0, len(into), BLOCK // 8):
+        count = min(BLOCK // 8, len(into) - at)
+        _four_lots(keys, most, start // 4 + 2 * at, halves[: 2 * count])
+        for i in range(count):
+            into[at + i] = (halves[2 * i] << 4) | halves[2 * i + 1]
+
+
+@step
+def _four_lots(keys: Any, limit: Any, counter: int, into: Any) -> None:
+    """Of each block from ``counter`` on, whether its words are kept: four bits, the first word in the highest."""
+    for i in range(len(into)):
+        block = np.uint64(counter + i)
+        a, b, c, d = np.uint32(block), np.uint32(block >> _HALF), np.uint32(0), np.uint32(0)
+        for turn in range(ROUNDS):
+            one, other = np.uint64(a) * _FIRST, np.uint64(c) * _SECOND
+            a, b = np.uint32(other >> _HALF) ^ b ^ keys[turn, 0], np.uint32(other)
+            c, d = np.uint32(one >> _HALF) ^ d ^ keys[turn, 1], np.uint32(one)
+        kept = (np.uint8(a <= limit) << 3) | (np.uint8(b <= limit) << 2)
+        into[i] = np.uint8(kept | (np.uint8(c <= limit) << 1) | np.uint8(d <= limit))
 
 
 @step

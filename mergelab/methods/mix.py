@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from mergelab.methods.parameters import Pending
 
-from mergelab.methods import fused
-from mergelab.methods.pieces import Pieces
-from mergelab.methods.tensors import Array
-from mergelab.methods.vectors import Found
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mergelab.methods.pieces import Pieces
+    from mergelab.methods.tensors import Array
+    from mergelab.methods.vectors import Found
 
 
 @dataclass(frozen=True)
-class Mix:
+class Mix(Pending):
     """sum_i w_i x_i, divided by ``divisor`` unless that is None; not yet run.
 
     Each step is a fused multiply-add in the order of the models. Models are as they are stored; the arithmetic is that
@@ -28,6 +31,8 @@ class Mix:
 
     def result(self, dtype: torch.dtype, out: Tensor, pieces: Pieces, _found: Found) -> Tensor:
         """The sum in ``out``, which is contiguous, computed in ``dtype`` and rounded once."""
+        from mergelab.methods import fused  # which loads torch: a mix that is only declared does without
+
         if not fused.added(fused.Sum(self.inputs, self.weight, self.divisor, out), dtype, pieces):
             self.by_torch(dtype, out, pieces)
         return out

@@ -19,12 +19,20 @@ import math
 import numbers
 import re
 import typing
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from mergelab.errors import Problem
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from mergelab.methods.pieces import Pieces
+    from mergelab.methods.vectors import Found
 
 Value = float | int | bool | str
 Setting = Value | Sequence[Value | None] | None
@@ -35,7 +43,16 @@ Base = Literal["none", "optional", "required"]
 EXTRAS: Final = ("generator", "depth", "cutoffs")
 """Arguments that are no numbers of the recipe: ``apply`` hands them to the functions that name them."""
 
+_TENSORS: Final = {"Array": object, "Arrays": object}  # stand in for what they name: to say it takes torch
 _LARGEST: Final = 3.4028234663852886e38  # of float32, in which methods work
+
+
+class Pending(ABC):
+    """What a method returns that is said and not yet worked out: a ``Chain`` or a ``Mix``."""
+
+    @abstractmethod
+    def result(self, dtype: torch.dtype, out: Tensor, pieces: Pieces, found: Found, /) -> Tensor:
+        """Work it out in ``dtype``, rounded once into ``out``."""
 
 
 class Required(enum.Enum):
@@ -165,6 +182,8 @@ class Signature:
     parameters: Mapping[str, Parameter]
     arguments: Mapping[str, str]
     """Recipe name -> argument name."""
+    pending: bool
+    """Whether it is declared to return something ``Pending``."""
 
 
 def read_signature(function: Callable[..., Any]) -> Signature:
@@ -174,7 +193,7 @@ def read_signature(function: Callable[..., Any]) -> Signature:
         TypeError: the declaration is not one of a method: no ``models``, a number that is neither plain nor
             marked, no text.
     """
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = typing.get_type_hints(function, localns=_TENSORS, include_extras=True)
     texts = dict(_argument_texts(inspect.getdoc(function) or ""))
     arguments = inspect.signature(function).parameters
     if next(iter(arguments), None) != "models":
@@ -188,7 +207,9 @@ def read_signature(function: Callable[..., Any]) -> Signature:
             raise TypeError(f"{function.__name__}: {argument.name} has no entry under 'Args:' in the docstring")
         parameters[name] = _parameter(name, hints[argument.name], argument, texts[argument.name])
         names[name] = argument.name
-    return Signature(_base(hints), tuple(name for name in EXTRAS if name in arguments), parameters, names)
+    returned = hints.get("return")
+    pending = isinstance(returned, type) and issubclass(returned, Pending)
+    return Signature(_base(hints), tuple(name for name in EXTRAS if name in arguments), parameters, names, pending)
 
 
 def _base(hints: Mapping[str, Any]) -> Base:

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergelab.methods import fused
+from mergelab.methods import fused, lots
 from mergelab.methods.atoms import added_up, agreed, disjoint_mean, weigh
 from mergelab.methods.chain import Atom, chain
 from mergelab.methods.mix import Mix
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.select import counted, magnitudes
 from mergelab.methods.sparsify import divide, drop, restore_norm, trim_below, trim_both_ends
+from mergelab.methods.sums import absolute_rows
 from mergelab.methods.vectors import TaskVectors
 
 _SIZE, _START = 3001, 1000
@@ -25,17 +26,21 @@ _POSITIVE, _MIXED, _CANCELLING = (0.3, 0.7, 0.4), (0.3, 0.7, -0.4), (0.3, 0.7, -
 
 
 def proven() -> bool:
-    """Whether every step of a merge, a weighted mean, and what is found out about magnitudes come out of the loops as
-    torch has them, of random and odd values in every dtype.
+    """Whether lots, every step of a merge, a weighted mean, and what is found out about magnitudes come out of the
+    loops as numpy and torch have them, of random and odd values in every dtype.
     """
     draws = torch.Generator().manual_seed(0)
     values = torch.randn(4, _SIZE, generator=draws)
     for row in values:
         row[torch.randperm(_SIZE, generator=draws)[: len(_ODD)]] = torch.tensor(_ODD)
     with Pieces(values.device) as pieces:
-        return all(_scanned(values.to(of)) for of in _DTYPES) and all(
-            _merged(values.to(of), to, pieces) and _mixed(values.to(of), to, pieces)
-            for of, to in itertools.product(_DTYPES, _DTYPES)
+        return (
+            _drawn()
+            and all(_scanned(values.to(of)) for of in _DTYPES)
+            and all(
+                _merged(values.to(of), to, pieces) and _mixed(values.to(of), to, pieces)
+                for of, to in itertools.product(_DTYPES, _DTYPES)
+            )
         )
 
 
@@ -71,6 +76,16 @@ def _mixed(values: Tensor, to: torch.dtype, pieces: Pieces) -> bool:
     return _same(out, expected)
 
 
+def _drawn() -> bool:
+    seed, start, size = 0x0123456789ABCDEF, 1 << 36, 8 * _SIZE
+    for chance in (1e-12, 0.3, 1 - 1e-12):
+        mask = np.empty(_SIZE, np.uint8)
+        fused.by_lot(seed, chance, start, mask)
+        if not np.array_equal(mask, lots.mask(seed, chance, slice(start, start + size))):
+            return False
+    return True
+
+
 def _scanned(values: Tensor) -> bool:
     base, *models = _coarse(values)
     scanner, part = fused.scanner(models, base), slice(_START, _SIZE)
@@ -86,6 +101,9 @@ def _scanned(values: Tensor) -> bool:
         if any(scanner.nth(place, middle, rank, part) != equals[rank - 1] for rank in (1, len(equals) // 2)):
             return False
         if not np.array_equal(scanner.pick(place, equals), sizes[equals]):
+            return False
+        (rows,) = scanner.absolute([place], {}, slice(0, _SIZE)) or ([],)
+        if rows != absolute_rows(model.float() - base.float()):
             return False
     return True
 

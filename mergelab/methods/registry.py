@@ -7,23 +7,27 @@ other argument is a number of the recipe (see ``parameters``), except those that
 the last; ``cutoffs``, magnitudes that were found by looking at whole models. The function receives float32 (float64
 where a source or the result is), never casts, and must not write to what it receives. It returns a tensor; or, declared
 ``-> Chain`` or ``-> Mix``, receives the tensors as they are stored and returns what casts and merges them.
+
+The methods of the house are imported when they are first asked for: to plan a merge that copies takes no torch.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mergelab.errors import MethodError, Problem, did_you_mean
-from mergelab.methods.chain import Chain
-from mergelab.methods.mix import Mix
 from mergelab.methods.parameters import Base, Parameter, Setting, read_signature
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mergelab.methods.chain import Chain
+    from mergelab.methods.mix import Mix
 
 Numbers = Mapping[str, Setting]
 """Recipe name -> one value, one per model, or None for "not given"."""
@@ -32,7 +36,7 @@ Resolved = Mapping[str, Any]
 """Every parameter of a method -> its checked value: a tuple of one per model, or a single one."""
 
 
-Outcome = Tensor | Chain | Mix
+Outcome: TypeAlias = "Tensor | Chain | Mix"
 """What the function of a method returns."""
 
 
@@ -155,12 +159,24 @@ def _parameter_problems(parameter: Parameter, given: Any, models: int | None) ->
     return found
 
 
+_HOMES: Mapping[str, tuple[str, ...]] = {
+    "blend": ("passthrough", "linear", "slerp"),
+    "sphere": ("nuslerp", "multislerp", "karcher"),
+    "delta": ("task_arithmetic", "ties", "dare_linear", "dare_ties", "della", "della_linear", "breadcrumbs",
+        "breadcrumbs_ties"),
+    "layers": ("lines",),
+    "consensus": ("model_stock", "sce", "ram", "ramplus_tl"),
+    "pairwise": ("nearswap", "arcee_fusion"),
+    "spectral": ("tsv_merge", "iso_c", "knots"),
+}  # fmt: skip
+"""Modules and the methods that they define, in the order of the documentation."""
+
 _METHODS: dict[str, Method] = {}
 
 
 def names() -> tuple[str, ...]:
-    """Every method's name, in the order of definition."""
-    return tuple(_METHODS)
+    """Every method's name: those of the house in the order of the documentation, then others as they were defined."""
+    return tuple(dict.fromkeys([*(name for defined in _HOMES.values() for name in defined), *_METHODS]))
 
 
 def get(name: str) -> Method:
@@ -169,9 +185,17 @@ def get(name: str) -> Method:
     Raises:
         MethodError: there is none; the hint names the closest.
     """
+    home = _home(name)
+    if home is not None and name not in _METHODS:
+        importlib.import_module(home)
     if name not in _METHODS:
         raise MethodError(Problem("merge method", f"there is no method {name!r}.", did_you_mean(name, names())))
     return _METHODS[name]
+
+
+def _home(name: str) -> str | None:
+    """The module that defines a method of the house; None of any other."""
+    return next((f"{__package__}.{home}" for home, defined in _HOMES.items() if name in defined), None)
 
 
 def method(
@@ -201,8 +225,9 @@ def method(
             function, inputs=inputs, rule=rule, unchanged=unchanged, elementwise=elementwise, accepts=accepts
         )
         known = _METHODS.get(made.name)
-        if known is not None and known.function.__module__ != function.__module__:
-            raise TypeError(f"there is a method {made.name!r} already, in {known.function.__module__}")
+        home = known.function.__module__ if known else _home(made.name)
+        if home not in (None, function.__module__):
+            raise TypeError(f"there is a method {made.name!r} already, in {home}")
         made = _METHODS[made.name] = replace(made, edition=known.edition + 1 if known else 0)
         return made
 
@@ -232,7 +257,7 @@ def describe(
         extras=signature.extras,
         function=function,
         arguments=MappingProxyType(dict(signature.arguments)),
-        chained=typing.get_type_hints(function).get("return") in (Chain, Mix),
+        chained=signature.pending,
         elementwise=elementwise,
         rule=rule,
         is_unchanged=unchanged,

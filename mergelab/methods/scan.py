@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from torch import Tensor
 
 from mergelab.methods.loops import BLOCK, expect, read, read_change
 from mergelab.methods.machine import TOGETHER, as_bits, collect, loop, step
 
-Sizes = np.ndarray[Any, np.dtype[Any]]
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
-
-
-class Scanner:
-    """A ``vectors.Scan`` of contiguous tensors on the CPU."""
-
-    def __init__(self, models: Sequence[Tensor], base: Tensor, kinds: Sequence[int]) -> None:
-        """Scan each of ``models`` minus ``base``; ``kinds`` are the dtypes, the base's first, as in ``loops``."""
-        self._stored = (base, *models)  # it reads at their addresses
-        own, *others = kinds
-        self._rows = [
-            (model.data_ptr(), kind, base.data_ptr(), own) for model, kind in zip(models, others, strict=True)
-        ]
-
-    def pick(self, place: int, at: Sizes) -> Sizes:
-        """See ``vectors.Scan``."""
-        sizes = np.empty(len(at), np.int32)
-        pick(*self._rows[place], at, sizes)
-        return sizes
-
-    def tally(self, place: int, low: int, high: int, at: slice) -> tuple[int, int, int, Any]:
-        """See ``vectors.Scan``."""
-        between = np.empty(at.stop - at.start, np.int32)
-        *counts, inside = tally(*self._rows[place], low, high, at.start, at.stop, between)
-        return (*counts, between[:inside].copy())
-
-    def nth(self, place: int, pattern: int, rank: int, at: slice) -> int:
-        """See ``vectors.Scan``."""
-        return int(nth(*self._rows[place], pattern, rank, at.start, at.stop))
 
 
 @loop

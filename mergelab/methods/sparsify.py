@@ -3,8 +3,8 @@
 A density is the share of the elements that is kept, for each model; where it is 1 nothing is touched, looked for or
 drawn.
 
-Random atoms draw float32 uniforms u on [0, 1) on the CPU, one for each element in the order of the tensor, from a
-generator for each model, and keep an element of keep probability p where u < p. So a mask depends on the seed, the
+Random atoms draw one word of ``lots`` for each element, in the order of the tensor, from a seed for each model, and
+keep an element of keep probability p where its word, divided by 2^32, is below p. So a mask depends on the seed, the
 name of the tensor and the place of the model, and on nothing else.
 
 What an atom has to find out about a whole task vector (a threshold, a mask, a norm) does not depend on weights: it is
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mergelab.methods import select, sums
+from mergelab.methods import fused, lots, select, sums
 from mergelab.methods.chain import Atom, Settled
 from mergelab.methods.tensors import Array, Deltas
 from mergelab.methods.vectors import TaskVectors
@@ -113,12 +113,19 @@ def drop(density: Sequence[float], generator: torch.Generator) -> Atom:
     marks = [("drop", share, seed) for share, seed in zip(density, seeds, strict=True)]
 
     def study(vectors: TaskVectors) -> Settled:
-        def draw(question: Question) -> Packed:
-            share, draws = density[question[0]], torch.Generator().manual_seed(seeds[question[0]])
-            sizes = (min(_BLOCK, vectors.size - at) for at in range(0, vectors.size, _BLOCK))
-            return _packed(torch.rand(size, generator=draws) < share for size in sizes)
+        def draw(missing: Sequence[Question]) -> list[Packed]:
+            masks = [np.empty((vectors.size + 7) // 8, np.uint8) for _ in missing]
+            spans = [slice(at, min(at + _BLOCK, vectors.size)) for at in range(0, vectors.size, _BLOCK)]
 
-        masks = _masks(vectors, density, marks, lambda missing: vectors.pieces.share(missing, draw))
+            def fill(task: tuple[int, slice]) -> None:
+                one, at = task
+                place, _ = missing[one]
+                fused.draw(seeds[place], density[place], at, masks[one][at.start // 8 : (at.stop + 7) // 8])
+
+            vectors.pieces.share(list(itertools.product(range(len(missing)), spans)), fill)
+            return [torch.from_numpy(mask) for mask in masks]
+
+        masks = _masks(vectors, density, marks, draw)
         return _masked(density, masks, marks)
 
     return Atom("drop", study=study, doc="Each element of each task vector is dropped or kept by lot.")
@@ -140,15 +147,17 @@ def drop_by_rank(
 
     def drawn(delta: Array, place: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Some lines of a task vector, which of their elements are kept, and their chances, on the CPU."""
-        draws = torch.Generator().manual_seed(seeds[place])
+        drawn = 0
         for lines in _lines(delta):
             chance = _chances(lines, density[place], epsilon[place])
-            yield lines, torch.rand(lines.shape, generator=draws).lt_(chance.float()), chance
+            words = torch.from_numpy(lots.words(seeds[place], drawn, lines.numel()).astype(np.float64))
+            drawn += lines.numel()
+            yield lines, words.view(lines.shape).mul_(2.0**-32) < chance, chance
 
     def study(vectors: TaskVectors) -> Settled:
         def draw(missing: Sequence[Question]) -> list[Packed]:
             deltas = vectors.whole() if missing else []
-            return [_packed(kept.view(-1) > 0 for _, kept, _ in drawn(deltas[place], place)) for place, _ in missing]
+            return [_packed(kept.view(-1) for _, kept, _ in drawn(deltas[place], place)) for place, _ in missing]
 
         return _masked(density, _masks(vectors, density, marks, draw), marks)
 
@@ -286,9 +295,16 @@ def _absolute(vectors: TaskVectors, places: Sequence[int]) -> list[float]:
     """L1 norms of the task vectors at ``places``."""
 
     def add_up(missing: Sequence[Question]) -> list[float]:
-        places = [place for place, _ in missing]
-        rows = vectors.map(lambda deltas, _: [sums.absolute_rows(deltas[place]) for place in places])
-        return [sum(itertools.chain.from_iterable(own)) for own in zip(*rows, strict=True)]
+        places, scan, told = [place for place, _ in missing], vectors.untouched.scan, vectors.told
+
+        def rows(at: slice) -> list[list[float]]:
+            found = scan.absolute(places, told, at) if scan is not None and told is not None else None
+            return found or [
+                sums.absolute_rows(delta) for place, delta in enumerate(vectors.read(at)) if place in places
+            ]
+
+        each = vectors.pieces.map(vectors.size, rows)
+        return [sum(itertools.chain.from_iterable(own)) for own in zip(*each, strict=True)]
 
     return vectors.answers([(place, "absolute") for place in places], add_up)
 

@@ -12,6 +12,9 @@ from torch import Tensor
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.tensors import Array, Deltas
 
+Told = Mapping[str, Any]
+"""Steps in words: names of attributes of ``fused.Work``, or of ``fused.Term`` with a value for each model."""
+
 
 class Found(Protocol):
     """What is known about task vectors: (place of a model, what was asked) -> the answer, which is a number, a
@@ -41,12 +44,14 @@ class Scan(Protocol):
     def nth(self, place: int, pattern: int, rank: int, at: slice) -> int:
         """Where the ``rank``-th (from 1) of the elements of this very magnitude stands; there are as many."""
 
+    def absolute(self, places: Sequence[int], told: Told, at: slice) -> list[list[float]] | None:
+        """``sums.absolute_rows`` of a piece of the task vectors at ``places``, after steps that thin them out. None:
+        these are others.
+        """
+
 
 Piecewise = Callable[[Deltas, int], Deltas]
 """The same piece of every task vector, flat, and the place of its first element -> the pieces after a step."""
-
-Told = Mapping[str, Any]
-"""Steps in words: names of attributes of ``fused.Work``, or of ``fused.Term`` with a value for each model."""
 
 Answer = TypeVar("Answer")
 

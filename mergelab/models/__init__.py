@@ -9,7 +9,8 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mergelab.models.assembly import Assembly, Changes, assemble
+    from mergelab.models.assembly import Assembly, assemble
+    from mergelab.models.changes import Changes
     from mergelab.models.events import Done, Failed, Merged, Next, Text
     from mergelab.models.speak import Stopped
 
@@ -17,7 +18,7 @@ __all__ = ["Assembly", "Changes", "Done", "Failed", "Merged", "Next", "Stopped",
 
 _HOMES = {
     "Assembly": "assembly",
-    "Changes": "assembly",
+    "Changes": "changes",
     "Done": "events",
     "Failed": "events",
     "Merged": "events",

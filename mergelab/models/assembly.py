@@ -9,19 +9,19 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 
-from mergelab.columns import in_bytes
 from mergelab.errors import AssemblyError, Problem
 from mergelab.models.agreement import agreed
-from mergelab.models.bank import Bank, Made
+from mergelab.models.bank import Bank
 from mergelab.models.blocks import own_configs
+from mergelab.models.changes import Changes, what_bound
 from mergelab.models.config import generation_settings, stack_config
 from mergelab.models.devices import sheltered
+from mergelab.models.interrupts import held, let_in
 from mergelab.models.outline import Outline, outline
 from mergelab.models.pour import DTYPES
 from mergelab.models.speak import Stopped, write
@@ -34,63 +34,6 @@ from mergelab.recipes.step import Key
 from mergelab.weights import Source
 
 _CLOSED = Problem("", "this assembly is closed.", "Assemble the recipe again.")
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What a turn did.
-
-    Attributes:
-        redone: number of the model's tensors that were computed.
-        rebound: number of places in the model that got another tensor without any arithmetic: one of a source, one that
-            was made before, or one that stands elsewhere too.
-        steps: number of steps of the plan.
-        bytes_read: bytes of the tensors that went into the arithmetic.
-        bytes_written: bytes of the tensors that it made.
-        seconds: time it took.
-        bound: what most of that time went into. "planning": working the recipe out. "reading sources": getting tensors
-            of sources, which is folding adapters in, and sending to a device what there is no room for; on the CPU, a
-            mapped tensor is read from disk only when arithmetic first touches it. "building the model": putting tensors
-            into it. Of all else: "memory" where its bytes went through arithmetic at half the speed or more at which
-            this machine copies them, else "arithmetic".
-        rebuilt: the stack itself changed, so that the model was built anew around its tensors.
-        first: the first layer whose output may differ from before: 0 where something in front of the layers changed,
-            the number of layers where only the final norm or the head did, and one more where nothing did.
-        layers: number of layers.
-        streamed: bytes of sources that were sent to the device because there was no room to keep them there.
-        warning: a line that says what memory did not suffice for, else "".
-    """
-
-    redone: int
-    rebound: int
-    steps: int
-    bytes_read: int
-    bytes_written: int
-    seconds: float
-    bound: str
-    rebuilt: bool
-    first: int
-    layers: int
-    streamed: int = 0
-    warning: str = ""
-
-    def __str__(self) -> str:
-        where = ["only after the layers", "nothing differs"]
-        first = f"from layer {self.first}" if self.first < self.layers else where[self.first - self.layers]
-        moved, rebuilt = in_bytes(self.bytes_read + self.bytes_written), ["the stack built anew"] * self.rebuilt
-        words = (
-            f"{self.redone} of {self.steps} computed",
-            f"{self.rebound} put into place",
-            moved,
-            f"{self.seconds * 1e3:.3g} ms" if self.seconds < 1 else f"{self.seconds:.3g} s",
-            first,
-            *rebuilt,
-        )
-        return ", ".join(words) + (f". {self.warning}" if self.warning else "")
-
-    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
-        """What a notebook shows."""
-        printer.text(str(self))
 
 
 class Assembly:
@@ -134,12 +77,13 @@ class Assembly:
         self._shell: object = None
         self._slots: Slots = {}
         self._outline: Outline | None = None
-        warning = self.bank.join(planned)
-        try:
-            self.made = self._turn(planned, stop, time.perf_counter(), warning)
-        except BaseException:
-            self.bank.give_up()
-            raise
+        with held():
+            warning = self.bank.join(planned)
+            try:
+                self.made = self._turn(planned, stop, time.perf_counter(), warning)
+            except BaseException:
+                self.bank.give_up()
+                raise
 
     @property
     def recipe(self) -> Recipe:
@@ -199,7 +143,8 @@ class Assembly:
             planned = recipe if isinstance(recipe, Plan) else plan(recipe, self.bank.checkpoints)
             if any(self.bank.checkpoints.get(source) is not opened for source, opened in planned.checkpoints.items()):
                 planned = plan(planned.recipe, self.bank.checkpoints)  # of sources that are open here already
-            return self._turn(planned, stop, started, self.bank.admit(planned))
+            with held():
+                return self._turn(planned, stop, started, self.bank.admit(planned))
 
     def __repr__(self) -> str:
         if self._model is None:
@@ -208,14 +153,14 @@ class Assembly:
 
     def close(self) -> None:
         """Let go of the model and its tensors. May be called twice."""
-        with self.lock:
+        with self.lock, held():
             if self._model is None:
                 return
             self._model = self._tokenizer = self._shell = self._outline = None
             self._slots = {}
             self._keys = {}
-            held, self._held = self._held, ()
-            self.bank.leave(held)
+            mine, self._held = self._held, ()
+            self.bank.leave(mine)
 
     def __enter__(self) -> Self:
         return self
@@ -227,6 +172,8 @@ class Assembly:
 
     def _turn(self, planned: Plan, stop: Callable[[], bool] | None, started: float, warning: str) -> Changes:
         def heed() -> None:
+            with let_in():
+                pass
             if stop is not None and stop():
                 raise Stopped
 
@@ -278,15 +225,15 @@ class Assembly:
             bank.release(made.held)
             raise
         first = 0 if other_tokens or self._outline is None else self._outline.first_change(after)
-        bound = _bound(made, planning, time.perf_counter() - started - planning - made.seconds, copying)
-        old, held = self.bank, self._held
+        bound = what_bound(made, planning, time.perf_counter() - started - planning - made.seconds, copying)
+        old, before = self.bank, self._held
         self.plan, self.bank, self._held, self._keys = planned, bank, made.held, keys
         self._model, self._slots, self._shell, self._outline = model, slots, shell, after
         if generation is not None:
             model.generation_config = generation
         if other_tokens:
             self._tokenizer = None
-        (old.release if old is bank else old.leave)(held)
+        (old.release if old is bank else old.leave)(before)
         seconds = time.perf_counter() - started
         return Changes(
             redone=len(made.computed),
@@ -300,6 +247,7 @@ class Assembly:
             first=first,
             layers=len(planned.layers),
             streamed=bank.streamed,
+            from_disk=made.from_disk,
             warning=warning,
         )
 
@@ -319,17 +267,6 @@ def _rebind(slots: Slots, tensors: dict[str, torch.Tensor]) -> None:
         raise
 
 
-def _bound(made: Made, planning: float, building: float, copying: float) -> str:
-    """What most of a turn's time went into, as ``Changes.bound`` says. ``copying``: bytes per second."""
-    merging = made.seconds - made.reading
-    times = {"planning": planning, "reading sources": made.reading, "building the model": building, "": merging}
-    longest = max(times, key=lambda name: times[name])
-    if longest:
-        return longest
-    moved = (made.bytes_read + made.bytes_written) / merging
-    return "memory" if moved >= copying / 2 else "arithmetic"
-
-
 def _generation_config(settings: dict[str, Any] | None, config: Any) -> Any:
     """The donor's, as it will be written beside the weights; where it has none, what its config says."""
     from transformers import GenerationConfig
@@ -337,7 +274,12 @@ def _generation_config(settings: dict[str, Any] | None, config: Any) -> Any:
     return GenerationConfig.from_model_config(config) if settings is None else GenerationConfig.from_dict(settings)
 
 
-def assemble(recipe: Recipe | Plan | str | os.PathLike[str], *, device: str | torch.device = "auto") -> Assembly:
+def assemble(
+    recipe: Recipe | Plan | str | os.PathLike[str],
+    *,
+    device: str | torch.device = "auto",
+    resident: int | None = None,
+) -> Assembly:
     """Make a live model of a recipe, in memory. Sources are only mapped; layers that are merely moved share their
     memory.
 
@@ -345,12 +287,15 @@ def assemble(recipe: Recipe | Plan | str | os.PathLike[str], *, device: str | to
         recipe: a recipe, a plan of one, or what ``Recipe.load`` reads.
         device: where the arithmetic is done and the model lives, a name or a device of torch's. "auto": a GPU where
             there is one that can hold the model, else the CPU.
+        resident: most bytes of sources that are kept on a GPU; what is beyond them is sent there each turn
+            (``Changes.streamed``). None: as many as there is room for (``Assembly.bank.budget``).
 
     Raises:
         MergelabError: as ``plan``; AssemblyError where this machine does not have the device, the model does not fit
             there, or transformers cannot hold it.
     """
-    return Assembly(recipe if isinstance(recipe, Plan) else plan(recipe), device=device)
+    planned = recipe if isinstance(recipe, Plan) else plan(recipe)
+    return Assembly(planned, bank=Bank(planned.checkpoints, device=device, resident=resident))
 
 
 def rehearse(planned: Plan, known: dict[Source, dict[str, Any]] | None = None) -> dict[str, Any]:

@@ -1,14 +1,12 @@
 """Bank: the tensors that live models of one set of sources share.
 
 Tensors lie under the key of what they depend on (``Step.key``), whoever asked for them and wherever in a model they
-stand. What no model needs any more is *retired*: undo finds it again, and what needs storage writes over it, the oldest
-first.
+stand. What no model needs any more stays in the stock for a while: undo finds it again.
 """
 
 from __future__ import annotations
 
 import math
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +20,8 @@ from mergelab.methods import fused
 from mergelab.models import devices
 from mergelab.models.findings import Findings
 from mergelab.models.pour import Pouring
-from mergelab.models.residence import Residence
+from mergelab.models.residence import Residence, read_from_disk
+from mergelab.models.stock import Stock
 from mergelab.recipes.plan import Plan
 from mergelab.recipes.step import Aligned, Given, Input, Key, Padded, Repeated, Step, made_of
 from mergelab.weights import Checkpoint, Source
@@ -39,6 +38,7 @@ class Made:
         held: keys of those that are not retired until ``Bank.release`` is told.
         computed: keys of those that were not there already.
         bytes_read, bytes_written: bytes of the tensors that went into that arithmetic, and that came out.
+        from_disk: bytes that came from disk meanwhile.
         seconds: it took in all.
         reading: of these, to get tensors of sources.
     """
@@ -48,6 +48,7 @@ class Made:
     computed: tuple[Key, ...]
     bytes_read: int
     bytes_written: int
+    from_disk: int
     seconds: float
     reading: float
 
@@ -61,8 +62,6 @@ class Bank:
         checkpoints: its opened sources.
         device: where its tensors are.
         findings: what was found out about task vectors.
-        made: bytes of all tensors that were made, retired ones included. What is mapped from disk does not count.
-        retired: bytes of those that no model needs.
     """
 
     def __init__(
@@ -82,20 +81,38 @@ class Bank:
             resident: most bytes of sources that are kept on a device other than the CPU; None: what there is room for.
 
         Raises:
-            AssemblyError: this machine does not have the device.
+            AssemblyError: this machine does not have the device, or a number of bytes is none.
         """
+        for name, size in (("spare", spare), ("resident", resident)):
+            if size is not None and not _is_size(size):
+                hint = "Give 0 or more, or None for what there is room for."
+                raise AssemblyError(Problem(name, f"{size!r} is no number of bytes.", hint))
         self.checkpoints: dict[Source, Checkpoint] = dict(checkpoints or {})
         self.findings = Findings()
-        self.made = self.retired = 0
         self._auto = device == "auto"
         self._live_on(devices.pick(device))
         self._budgets = (spare, resident)
-        self._spare = spare or 0
+        self._stock = Stock(spare or 0)
         self._largest = -1
-        self._entries: dict[Key, _Entry] = {}
-        self._unheld: dict[Key, None] = {}  # the retired ones, the oldest first
         self._assemblies = 0
         self._lock = threading.RLock()
+
+    @property
+    def made(self) -> int:
+        """Bytes of all tensors that were made, retired ones included. What is mapped from disk does not count."""
+        return self._stock.made
+
+    @property
+    def retired(self) -> int:
+        """Bytes of those that no model needs."""
+        return self._stock.retired
+
+    @property
+    def budget(self) -> int:
+        """Most bytes of sources that are kept on the device. On the CPU they are mapped: there, of what adapters
+        change.
+        """
+        return self._residence.budget
 
     @property
     def streamed(self) -> int:
@@ -130,10 +147,8 @@ class Bank:
     def leave(self, held: Sequence[Key]) -> None:
         """An assembly ends, and what only it held goes. The last one takes everything along."""
         with self._lock:
-            self.release(held)
-            for key in held:
-                if key in self._unheld:
-                    self._drop(key)
+            self._stock.release(held)
+            self._stock.drop(held)
             self._assemblies -= 1
             self.close()
 
@@ -181,7 +196,7 @@ class Bank:
         warning = devices.admit(needed, releasable=self.made + self._residence.resident)
         room = devices.share(replace(needed, model=needed.model + between))
         spare, resident = self._budgets
-        self._spare = max(self._spare, room.spare) if spare is None else spare
+        self._stock.spare = max(self._stock.spare, room.spare) if spare is None else spare
         self._residence.budget = max(self._residence.budget, room.sources) if resident is None else resident
         return warning
 
@@ -195,7 +210,7 @@ class Bank:
             SourceError: an input cannot be read any more.
             MethodError: a method refuses its inputs.
         """
-        started = time.perf_counter()
+        started, disk = time.perf_counter(), read_from_disk()
         outputs = dict.fromkeys(step.key for step in steps)
         order = _Order(self, (*outputs, *_between(steps)))
         tensors: dict[Key, torch.Tensor] = {}
@@ -214,30 +229,18 @@ class Bank:
         self.release(key for key in order.held if key not in outputs)
         held = tuple(key for key in order.held if key in outputs)
         computed = tuple(key for key in order.computed if key in outputs)
-        seconds = time.perf_counter() - started
-        return Made(tensors, held, computed, work.bytes_read, work.bytes_written, seconds, work.reading)
+        disk, seconds = read_from_disk() - disk, time.perf_counter() - started
+        return Made(tensors, held, computed, work.bytes_read, work.bytes_written, disk, seconds, work.reading)
 
     def release(self, held: Iterable[Key]) -> None:
         """Tensors that ``make`` held are needed no more: they retire, unless somebody else holds them."""
         with self._lock:
-            for key in held:
-                entry = self._entries[key]
-                entry.holders -= 1
-                if entry.holders:
-                    continue
-                if entry.cost:
-                    self._unheld[key] = None
-                    self.retired += entry.cost
-                else:
-                    del self._entries[key]
-            while self.retired > self._spare:
-                self._drop(next(iter(self._unheld)))
+            self._stock.release(held)
 
     def shrink(self) -> None:
         """Let go of what can be made again: retired tensors, findings, sources on the device."""
         with self._lock:
-            for key in tuple(self._unheld):
-                self._drop(key)
+            self._stock.drop()
             self.findings = Findings()
             self._residence.release()
 
@@ -245,44 +248,6 @@ class Bank:
         """Wait until the device has done what it was given to do."""
         if self._work.type == "cuda":
             torch.cuda.synchronize(self._work)
-
-    def _drop(self, key: Key) -> torch.Tensor:
-        """Let go of a retired tensor."""
-        del self._unheld[key]
-        entry = self._entries.pop(key)
-        self.made -= entry.cost
-        self.retired -= entry.cost
-        return entry.tensor
-
-
-class _Entry:
-    """A tensor of the bank.
-
-    Attributes:
-        cost: its bytes; 0 where they are those of a file.
-        holders: how many hold it: assemblies, and calls of ``make``.
-
-    Only the bank has this very object: what it hands out are others that share its storage, so that the number of
-    users of the storage tells whether anybody still has it.
-    """
-
-    __slots__ = ("cost", "holders", "tensor")
-
-    def __init__(self, tensor: torch.Tensor, cost: int) -> None:
-        self.tensor = tensor.detach()
-        self.cost = cost
-        self.holders = 1
-
-    @property
-    def alone(self) -> bool:
-        """Whether nothing outside of the bank shares the tensor's storage: no parameter, view, array or storage."""
-        return _users(self.tensor) == _users(torch.empty(0, device=self.tensor.device))
-
-
-def _users(tensor: torch.Tensor) -> tuple[int, int]:
-    """How many tensors, and how many Python objects, have a tensor's storage."""
-    storage = tensor.untyped_storage()
-    return torch._C._storage_Use_Count(storage._cdata), sys.getrefcount(storage)
 
 
 class _Order:
@@ -298,7 +263,7 @@ class _Order:
         self.held: dict[Key, None] = {}
         self.computed: list[Key] = []
         with bank._lock:
-            self._ceiling = bank.made - bank.retired + bank._spare
+            self._ceiling = bank.made - bank.retired + bank._stock.spare
             bank._residence.begin()
             for key in wanted:
                 self._hold(key)
@@ -312,8 +277,10 @@ class _Order:
         found = self._hold(step.key)
         if found is None:
             made = work.tensor(step)
-            found = self._hold(step.key) or self._keep(step.key, made, mapped=self._mapped(step))
-        return found.tensor.detach()
+            found = self._hold(step.key)
+            if found is None:
+                found = self._keep(step.key, made, mapped=self._mapped(step))
+        return found
 
     def read(self, given: Input) -> torch.Tensor:
         bank = self._bank
@@ -321,28 +288,17 @@ class _Order:
         return bank._residence.tensor(bank.checkpoints[given.source], given.name) if found is None else found
 
     def find(self, key: Key) -> torch.Tensor | None:
-        entry = self._hold(key)
-        return None if entry is None else entry.tensor.detach().to(self._bank._work)
+        found = self._hold(key)
+        return None if found is None else found.to(self._bank._work)
 
     def keep(self, key: Key, made: torch.Tensor) -> None:
         self._keep(key, made, mapped=False)
         self.computed.append(key)
 
     def storage(self, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor | None:
-        """A retired tensor of this kind, where there is no room for one more; where none fits, others make room."""
+        """Retired storage to write over, where there is no room for more."""
         bank = self._bank
-        if bank._work != bank.device:
-            return None
-        size = math.prod(shape) * dtype.itemsize
-        if bank.made + size <= self._ceiling:
-            return None
-        for key in bank._unheld:
-            entry = bank._entries[key]
-            if entry.tensor.shape == shape and entry.tensor.dtype == dtype and entry.alone:
-                return bank._drop(key)
-        while bank._unheld and bank.made + size > self._ceiling:
-            bank._drop(next(iter(bank._unheld)))
-        return None
+        return bank._stock.storage(shape, dtype, self._ceiling) if bank._work == bank.device else None
 
     def _mapped(self, step: Step) -> bool:
         """Whether a tensor that was not made, but is a source's own, is used where it lies."""
@@ -351,24 +307,23 @@ class _Order:
         folded = isinstance(given, Input) and adapter is not None and given.name in adapter.changes
         return self._bank.device.type == "cpu" and not folded
 
-    def _hold(self, key: Key) -> _Entry | None:
-        bank = self._bank
-        entry = bank._entries.get(key)
-        if entry is not None and key not in self.held:
-            if not entry.holders:
-                del bank._unheld[key]
-                bank.retired -= entry.cost
-            entry.holders += 1
+    def _hold(self, key: Key) -> torch.Tensor | None:
+        stock = self._bank._stock
+        if key in self.held:
+            return stock.look(key)
+        found = stock.hold(key)
+        if found is not None:
             self.held[key] = None
-        return entry
+        return found
 
-    def _keep(self, key: Key, made: torch.Tensor, *, mapped: bool) -> _Entry:
-        bank = self._bank
-        made = made.to(bank.device)
-        entry = bank._entries[key] = _Entry(made, 0 if mapped else made.nbytes)
-        bank.made += entry.cost
+    def _keep(self, key: Key, made: torch.Tensor, *, mapped: bool) -> torch.Tensor:
+        made = made.to(self._bank.device)
         self.held[key] = None
-        return entry
+        return self._bank._stock.keep(key, made, 0 if mapped else made.nbytes)
+
+
+def _is_size(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool) and given >= 0
 
 
 def _between(steps: Iterable[Given]) -> dict[Key, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from mergelab.models.answers import Answer
-from mergelab.models.assembly import Changes
+from mergelab.models.changes import Changes
 from mergelab.models.shading import Shade
 from mergelab.recipes.plan import Plan
 

@@ -30,8 +30,9 @@ from mergelab.models.answers import (
     prompts_of,
     readings,
 )
-from mergelab.models.assembly import Assembly, Changes
+from mergelab.models.assembly import Assembly
 from mergelab.models.bank import Bank
+from mergelab.models.changes import Changes
 from mergelab.models.devices import Result, sheltered
 from mergelab.models.events import Done, Event, Failed, Merged, Next, Shaded, Text
 from mergelab.models.measuring import Live, Measure, measured
@@ -55,8 +56,6 @@ class Preview:
     merged model only layers from the first changed one on run again; each source's own answer to a prompt is computed
     once. First come the figures of all prompts, then texts, the merged model's first, then what measures find.
 
-        from mergelab.models import Done, Failed, Merged, Next, Text
-
         with ml.Preview({"base": base, "pirate": pirate}, print) as preview:  # print hears every event
             preview.ask(recipe, "Once upon a time")
             preview.wait()
@@ -71,6 +70,7 @@ class Preview:
         max_new_tokens: int = 24,
         measures: Sequence[Measure] = (),
         shading: bool = False,
+        resident: int | None = None,
         lock: threading.RLock | None = None,
     ) -> None:
         """Open the sources, from headers alone, and start the worker thread.
@@ -83,6 +83,7 @@ class Preview:
             max_new_tokens: length of the written answers, 1 or more.
             measures: what else to find out about the merge, in this order, once everything is written.
             shading: also tell what each token of a prompt is to the models, for prompts of up to 256 tokens.
+            resident: as for ``assemble``.
             lock: held while an event is delivered, and for a moment by ``ask`` and ``stop``. If the listener needs a
                 lock that callers of ``ask`` may hold, give that one: two locks would wait for each other.
 
@@ -93,7 +94,7 @@ class Preview:
         self.sources: dict[str, Checkpoint] = _opened(sources)
         self._checkpoints: dict[Source, Checkpoint] = {opened.source: opened for opened in self.sources.values()}
         self._listener = listener
-        self._bank = Bank(self._checkpoints, device=device)
+        self._bank = Bank(self._checkpoints, device=device, resident=resident)
         self._length = allowed(max_new_tokens)
         self._measures = tuple(measures)
         self._shading = Shading() if shading else None

@@ -16,9 +16,10 @@ class Progress:
     """How far a merge is.
 
     Attributes:
-        stage: "writing", "proving" or "done".
-        done: bytes of weights that are written, those of an earlier run included.
-        total: bytes of all weights.
+        stage: "checking" (what an earlier run has finished, by its hashes), "writing", "proving" or "done"; of a look
+            at a merge "verifying".
+        done: bytes of weights that are written, those of an earlier run included; while one looks, bytes looked at.
+        total: bytes of all weights; while one looks, of all that is to be looked at.
         tensors: number of tensors that are written.
         of: number of all tensors.
         seconds: since the writing began.

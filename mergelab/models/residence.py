@@ -6,13 +6,27 @@ no place there is sent anew each time.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import torch
 
+from mergelab.models.interrupts import let_in
 from mergelab.weights import Checkpoint, Source
 
 _CHUNK = 32 << 20  # bytes sent at a time: two such pieces of pinned memory serve tensors of any size
+_BLOCK = 512  # bytes: what the system counts in, whatever the disk has
+
+
+def read_from_disk() -> int:
+    """Bytes that this process has read from disk up to now, through mapped files too; 0 where nothing tells. What comes
+    from the memory that the system keeps of files is not among them.
+    """
+    if sys.platform == "win32":  # which counts otherwise
+        return 0
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_inblock * _BLOCK
 
 
 class Residence:
@@ -59,12 +73,14 @@ class Residence:
         """
         adapter = checkpoint.adapter
         if not self._copied and (adapter is None or name not in adapter.changes):
-            return checkpoint.tensor(name)
+            with let_in():
+                return checkpoint.tensor(name)
         key = (checkpoint.source, name)
         kept = self._kept.get(key)
         if kept is None or kept.checkpoint is not checkpoint:  # one that was opened again may be of other files
             self._drop(key)
-            stored = checkpoint.tensor(name)
+            with let_in():
+                stored = checkpoint.tensor(name)
             found = self._sent(stored) if self._copied else stored
             if not self._make_room(found.nbytes):
                 self.streamed += found.nbytes

@@ -14,8 +14,10 @@ import torch
 from mergelab.columns import Table
 from mergelab.errors import AssemblyError, Problem, did_you_mean
 from mergelab.models.answers import Asked
-from mergelab.models.assembly import Assembly, Changes
+from mergelab.models.assembly import Assembly, assemble
+from mergelab.models.changes import Changes
 from mergelab.models.comparison import Comparison, ask_all
+from mergelab.models.interrupts import held
 from mergelab.models.speak import is_text
 from mergelab.recipes.difference import difference
 from mergelab.recipes.plan import Plan, plan
@@ -69,6 +71,7 @@ class Variants:
         device: str | torch.device = "auto",
         checkpoints: Mapping[Source, Checkpoint] | None = None,
         undo: int | None = None,
+        resident: int | None = None,
     ) -> None:
         """Make the first variant.
 
@@ -77,6 +80,7 @@ class Variants:
             device: where the arithmetic is done and the models live.
             checkpoints: sources that are open already.
             undo: how many turns of each variant can be taken back; None: all of them.
+            resident: as for ``assemble``.
 
         Raises:
             MergelabError: as ``assemble``.
@@ -86,7 +90,7 @@ class Variants:
         planned = recipe if isinstance(recipe, Plan) else plan(recipe, checkpoints)
         self._undo = undo
         self._lock = threading.RLock()
-        made = Assembly(planned, device=device)
+        made = assemble(planned, device=device, resident=resident)
         self._variants = {FIRST: _Variant(made, (_Turn(0, planned.recipe, "", made.made),))}
         self._current = FIRST
 
@@ -171,16 +175,19 @@ class Variants:
         """
         with self._lock:
             variant = self._now
-            changes = variant.assembly.turn(recipe, stop=stop)
-            turned = variant.assembly.recipe
-            if turned != variant.now.recipe:
-                now = variant.now
-                made = _Turn(now.number + 1, turned, difference(now.recipe, turned), changes)
-                turns = (*variant.turns[: variant.at + 1], made)
-                if self._undo is not None:
-                    turns = turns[-1 - self._undo :]
-                self._variants[self._current] = replace(variant, turns=turns, at=len(turns) - 1)
-            return changes
+            known = variant.assembly.bank.checkpoints
+            planned = recipe if isinstance(recipe, Plan) else plan(recipe, known)  # may take long: to open new sources
+            with held():
+                changes = variant.assembly.turn(planned, stop=stop)
+                turned = variant.assembly.recipe
+                if turned != variant.now.recipe:
+                    now = variant.now
+                    made = _Turn(now.number + 1, turned, difference(now.recipe, turned), changes)
+                    turns = (*variant.turns[: variant.at + 1], made)
+                    if self._undo is not None:
+                        turns = turns[-1 - self._undo :]
+                    self._variants[self._current] = replace(variant, turns=turns, at=len(turns) - 1)
+                return changes
 
     def undo(self, turns: int = 1) -> Changes:
         """Take turns of the current variant back, in one go.
@@ -214,7 +221,8 @@ class Variants:
                 hint = "Choose another name, or drop that one first."
                 raise AssemblyError(Problem("keep", f"there is a variant {name!r} already.", hint))
             made = variant.assembly
-            self._variants[name] = replace(variant, assembly=Assembly(made.plan, bank=made.bank))
+            with held():
+                self._variants[name] = replace(variant, assembly=Assembly(made.plan, bank=made.bank))
 
     def switch(self, name: str) -> None:
         """Make a variant the current one. Nothing is computed.
@@ -238,8 +246,9 @@ class Variants:
                 raise AssemblyError(
                     Problem("drop", f"{name!r} is the current variant.", "Switch to another one first.")
                 )
-            del self._variants[name]
-            variant.assembly.close()
+            with held():
+                del self._variants[name]
+                variant.assembly.close()
 
     def compare(
         self,
@@ -270,7 +279,7 @@ class Variants:
 
     def close(self) -> None:
         """Let go of every model and tensor. May be called twice."""
-        with self._lock:
+        with self._lock, held():
             for variant in self._variants.values():
                 variant.assembly.close()
             self._variants.clear()
@@ -309,6 +318,7 @@ class Variants:
                 what = f"{turns} of {most} turns cannot be {verb}ne." if most else f"there is nothing to {verb}."
                 raise AssemblyError(Problem(verb, what, "The variant's history shows its turns."))
             at = variant.at - turns if back else variant.at + turns
-            changes = variant.assembly.turn(variant.turns[at].recipe)
-            self._variants[self._current] = replace(variant, at=at)
-            return changes
+            with held():
+                changes = variant.assembly.turn(variant.turns[at].recipe)
+                self._variants[self._current] = replace(variant, at=at)
+                return changes

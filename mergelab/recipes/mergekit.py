@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Final
@@ -43,13 +43,14 @@ METHODS: Final[Mapping[str, tuple[str, ...]]] = {
 
 _FLAG: Final = "# mergekit: "
 _SHORT: Final = "no more sources for norm and head than the first slice has"
+_SPACE: Final = re.compile(r"\s+")
 _LAYER_NUMBER: Final = re.compile(r"(?:^|\.)\d+(?:\.|$)")
 
 
 def export(recipe: Recipe) -> str:
     """The text for mergekit. See ``Recipe.to_mergekit``."""
     raise_all(RecipeError, check(recipe))
-    documents = (*recipe.stages, recipe)
+    documents = _named_for_mergekit((*recipe.stages, recipe))
     names = [document.name for document in documents if document.name]
     problems: list[Problem] = []
     written: list[Recipe] = []
@@ -61,6 +62,11 @@ def export(recipe: Recipe) -> str:
         listed = ", ".join(map(str, seeds))
         what = f"the documents have different seeds ({listed}), mergekit has one for all."
         problems.append(Problem("seed", what, "Give all documents the same seed."))
+    if len(written) > 1:
+        for source in recipe.sources:
+            if _SPACE.search(str(source)):
+                what = f"{str(source)!r} has a space in it, at which mergekit-multi breaks."
+                problems.append(Problem("sources", what, "Rename the folder, or make a link to it."))
     raise_all(RecipeError, problems)
     flags = [f"--random-seed {seed}" for seed in seeds]
     flags += ["--lora-merge-cache FOLDER"] if any(source.adapter for source in recipe.sources) else []
@@ -73,6 +79,22 @@ def export(recipe: Recipe) -> str:
         if not old or (any(seeds) and "seed" in flag):
             lines = [f"{_FLAG}{flag}\n", *(line for line in lines if line not in old)]
     return "".join(lines)
+
+
+def _named_for_mergekit(documents: Sequence[Recipe]) -> list[Recipe]:
+    """The documents, each alone, with names that mergekit-multi takes: it ends with an error where one has a space."""
+    names = [document.name for document in documents if document.name and not _SPACE.search(document.name)]
+    sources = {
+        Source(document.name): Source(_new_name(_SPACE.sub("-", document.name.strip()) or "merge", names))
+        for document in documents
+        if document.name and _SPACE.search(document.name)
+    }
+
+    def renamed(document: Recipe) -> Recipe:
+        name = document.name and sources.get(Source(document.name), Source(document.name)).path
+        return replace(document, name=name, stages=()).renamed(lambda source: sources.get(source, source))
+
+    return [renamed(document) for document in documents]
 
 
 def _draws(recipe: Recipe) -> bool:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from mergelab.columns import Table
+from mergelab.errors import Problem
 from mergelab.methods.curve import gradient
 from mergelab.recipes.notes import Notes
 from mergelab.weights import Source
@@ -353,13 +354,28 @@ class Recipe:
 
 
 def _file_text(path: Path) -> str:
-    from mergelab.errors import Problem, RecipeError
+    from mergelab.errors import RecipeError
 
     shown = str(path) if len(str(path)) < 200 else f"{str(path)[:60]} ..."
     try:
-        return path.expanduser().read_text(encoding="utf-8")
+        home = path.expanduser()
+        if home.is_dir():
+            raise RecipeError(_folder(home, shown))
+        return home.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise RecipeError(Problem(shown, "there is no such recipe file.", "Give the path of a YAML file.")) from None
     except (OSError, ValueError, RuntimeError) as error:
         why = getattr(error, "strerror", None) or error
         raise RecipeError(Problem(shown, f"cannot be read ({why}).", "Give a text file in UTF-8.")) from None
+
+
+def _folder(path: Path, shown: str) -> Problem:
+    """Why a folder is no recipe, and what might be meant."""
+    inner = sorted(one for one in path.iterdir() if one.suffix in (".yml", ".yaml"))
+    what = "is a model, not a recipe." if (path / "config.json").is_file() else "is a folder, not a recipe."
+    if inner:
+        return Problem(shown, what, f"The recipe in it is {inner[0]}: give that file.")
+    said = (
+        "merge_method: linear, models: [{model: A, parameters: {weight: 0.5}}, {model: B, parameters: {weight: 0.5}}]"
+    )
+    return Problem(shown, what, f"A recipe is a YAML file that names models, such as {said}.")

@@ -21,7 +21,7 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Caption:
-    """Three sentences under a figure. ``so`` is empty where no chance is measured or there is nothing to compare."""
+    """Three sentences under a figure. ``so`` is empty where there is nothing to compare."""
 
     shows: str
     chance: str
@@ -36,7 +36,7 @@ def caption(grid: Grid, *, against_first: bool = False) -> Caption:
             gives by chance says when another one differs from it.
     """
     if grid.chance is None:
-        return Caption(grid.measure.shows, NO_CHANCE, "")
+        return Caption(grid.measure.shows, NO_CHANCE, _so_ends(grid))
     so = _so_rows(grid, grid.chance) if against_first else _so_cells(grid, grid.chance)
     return Caption(grid.measure.shows, _chance(grid, grid.chance), so)
 
@@ -179,6 +179,19 @@ def _where(grid: Grid, out: Bools, known: Bools) -> str:
             whole = [name for name, one in zip(names, full, strict=True) if one]
             return f"mostly in {runs(names, full) if axis == 0 else _listed(whole[:_SHOWN])}"
     return ""
+
+
+def _so_ends(grid: Grid) -> str:
+    """Where a heatmap without a band is largest and smallest: what there is to say without chance."""
+    if grid.axes[0] == "source" or np.isfinite(grid.values).sum() < 2:
+        return ""
+    known, unit = np.where(np.isfinite(grid.values), grid.values, np.nan), grid.measure.unit
+    ends = [
+        f"{word} at {grid.rows[at // len(grid.columns)]}, {grid.columns[at % len(grid.columns)]} "
+        f"({number(float(known.flat[at]), unit)})"
+        for word, at in (("largest", int(np.nanargmax(known))), ("smallest", int(np.nanargmin(known))))
+    ]
+    return f"{', '.join(ends)}; the middle value is {number(float(np.nanmedian(known)), unit)}."
 
 
 def _so_rows(grid: Grid, chance: Chance) -> str:

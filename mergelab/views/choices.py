@@ -25,11 +25,17 @@ STATISTICS = {
 }
 CONFLICTS = {"signs": "signs", "weighted": "by size", "lost": "lost in the sum"}
 DRIFTS = {"size": "all of it", "scale": "scale part", "shape": "shape part"}
-BETWEEN = {"cka": "arrangement (CKA)", "kl": "prediction (KL)"}
+BETWEEN = {
+    "cka": "arrangement (CKA)",
+    "cosine": "direction (cosine)",
+    "distance": "distance",
+    "kl": "prediction (KL)",
+    "entropy": "undecidedness (entropy)",
+}
 # By the field of `Choice`: what a figure shows of what was measured, and what that is called.
 VARIANTS = {"statistic": STATISTICS, "conflict": CONFLICTS, "drift": DRIFTS, "between": BETWEEN}
 DENSITIES = (0.01, 1.0)
-TURNS = ("density", "pair", "source", "prompt", *VARIANTS)
+TURNS = ("density", "pair", "source", "against", "prompt", *VARIANTS)
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,7 @@ class Choice:
         density: share of each change that is kept before signs are compared, largest first.
         pair: places of the two sources that are compared with each other.
         source: place of the one that is shown by itself.
+        against: place of the one that the others are held against, where any two can be compared: by what prompts do.
         statistic: which one of `STATISTICS` is drawn as a line.
         conflict: which one of `CONFLICTS` is drawn.
         drift: which one of `DRIFTS` is drawn.
@@ -50,6 +57,7 @@ class Choice:
     density: float = 1.0
     pair: tuple[int, int] = (1, 2)
     source: int = 1
+    against: int = 0
     statistic: str = "median"
     conflict: str = "signs"
     drift: str = "size"
@@ -124,9 +132,9 @@ FIGURES = (
     Figure(
         "between",
         "lines",
-        "Likeness to the base",
-        "How alike each source and the base are, layer by layer.",
-        ("between",),
+        "Likeness",
+        "How alike each source and another are, layer by layer.",
+        ("between", "against"),
         needs=1,
         wide=True,
     ),
@@ -186,7 +194,8 @@ def check_turn(turn: object, choice: Choice, models: Sequence[Subject], prompts:
     checks: Mapping[str, Callable[[object], Any]] = {
         "density": _density,
         "pair": lambda value: _pair(value, {place: models[place].name for place in changed(models)}),
-        "source": lambda value: _source(value, {place: models[place].name for place in shown_alone(models)}),
+        "source": lambda value: _source("source", value, {at: models[at].name for at in shown_alone(models)}),
+        "against": lambda value: _source("against", value, {at: one.name for at, one in enumerate(models)}),
         "prompt": lambda value: _prompt(value, prompts),
         **{key: partial(_variant, key) for key in VARIANTS},
     }
@@ -237,11 +246,11 @@ def _prompt(value: object, count: int) -> int:
     return at
 
 
-def _source(value: object, known: Mapping[int, str]) -> int:
+def _source(key: str, value: object, known: Mapping[int, str]) -> int:
     at = _named(value, known)
     if at is None:
         listed = ", ".join(f"{place} ({name})" for place, name in known.items())
-        raise ValueError(f"source: there is no source {value!r}. Known: {listed}.")
+        raise ValueError(f"{key}: there is no source {value!r}. Known: {listed}.")
     return at
 
 
@@ -270,10 +279,8 @@ def dials(
         }
         for a, b in combinations(changed(models), 2)
     ]
-    sources = [
-        {"id": str(place), "label": models[place].name, "chosen": place == choice.source, "sources": [place]}
-        for place in shown_alone(models)
-    ]
+    sources = [_of_source(models, place, choice.source) for place in shown_alone(models)]
+    others = [_of_source(models, place, choice.against) for place in range(len(models))]
     texts = [
         {"id": str(place), "label": short(text), "chosen": place == choice.prompt, "text": text}
         for place, text in enumerate(prompts)
@@ -288,8 +295,13 @@ def dials(
         "pairs": pairs,
         "variants": {name: choices for name, choices in variants.items() if name in needed},
         "sources": sources if len(sources) > 1 else [],
+        "against": others if "against" in needed else [],
         "prompts": texts if len(texts) > 1 else [],
     }
+
+
+def _of_source(models: Sequence[Subject], place: int, chosen: int) -> dict[str, Any]:
+    return {"id": str(place), "label": models[place].name, "chosen": place == chosen, "sources": [place]}
 
 
 def short(text: str, most: int = 40) -> str:

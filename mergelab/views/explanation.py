@@ -53,10 +53,9 @@ def _entries(panel: Panel) -> tuple[tuple[str, str], ...]:
             ("formula", measure.formula),
             ("unit", "none: a plain number" if measure.unit in ("", "1") else measure.unit),
             ("source", measure.source),
-            ("by chance", words.chance),
-            ("so", words.so),
-            ("reading", measure.reading),
         ]
+    if panel.measured:
+        entries += [("by chance", words.chance), ("so", words.so), ("reading", panel.reading)]
     entries.append(("note", panel.remarks))
     if panel.state != "done":
         entries.append(("state", f"{panel.state}. {panel.note}".strip()))

@@ -63,9 +63,10 @@ class Inspector(LabWidget):
     Attributes:
         selection: ``{"layers": [4, 5, 6]}``: the layers selected, ascending. A list of numbers may be set.
         turned: the dials that were turned last, ``{"density": 0.2}``: density (share of a change that is kept), pair
-            (``("pirate", "sort")``: names, or places as ``"1-2"``), source (a name or a place), prompt (a place); and
-            what figures show: statistic (of norms), conflict ("signs", "weighted", "lost"), drift ("size", "scale",
-            "shape"), between ("cka", "kl").
+            (``("pirate", "sort")``: names, or places as ``"1-2"``), source (a name or a place), against (likewise:
+            which source the others are likened to), prompt (a place); and what figures show: statistic (of norms),
+            conflict ("signs", "weighted", "lost"), drift ("size", "scale", "shape"), between ("cka", "cosine",
+            "distance", "kl", "entropy").
         panels: the figures, as plain data and float32 buffers.
         readout: the figures over the selected layers and over the others, in words.
         busy: what is being measured: ``{"text", "done", "total"}``, or empty.

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 PAUSE = 1 / 10  # seconds between two messages of progress
 _WORDS = {
     "starting": "Getting ready",
+    "checking": "Checking what an earlier run has finished",
     "writing": "Writing",
     "proving": "Proving",
     "done": "Written",
@@ -171,7 +172,7 @@ class Merging(LabWidget):
         if now.rate:
             detail += f", {in_bytes(round(now.rate))} a second"
         share = now.done / now.total if now.total else 1.0
-        if now.stage in ("writing", "proving"):
+        if now.stage in ("checking", "writing", "proving"):
             self._show(now.stage, share=share, detail=detail, left=now.left_in_words, **remark)
 
     def _show(self, state: str, **values: object) -> None:

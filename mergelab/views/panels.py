@@ -36,6 +36,9 @@ class Drawn:
         own: each row is held against its own chance, not against that of the first row; for lines.
         chances: for lines that are held against the first one's chance, what chance gives each: low and high, shaped
             like the values.
+        chance: what chance alone gives, in words, where there is no band.
+        reading: what to make of it, where there is no measure that says so.
+        hues: for lines, the place of each row's source among the models, by which it is coloured; empty: in order.
     """
 
     grid: Grid | None = None
@@ -48,6 +51,9 @@ class Drawn:
     reach: float = 0.0
     own: bool = False
     chances: tuple[Floats, Floats] | None = None
+    chance: str = ""
+    reading: str = ""
+    hues: tuple[int, ...] = ()
 
     @property
     def against_first(self) -> bool:
@@ -82,10 +88,16 @@ class Panel:
     @property
     def caption(self) -> Caption:
         """What it shows, what chance gives, what to make of it."""
-        grid = self.drawn.grid
+        grid, told = self.drawn.grid, self.drawn.chance or NO_CHANCE
         if grid is None:
-            return Caption(self.drawn.shows or self.shows, NO_CHANCE, "")
-        return caption(grid, against_first=self.drawn.against_first)
+            return Caption(self.drawn.shows or self.shows, told, "")
+        words = caption(grid, against_first=self.drawn.against_first)
+        return replace(words, chance=told) if words.chance == NO_CHANCE else words
+
+    @property
+    def reading(self) -> str:
+        """What to make of large and small values, and what not to."""
+        return self.drawn.reading if self.drawn.grid is None else self.drawn.grid.measure.reading
 
     @property
     def notes(self) -> str:
@@ -98,7 +110,7 @@ class Panel:
         grid = self.drawn.grid
         if grid is None:
             return self.drawn.note
-        rule = CLEARLY if self.caption.so else ""
+        rule = CLEARLY if grid.chance is not None and self.caption.so else ""
         return " ".join(filter(None, (self.drawn.note, grid.note, rule, _beyond(self.drawn))))
 
     @property
@@ -133,11 +145,12 @@ def payload(panel: Panel) -> dict[str, Any]:
         "total": panel.total,
         "seconds": panel.seconds,
         **given,
+        "reading": panel.reading,
     }
 
 
 _EMPTY: Mapping[str, Any] = {
-    "unit": "1", "scale": "linear", "middle": 0.0, "rows": [], "columns": [], "of": "", "formula": "", "reading": "",
+    "unit": "1", "scale": "linear", "middle": 0.0, "rows": [], "columns": [], "of": "", "formula": "",
     "low": None, "high": None, "values": None, "band": None, "points": None, "chanceband": None, "chances": None,
     "cells": None,
 }  # fmt: skip
@@ -155,7 +168,6 @@ def _of_grid(panel: Panel, grid: Grid) -> dict[str, Any]:
         "columns": list(grid.columns),
         "of": grid.of,
         "formula": measure.formula,
-        "reading": measure.reading,
         "low": low,
         "high": high,
         "values": _packed(grid.values),
@@ -165,6 +177,43 @@ def _of_grid(panel: Panel, grid: Grid) -> dict[str, Any]:
         "chances": None if chances is None else {"low": _packed(chances[0]), "high": _packed(chances[1])},
         "cells": None,
     }
+
+
+@dataclass(frozen=True, eq=False)
+class Hatched:
+    """What chance alone gives, as it lies behind lines: NaN where that is not known.
+
+    Attributes:
+        row: the line it belongs to; None: to all of them.
+    """
+
+    row: int | None
+    low: Floats
+    high: Floats
+
+
+def hatched(drawn: Drawn) -> tuple[Hatched, ...]:
+    """The bands of chance of a panel of lines, as widgets/src/lib/lines_view.js draws them: one where all are alike."""
+    grid = drawn.grid
+    if grid is None or (drawn.chances is None and grid.chance is None):
+        return ()
+    low, high = drawn.chances or bands(grid, grid.chance)  # type: ignore[arg-type]
+    if all(np.array_equal(end, end[:1].repeat(len(end), 0), equal_nan=True) for end in (low, high)):
+        return (Hatched(None, low[0], high[0]),)
+    return tuple(Hatched(row, *ends) for row, ends in enumerate(zip(low, high, strict=True)))
+
+
+def within(grid: Grid) -> Bools:
+    """Which values chance alone gives, in the shape of the values; none where that is not known."""
+    if grid.chance is None:
+        return np.zeros(grid.values.shape, dtype=np.bool_)
+    low, high = bands(grid, grid.chance)
+    found: Bools = (grid.values >= low) & (grid.values <= high)
+    return found
+
+
+# What is written beside the marks of lines: the words of widgets/src/lib/key_view.js.
+SPREAD, BY_CHANCE, SINKS = "5–95\u202f% of tokens", "by chance", "sink tokens"
 
 
 def _packed(values: Floats) -> dict[str, Any]:

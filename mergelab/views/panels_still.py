@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ import pandas as pd
 from mergelab.inspection.grid import Grid
 from mergelab.views.captions import Floats, number, runs
 from mergelab.views.palette import DARK, LIGHT
-from mergelab.views.panels import Drawn, Panel, cell_of, span
+from mergelab.views.panels import BY_CHANCE, SINKS, SPREAD, Drawn, Panel, cell_of, hatched, span, within
 from mergelab.views.subjects import Subject
 
 # The resolved values of widgets/src/tokens.css: from low to high, light and dark.
@@ -66,16 +67,26 @@ def _palette() -> str:
             for level in range(_LEVELS)
         )
         ink = _INKS[side]
-        return f".mli text{{fill:{ink}}}.mli .ax{{stroke:{ink}}}.mli .n{{stroke:{ink}}}{lines}{levels}"
+        inked = f".mli text{{fill:{ink}}}.mli .ax,.mli .n,.mli .c,.mli .k{{stroke:{ink}}}"
+        return f"{inked}{lines}{levels}"
 
     common = (
         ".mli text{font:11px system-ui,sans-serif}.mli .ln{fill:none;stroke-width:1.6}.mli .e{text-anchor:end}"
-        ".mli .m{text-anchor:middle}.mli .ax{stroke-opacity:.3}.mli .n{stroke-opacity:.25}.mli .b{fill-opacity:.12}"
+        ".mli .m{text-anchor:middle}.mli .ax{stroke-opacity:.3}.mli .n{stroke-opacity:.25}"
+        ".mli .b{fill:none;stroke-opacity:.6;stroke-dasharray:1.5 2.5}"
         ".mli .s{fill:none;stroke-width:1.4;stroke-opacity:1}"
+        ".mli .p{stroke-opacity:.18}"
+        ".mli .c{stroke-width:.8;stroke-opacity:.55}.mli .h{stroke-width:1.2;stroke-opacity:.55}"
+    )
+    # Hatched as in the widget; with lines of its own in each band's colour, as a pattern has one colour.
+    lines = "".join(
+        f'<pattern id="mli-{look}" width="4" height="4" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)">'
+        f'<line class="h {look}" y2="4"/></pattern>'
+        for look in ("k", *(f"l{place}" for place in range(len(LIGHT))))
     )
     return (
-        '<svg xmlns="http://www.w3.org/2000/svg" width="0" height="0" aria-hidden="true">'
-        f"<style>{common}{rules(0)}@media(prefers-color-scheme:dark){{{rules(1)}}}</style></svg>"
+        '<svg xmlns="http://www.w3.org/2000/svg" class="mli" width="0" height="0" aria-hidden="true">'
+        f"<style>{common}{rules(0)}@media(prefers-color-scheme:dark){{{rules(1)}}}</style><defs>{lines}</defs></svg>"
     )
 
 
@@ -97,6 +108,8 @@ def _panel(panel: Panel, layers: Sequence[int]) -> str:
         title, unit = panel.title, ""
         picture = "" if drawn.table is None else _table(drawn.table)
     so = f" <b>So</b> {html.escape(words.so)}" if words.so else ""
+    if panel.reading and (drawn.grid is None or drawn.grid.chance is None):
+        so += f" <b>Reading</b> {html.escape(panel.reading)}"
     state = "" if panel.state == "done" else f" <b>{panel.state.capitalize()}</b>: a part of it."
     chance = words.chance if words.chance.startswith("Chance") else f"<b>By chance</b> {html.escape(words.chance)}"
     return (
@@ -165,9 +178,13 @@ def _heat(grid: Grid, drawn: Drawn, layers: Sequence[int]) -> str:
     if low is not None and high is not None:
         levels = _levels(values, low, high, log=grid.measure.scale == "log")
         kind = "d" if grid.measure.scale == "diverging" else "q"
+        pale = within(grid)[:count].tolist()
         for row, line in enumerate(levels):
-            for run in _alike(line):
-                look = "n" if line[run[0]] < 0 else f"{kind}{line[run[0]]}"
+            looks = [
+                "n" if level < 0 else f"{kind}{level}{' p' * one}" for level, one in zip(line, pale[row], strict=True)
+            ]
+            for run in _alike(looks):
+                look = looks[run[0]]
                 paths.setdefault(look, []).append(f"M{run[0]} {row}h{len(run)}")
     # In cells, not in pixels, and as strokes: seven letters for each cell keep a model of eighty layers small.
     placed = f'transform="translate({_GUTTER} {_ROW / 2 + 1:g}) scale({step:.5g} {_ROW})" stroke-width=".94"'
@@ -181,6 +198,8 @@ def _heat(grid: Grid, drawn: Drawn, layers: Sequence[int]) -> str:
     if low is not None and high is not None:
         middle = f", middle {number(grid.measure.middle)}" if grid.measure.scale == "diverging" else ""
         key = f"Colours: {number(low)} to {number(high, grid.measure.unit)}{middle}."
+    if within(grid)[:count].any():
+        key = f"{key} Pale: within chance."
     if np.isnan(values).any():
         key = f"{key} Thin grey: no value.".strip()
     left = f" The first {count} of {len(grid.rows)} rows." if count < len(grid.rows) else ""
@@ -199,10 +218,10 @@ def _levels(values: Floats, low: float, high: float, *, log: bool) -> list[list[
     return [[int(one) for one in row] for row in np.where(np.isnan(values), -1, found)]
 
 
-def _alike(line: Sequence[int]) -> Iterator[list[int]]:
+def _alike(looks: Sequence[str]) -> Iterator[list[int]]:
     run: list[int] = []
-    for place, level in enumerate(line):
-        if run and level != line[run[0]]:
+    for place, look in enumerate(looks):
+        if run and look != looks[run[0]]:
             yield run
             run = []
         run.append(place)
@@ -210,52 +229,76 @@ def _alike(line: Sequence[int]) -> Iterator[list[int]]:
         yield run
 
 
+@dataclass(frozen=True)
+class _Field:
+    """Where lines are drawn: from what range of values, in how many columns."""
+
+    low: float
+    high: float
+    log: bool
+    columns: int
+
+    def x(self, place: int) -> float:
+        return _GUTTER + (place + 0.5) * _WIDE / max(1, self.columns)
+
+    def y(self, value: float) -> float:
+        low, high = self.low, self.high
+        share = math.log(value / low) / math.log(high / low) if self.log else (value - low) / (high - low)
+        return 6 + (1 - share) * (_TALL - 12)
+
+    def runs(self, *lines: Floats) -> Iterator[list[int]]:
+        """Columns in which all lines have a value that can be drawn, neighbours together."""
+        fits = [np.isfinite(line) & ((line > 0) | (not self.log)) for line in lines]
+        return _neighbours([int(place) for place in np.flatnonzero(np.logical_and.reduce(fits))])
+
+    def line(self, values: Floats, look: str) -> Iterator[str]:
+        for run in self.runs(values):
+            yield f'<polyline {look} points="{self._points((place, values[place]) for place in run)}"/>'
+
+    def area(self, lows: Floats, highs: Floats, look: str) -> Iterator[str]:
+        """What lies between two lines, as far as it is in the picture."""
+        for run in self.runs(lows, highs):
+            outline = [*((place, lows[place]) for place in run), *((place, highs[place]) for place in reversed(run))]
+            held = ((place, min(max(value, self.low), self.high)) for place, value in outline)
+            yield f'<polygon {look} points="{self._points(held)}"/>'
+
+    def _points(self, points: Iterable[tuple[int, float]]) -> str:
+        return " ".join(f"{self.x(place):.1f},{self.y(float(value)):.1f}" for place, value in points)
+
+
 def _lines(grid: Grid, drawn: Drawn, layers: Sequence[int]) -> str:
     low, high = span(drawn)
     if low is None or high is None:
         return ""
     log = grid.measure.scale == "log"
-    high = high if high > low else low * 1.1 + 1e-9
-    step = _WIDE / max(1, len(grid.columns))
-
-    def x(place: int) -> float:
-        return _GUTTER + (place + 0.5) * step
-
-    def y(value: float) -> float:
-        share = math.log(value / low) / math.log(high / low) if log else (value - low) / (high - low)
-        return 6 + (1 - share) * (_TALL - 12)
-
-    def fits(value: float) -> bool:
-        return math.isfinite(value) and (value > 0 or not log)
-
+    field = _Field(low, high if high > low else low * 1.1 + 1e-9, log, len(grid.columns))
+    hues = [place % len(LIGHT) for place in drawn.hues or range(len(grid.rows))]
+    by_chance = hatched(drawn)
     parts = [_selected(grid, layers, _TALL)]
-    for level in (low, math.sqrt(low * high) if log else (low + high) / 2, high):
-        parts.append(
-            f'<line class="ax" x1="{_GUTTER}" x2="{_GUTTER + _WIDE}" y1="{y(level):.1f}" y2="{y(level):.1f}"/>'
-        )
-        parts.append(f'<text class="e" x="{_GUTTER - 6}" y="{y(level) + 4:.1f}">{number(level)}</text>')
+    for level in (field.low, math.sqrt(low * field.high) if log else (low + field.high) / 2, field.high):
+        y = field.y(level)
+        parts.append(f'<line class="ax" x1="{_GUTTER}" x2="{_GUTTER + _WIDE}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="e" x="{_GUTTER - 6}" y="{y + 4:.1f}">{number(level)}</text>')
+    for band in by_chance:
+        look = "k" if band.row is None else f"l{hues[band.row]}"
+        parts += field.area(band.low, band.high, f'class="c {look}" fill="url(#mli-{look})"')
     for row, name in enumerate(grid.rows):
-        look = row % len(LIGHT)
-        known = [place for place in range(len(grid.columns)) if fits(float(grid.values[row, place]))]
+        hue = hues[row]
         if drawn.band is not None:
-            ends = [one.values[row] for one in drawn.band]
-            inside = [place for place in known if all(fits(float(end[place])) for end in ends)]
-            outline = [(place, float(ends[0][place])) for place in inside]
-            outline += [(place, float(ends[1][place])) for place in reversed(inside)]
-            points = " ".join(f"{x(place):.1f},{y(value):.1f}" for place, value in outline)
-            parts.append(f'<polygon class="f{look} b" points="{points}"/>')
-        points = " ".join(f"{x(place):.1f},{y(float(grid.values[row, place])):.1f}" for place in known)
-        dash = f' stroke-dasharray="{_DASHES[look]}"' if _DASHES[look] else ""
-        parts.append(f'<polyline class="ln l{look}"{dash} points="{points}"/>')
-        parts.append(f'<text class="t{look}" x="0" y="{16 + 15 * row}">{html.escape(_short(name, 14))}</text>')
+            least, most = drawn.band
+            parts += field.area(least.values[row], most.values[row], f'class="b l{hue}"')
+        dash = f' stroke-dasharray="{_DASHES[hue]}"' if _DASHES[hue] else ""
+        parts += field.line(grid.values[row], f'class="ln l{hue}"{dash}')
+        parts.append(f'<text class="t{hue}" x="0" y="{16 + 15 * row}">{html.escape(_short(name, 14))}</text>')
     for column, value, row in drawn.points:
-        if fits(value):
-            parts.append(f'<circle class="f{row % len(LIGHT)}" cx="{x(column):.1f}" cy="{y(value):.1f}" r="2.5"/>')
+        if list(field.runs(np.array([value]))):
+            at = f'cx="{field.x(column):.1f}" cy="{field.y(value):.1f}"'
+            parts.append(f'<circle class="f{hues[row]}" {at} r="2.5"/>')
     label = f"{grid.title}: {', '.join(grid.rows)}, over {len(grid.columns)} columns, {number(low)} to {number(high)}."
-    shaded = "Shaded: 5 to 95\u00a0% of each model's tokens. " if drawn.band is not None else ""
-    dots = "Dots: sinks." if drawn.points else ""
+    marks = (("Dots", SINKS, drawn.points), ("Dotted", SPREAD, drawn.band), ("Hatched", BY_CHANCE, by_chance))
+    key = ". ".join(f"{mark}: {means}" for mark, means, there in marks if there)
     picture = _svg(label, _TALL + 20, f"{''.join(parts)}{_axis(grid, _TALL + 14)}")
-    return f"{picture}<p style='margin:0;opacity:.7'>{shaded}{dots}</p>" if shaded or dots else picture
+    return f"{picture}<p style='margin:0;opacity:.7'>{key}.</p>" if key else picture
 
 
 def _table(table: pd.DataFrame) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mergelab.errors import InspectionError
+from mergelab.inspection.between import COSINE, DISTANCE
 from mergelab.inspection.changes import TaskVectors, task_vectors
 from mergelab.inspection.conflict import Conflict
 from mergelab.inspection.drift import Drift, drift
-from mergelab.inspection.grid import Floats, Grid
+from mergelab.inspection.grid import Chance, Floats, Grid
 from mergelab.inspection.sinks import RULE
 from mergelab.inspection.trace import Trace, trace
 from mergelab.views.captions import bands, number
@@ -22,6 +25,13 @@ from mergelab.views.subjects import Subject
 from mergelab.views.survey import Task
 from mergelab.weights import Checkpoint
 
+# 6 median deviations are 4.05 standard deviations of a normal distribution: a tail of 2.6e-5.
+_BY_CHANCE = "were norms log-normal, one in 39 000 would lie so far above the median."
+_OF_SINKS = (
+    "Attention is parked on a sink, and models rely on it. A graft that begins behind the layer where one is born can "
+    "lose it, one that ends behind it can make two. Sources whose sinks are born in other layers are at odds there."
+)
+LEFT = 0.05  # of the weights left as they were: worth a word
 _STEPS = 50  # of the curve under the density dial
 
 
@@ -44,6 +54,10 @@ class Weighed:
     def together(self, source: str, layers: Sequence[int] | None = None) -> float:
         """Size of the change over some layers together, or over everything that is shared with the base."""
         return float(self.changes.summary(layers).loc[self._own(source), "size"])
+
+    def unchanged(self, source: str) -> float:
+        """Share of all shared weights that are exactly the base's."""
+        return float(self.changes.summary().loc[self._own(source), "unchanged"])
 
     def cosine(self, one: str, other: str) -> Grid:
         """Cosine of two changes."""
@@ -97,13 +111,14 @@ def draw(name: str, result: Any, choice: Choice, models: Sequence[Subject]) -> D
         case "norms":
             return _norms(result, choice.statistic)
         case "between":
-            return _between(result, choice.between, max(one.layers for one in models))
+            return _between(result, choice.between, names[choice.against], max(one.layers for one in models))
         case "sinks":
             return _sinks(result)
         case "tokens":
             source = names[choice.source]
             grid = _ends(result.tokens(source, choice.prompt))
-            return Drawn(replace(grid, of=f"{source}, “{short(result.prompts[choice.prompt])}”"))
+            of = f"{source}, “{short(result.prompts[choice.prompt])}”"
+            return Drawn(replace(grid, of=of), chance=_any_token(result, source))
         case _:
             return _compared(name, result, choice, names)
 
@@ -148,21 +163,40 @@ _DRIFTS: Mapping[str, Callable[[Drift, str], Grid]] = {
 
 
 def _drift(grid: Grid) -> Drawn:
-    """Drift without its band: that tells what rounding does, not what a training without effect would."""
+    """Drift with its band in words only: that tells what rounding does, not what a training without effect would."""
     if grid.chance is None:
         return Drawn(grid)
     measure = grid.measure
     most = float(np.nanmax(grid.chance.high, initial=measure.middle)) - measure.middle
     far = number(most) + (f" beside {number(measure.middle, measure.unit)}" if measure.scale == "diverging" else "")
-    note = f"Rounding alone gives up to {far}: {grid.chance.how.rstrip('.')}." if most > 0 else ""
-    return Drawn(replace(grid, chance=None), note=note)
+    words = f"up to {far} by rounding alone: {grid.chance.how.rstrip('.')}." if most > 0 else ""
+    return Drawn(replace(grid, chance=None), chance=words)
 
 
 def _size(grid: Grid, result: Weighed, source: str, base: str) -> Drawn:
-    """Sizes of a change, and a plain word where it is as large as the weights themselves."""
+    """Sizes of a change, and a plain word where it is as large as the weights themselves.
+
+    Two independent vectors of one length with mean 0 lie sqrt(2) lengths apart.
+    """
     strange = f"{source} is no relative of {base}: the change is as large as the weights themselves."
-    note = strange if result.together(source) >= 1 else ""
-    return Drawn(grid, note=note, over=lambda layers: (result.together(source, layers), np.nan, np.nan))
+    same = result.unchanged(source)
+    left = f"{_percent(same)} of its weights are exactly the base's: rounded away, or frozen." if same >= LEFT else ""
+    note = " ".join(filter(None, (strange if result.together(source) >= 1 else "", left)))
+    chance = f"about {number(math.sqrt(2))} for a matrix as long as the base's that knows nothing of it."
+    return Drawn(grid, note=note, chance=chance, over=lambda layers: (result.together(source, layers), np.nan, np.nan))
+
+
+def _any_token(result: Trace, source: str) -> str:
+    """What norm a token that is no sink has, at the first border and the last that were read."""
+    ends = [result.norms(end).row(source) for end in ("q05", "q95")]
+    known = np.flatnonzero(np.isfinite(ends).all(0))
+    if not known.size:
+        return ""
+    first, last = ([number(float(end[at])) for end in ends] for at in (known[0], known[-1]))
+    return (
+        f"nine in ten of all tokens that are no sinks have {' to '.join(first)} at layer {known[0]} and "
+        f"{' to '.join(last)} where layer {known[-1] - 1} ends."
+    )
 
 
 def _ends(grid: Grid) -> Grid:
@@ -186,14 +220,60 @@ def _norms(result: Trace, statistic: str) -> Drawn:
     return replace(drawn, chances=(lows, highs), note=note)
 
 
-def _between(result: Trace, kind: str, depth: int) -> Drawn:
-    """Each source beside the first: how alike they arrange tokens, or how far from its prediction theirs are."""
-    first = result.sources[0]
+def _between(result: Trace, kind: str, first: str, depth: int) -> Drawn:
+    """Each other source beside ``first``, by one of `choices.BETWEEN`."""
     if kind == "kl" and first not in result.lens.sources:
         return Drawn(note=f"{first} has no head that could be found: no state can be read as a prediction.")
-    grid = result.along() if kind == "cka" else replace(result.lens.figure("kl", to=first), of=f"to {first}’s own")
+    note, band = "", None
+    match kind:
+        case "cka":
+            grid = result.along(first)
+        case "kl":
+            grid = replace(result.lens.figure("kl", to=first), of=f"to {first}’s own")
+        case "entropy":
+            grid = result.lens.figure("entropy")
+        case _:
+            grid, band, note = _paired(result, kind, first, depth)
+            if not np.isfinite(grid.values).any():
+                return Drawn(note=note)
     columns = tuple("end" if name == str(depth) else name for name in grid.columns)
-    return Drawn(replace(grid, columns=columns), own=True)
+    hues = tuple(map(result.sources.index, grid.rows))
+    return Drawn(replace(grid, columns=columns), band, own=True, hues=hues, note=note)
+
+
+def _paired(result: Trace, kind: str, first: str, depth: int) -> tuple[Grid, tuple[Grid, Grid] | None, str]:
+    """Cosine or relative distance of every other source and ``first``: the median over tokens, with 5 and 95 %."""
+    others = [name for name in result.sources if name != first]
+    shape = (len(others), depth + 1)
+    median, least, most, low, high = (np.full(shape, np.nan) for _ in range(5))
+    measure, chance, notes = COSINE if kind == "cosine" else DISTANCE, None, []
+    for row, other in enumerate(others):
+        try:
+            grid = result.cosine(first, other) if kind == "cosine" else result.distance(first, other)
+        except InspectionError as error:  # of other widths
+            notes.append(str(error))
+            continue
+        told = slice(len(grid.columns))
+        median[row, told], least[row, told], most[row, told] = map(grid.row, ("median", "q05", "q95"))
+        if grid.chance is not None:
+            chance = grid.chance
+            ends = bands(grid, chance)
+            low[row, told], high[row, told] = (end[grid.rows.index("median")] for end in ends)
+        notes.append(grid.note)
+    drawn = Grid(
+        measure,
+        median,
+        ("source", "layer"),
+        tuple(others),
+        tuple(map(str, range(depth + 1))),
+        f"against {first}",
+        Chance(low, high, chance.how) if chance else None,
+    )
+    return (
+        drawn,
+        (replace(drawn, values=least), replace(drawn, values=most)),
+        " ".join(dict.fromkeys(filter(None, notes))),
+    )
 
 
 def _points(result: Trace, scale: Floats) -> tuple[tuple[int, float, int], ...]:
@@ -216,7 +296,7 @@ def _sinks(result: Trace) -> Drawn:
     table = table.assign(channels=[", ".join(map(str, one)) for one in table["channels"]])
     prompts = "this prompt" if len(result.prompts) == 1 else f"these {len(result.prompts)} prompts"
     shows = f"Tokens whose vectors are far longer than the others': {len(table) or 'none'} in {prompts}."
-    return Drawn(table=table, shows=shows, note=RULE)
+    return Drawn(table=table, shows=shows, note=RULE, chance=_BY_CHANCE, reading=_OF_SINKS)
 
 
 def dial(choice: Choice, result: Any, models: Sequence[Subject]) -> dict[str, Any]:

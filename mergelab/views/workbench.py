@@ -88,6 +88,9 @@ class Workbench(Faced):
     _exports: Any = Dict(help="the recipe for other programs").tag(sync=True)
     _lines: Any = List(help="lines of each slice in the text").tag(sync=True)
     _blind: Any = Dict(default_value=None, allow_none=True, help="a blind comparison").tag(sync=True)
+    # Written by the page, for its other views and for itself after a reload.
+    _locks: Any = List(Unicode(), help="rows of curves that the hand leaves alone").tag(sync=True, echo_update=False)
+    _copied: Any = Dict(default_value=None, allow_none=True, help="a curve to paste").tag(sync=True, echo_update=False)
 
     _asking: Asking | None = None
 

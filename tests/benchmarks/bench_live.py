@@ -1,8 +1,9 @@
 """What a turn of a dial costs: ``python tests/benchmarks/bench_live.py [--device cuda] [--quick]``.
 
 Random bfloat16 Llamas, two models and a base. From a change of the recipe to the next-token table, beside what one does
-without a live model (merge to a folder, load it, ask; by mergekit too where --mergekit names a Python that has it) and beside the time that
-copying the bytes takes which the arithmetic reads and writes. All in one run. Figures: RESULTS.md.
+without a live model (merge to a folder, load it, ask; by mergekit too where ``--mergekit`` names a Python that has it)
+and beside the time that copying the bytes takes which the arithmetic reads and writes. All in one run. Figures:
+RESULTS.md.
 """
 
 from __future__ import annotations
@@ -265,7 +266,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3, help="of a dial over many layers")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--quick", action="store_true", help="6 layers of width 64: does it run?")
-    parser.add_argument("--mergekit", metavar="PYTHON", help="of an environment with mergekit, to be measured beside it")
+    parser.add_argument("--mergekit", metavar="PYTHON", help="of an environment with mergekit, measured too")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the models there, or use those kept there")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures there too")
     options = parser.parse_args(given)

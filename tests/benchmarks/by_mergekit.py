@@ -1,7 +1,7 @@
 """One merge by mergekit, its folder loaded and asked: ``PYTHON by_mergekit.py THREADS DEVICE TOKENIZER < JSON``.
 
-Run by bench_live.py with the Python of an environment where mergekit is installed; imports nothing of mergelab. JSON: the
-recipe as mergekit's YAML, and the prompts. Prints the seconds that it took, without the start of Python and imports.
+Run by bench_live.py with the Python of an environment where mergekit is installed; imports nothing of mergelab. JSON:
+the recipe as mergekit's YAML, and the prompts. Prints the seconds it took, without the start of Python and imports.
 """
 
 from __future__ import annotations

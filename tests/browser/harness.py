@@ -70,13 +70,17 @@ const revive = (_, value) => {
 const state = async (name) => JSON.parse(await (await fetch(`/state/${name}`)).text(), revive);
 window.models = {};
 window.views = [];
-window.show = async (name) => {
+// "apart": in a shadow root, style and all, as marimo does it.
+window.show = async (name, apart = false) => {
+  const styled = (where) => {
+    const style = document.createElement("style");
+    style.textContent = window.models[name].get("_css");
+    where.append(style);
+  };
   if (!window.models[name]) {
     const model = new Model(name, await state(name));
     window.models[name] = model;
-    const style = document.createElement("style");
-    style.textContent = model.get("_css");
-    document.head.append(style);
+    if (!apart) styled(document.head);
     model.stream = new EventSource(`/events/${name}`);
     // What comes while the state is on its way is newer than that, or the same.
     const early = [];
@@ -94,7 +98,13 @@ window.show = async (name) => {
   el.className = "view";
   const end = await widget.render({ model, el });
   await new Promise((resolve) => { requestAnimationFrame(() => setTimeout(resolve)); });
-  document.body.append(el);  // as late as JupyterLab does it
+  if (apart) {
+    const host = document.createElement("div");
+    const root = host.attachShadow({ mode: "open" });
+    styled(root);
+    root.append(el);
+    document.body.append(host);
+  } else document.body.append(el);  // as late as JupyterLab does it
   window.views.push(() => { end?.(); el.remove(); });
 };
 window.ready = true;

@@ -23,8 +23,16 @@ WHOLE = ml.stack([(BASE, 0, 10)], base=BASE)
 
 def focus(stage: Stage, plot: str) -> None:
     """The keyboard to the stack, from its first layer on, or to the sources."""
-    stage.root.locator(plot).focus()
+    stage.tab_to(stage.root.locator(plot))
     stage.press("Home" if plot == ".ml-source-plot" else "ArrowLeft*30")
+
+
+def to_row(stage: Stage, name: str) -> None:
+    """The keyboard to a row of curves: Tab to all of them, then from row to row."""
+    row = stage.row(name)
+    stage.tab_to(stage.root.locator('.ml-curve-row[tabindex="0"]'))
+    stage.press("Alt+ArrowUp*9")
+    stage.arrow_to(row, "Alt+ArrowDown")
 
 
 # ------------------------------------------------------------------------------------------------- frankenmodels
@@ -94,7 +102,7 @@ def test_presets(stage: Stage, hand: str, word: str, recipe: ml.Recipe) -> None:
         stage.root.get_by_label("Layout").select_option(label=word)
         stage.button("Lay it").click()
     else:
-        layouts.focus()
+        stage.tab_to(layouts)
         stage.press("Enter")
         stage.page.keyboard.type(word[:4])
         stage.tab_to(stage.button("Lay it"))
@@ -146,13 +154,13 @@ def test_a_weight_like_a_u(stage: Stage, hand: str) -> None:
     else:
         focus(stage, ".ml-source-plot")
         stage.press("ArrowRight*2", "Shift+End", "Space", "ArrowDown", "Enter")
-        stage.root.locator(".ml-stack").focus()
+        stage.tab_to(stage.stack)
         stage.press("m")
         expect(method).to_be_focused()
         stage.page.keyboard.type("TIES")
-        stage.tab_to(normalize)
+        stage.arrow_to(normalize)
         stage.press("Space")
-        stage.row(curve).focus()
+        to_row(stage, curve)
         stage.press("3")
     stage.title("base and pirate blended (TIES)")
     answered(stage, bench, u_shaped([1.17, 0.29, 0, 0.29, 1.17]))
@@ -162,17 +170,17 @@ def test_a_weight_like_a_u(stage: Stage, hand: str) -> None:
         # One stroke, away from the points, one of which it would take; the dial goes from -1 to 2.
         stage.drag(stage.curve(curve, 0, 0.5), stage.curve(curve, 4, 0.4), stage.curve(curve, 9, 0.5), steps=12)
     else:
-        stage.row(curve).focus()
+        to_row(stage, curve)
         stage.press("ArrowLeft*9", "Enter")
         for _ in range(10):
             stage.page.keyboard.type("1")
             stage.press("Enter")
-            stage.row(curve).focus()
+            stage.press("Shift+Tab")
+            expect(stage.row(curve)).to_be_focused()
             stage.press("ArrowRight")
             stage.exact()  # the field is of the layer that is drawn
             stage.press("Enter")
-        stage.press("Escape")
-        stage.row(curve).focus()
+        stage.press("Escape", "Shift+Tab")
         stage.press("ArrowLeft*4", "Shift+ArrowDown*2")
     stage.exact()
     weight = bench.sketch["slices"][0]["parts"][1]["numbers"]["weight"][0][1]

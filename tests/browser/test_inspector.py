@@ -180,6 +180,8 @@ def test_pair_source_statistic_and_prompt(watched: Watched) -> None:
             page.get_by_label(dial, exact=True).select_option(choice)
             expect(page.locator(f'[data-panel="{panel}"] h3')).to_have_text(title)
         expect(page.locator('[data-panel="between"]')).to_contain_text("nats")
+        page.get_by_label("Against", exact=True).select_option("sort")
+        expect(page.locator('[data-panel="between"]')).to_contain_text("to sort’s own")
         page.get_by_label("Prompt", exact=True).select_option(index=1)
         expect(page.locator('[data-panel="tokens"]')).to_contain_text(f"sort, “{taken.prompts[1]}”")
         assert widget.error == ""

@@ -6,7 +6,7 @@ vocabulary, ext of a larger one, and the adapter lora to a; six layers each.
 
 from __future__ import annotations
 
-# Names have no spaces, at which mergekit-multi breaks. These run by commands of their own, the others in one process.
+# These run by commands of their own, the others in one process.
 ALONE = ("adapter", "methods-by-slice")
 
 

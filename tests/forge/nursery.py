@@ -2,7 +2,7 @@
 
 A process that has loaded everything forks once for each order that it reads (a line of JSON), so that none waits for
 imports. A child counts its events: what it does to the disk below ``root`` (files opened for writing, syncs, renames,
-folders made and removed). Just before the n-th of these, something can happen to it.
+folders made and removed, two that trade names). Just before the n-th of these, something can happen to it.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class Order:
     Attributes:
         recipe: YAML.
         root: the folder in which events count. The merge goes to ``out`` in it.
+        renames: the system lets no two folders trade names: an earlier merge steps aside.
         prove: None: by the command line, which decides itself.
         event: when something happens: just before this event, from 1; 0: never.
         deed: what happens: a signal by its number, ``fill`` (the disk is full from now on), or ``truncate``,
@@ -46,6 +47,7 @@ class Order:
     recipe: str
     root: str
     force: bool = False
+    renames: bool = False
     prove: bool | None = False
     event: int = 0
     deed: str = str(int(signal.SIGKILL))
@@ -176,6 +178,7 @@ def _child(order: Order, said: Path, told: Path) -> NoReturn:
 def _obey(order: Order, told: Path) -> int:
     from mergelab.__main__ import door
     from mergelab.errors import MergelabError
+    from mergelab.forge import place
     from mergelab.forge.merge import merge
     from mergelab.models.progress import Progress
 
@@ -197,6 +200,8 @@ def _obey(order: Order, told: Path) -> int:
     with suppress(OSError):
         (out.parent / "filler").unlink()
     watch(order.root, met)
+    if order.renames:
+        place.exchanged = lambda *_: False
     code = 0
     if order.prove is None:
         recipe = told.with_name("recipe.yml")
@@ -260,6 +265,8 @@ def watch(root: str, met: Callable[[str], None]) -> None:
             path, _, flags = given
             if isinstance(path, str) and path.startswith(root) and isinstance(flags, int) and flags & _WRITES:
                 met(f"open {Path(path).name}")
+        elif event == "ctypes.dlsym" and given[1] in ("renameat2", "renamex_np"):  # looked up for each call
+            met("exchange")
         elif event in _CHANGES:
             path = os.fsdecode(given[0])
             within = event in ("os.remove", "os.rmdir") and given[-1] != -1  # rmtree names what is in an open folder

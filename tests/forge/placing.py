@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
 
+from mergelab.forge.exchange import exchanged
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.place import Place
 
@@ -23,6 +25,14 @@ def write(place: Place, name: str) -> None:
     """A weight file with one tensor of bytes, handed to the place."""
     (place.partial / f"{name}.part").write_bytes(_FILE)
     place.finish(name, SHA)
+
+
+def written_in_place(path: Path, data: bytes) -> None:
+    """The file has the same inode, size and time as before."""
+    found = path.stat()
+    assert len(data) == found.st_size
+    path.write_bytes(data)
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
 
 
 def end(place: Place, word: str = "new") -> None:
@@ -42,6 +52,16 @@ def earlier(folder: Path) -> Path:
 
 def at(folder: Path, *, key: str = KEY, force: bool = False) -> Place:
     return Place(folder, key=key, bytes=1000, force=force)
+
+
+def may_exchange(folder: Path) -> bool:
+    """Whether two folders can trade names in there: the system decides that, and the filesystem."""
+    (folder / "one").mkdir()
+    (folder / "other").mkdir()
+    found = exchanged(folder / "one", folder / "other")
+    (folder / "one").rmdir()
+    (folder / "other").rmdir()
+    return found
 
 
 def names(folder: Path) -> list[str]:

@@ -24,7 +24,7 @@ from tests.models.small import linear, runs, small
 
 def card_of(recipe: Recipe) -> tuple[dict[str, Any], dict[str, Any], str]:
     """The record of a merge that was not made, the front matter of its card, and the whole card."""
-    made = record(plan(recipe), device=torch.device("cpu"), hashes={}, outputs={}, proof=None)
+    made = record(plan(recipe), device="cpu", hashes={}, outputs={}, proof=None)
     found = json.loads(as_json(made))
     text = model_card(found)
     return found, front(text), text

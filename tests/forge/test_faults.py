@@ -11,12 +11,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 from mergelab import cli
 from mergelab.__main__ import door
 from tests.forge.nursery import Nursery, Order, Outcome
+from tests.forge.placing import may_exchange
 
 _MOUNT = 'mount -t tmpfs -o size=300k none {disk} && mount -t tmpfs -o size=300k,ro none {fixed} && exec "$@"'
 
@@ -40,7 +42,7 @@ class Scene:
         nursery: runs it.
         old: an order for another merge, to be replaced.
         new: the order for the merge.
-        events: what it does to the disk, where nothing was there; and where the other one is replaced.
+        events: what it does to the disk, by the way that it comes into place (``WAYS``).
         made: its files, after a run that nothing happened to.
         earlier: the files of the other.
         seconds: how long it takes.
@@ -51,28 +53,28 @@ class Scene:
     nursery: Nursery
     old: Order
     new: Order
-    events: dict[bool, list[str]]
+    events: dict[str, list[str]]
     made: dict[str, str]
     earlier: dict[str, str]
     seconds: float
     disk: Path
     fixed: Path
 
-    def begin(self, *, force: bool) -> Order:
-        """The order, where nothing is there, or (``force``) the other merge."""
+    def begin(self, *, way: str) -> Order:
+        """The order, where nothing is there, or the other merge."""
         shutil.rmtree(self.new.root)
         Path(self.new.root).mkdir()
-        if force:
+        if way != "new":
             shutil.copytree(Path(self.new.root).with_name("earlier"), Path(self.new.root) / "out")
-        return replace(self.new, force=force)
+        return replace(self.new, force=way != "new", renames=way == "renamed")
 
-    def is_whole(self, found: Outcome, *, force: bool) -> None:
+    def is_whole(self, found: Outcome, *, way: str) -> None:
         """The folder is as it was, or new."""
         out = found.within("out")
-        if force and not out:  # killed between two renames
+        if way == "renamed" and not out:  # killed between two renames
             assert found.within(".out.replaced") == self.earlier
         else:
-            assert out in (self.earlier if force else {}, self.made)
+            assert out in ({} if way == "new" else self.earlier, self.made)
 
     def ends(self, order: Order) -> Outcome:
         """The next run ends well, and leaves nothing but the folder."""
@@ -81,6 +83,15 @@ class Scene:
         assert found.within("out") == self.made
         assert len(found.left) == len(self.made)
         return found
+
+
+def _may_trade() -> bool:
+    with TemporaryDirectory() as folder:
+        return may_exchange(Path(folder))
+
+
+WAYS = ("new", *(["traded"] if _may_trade() else []), "renamed")
+"""Nothing is there; the other merge is, and they trade names; it steps aside, where the system lets no two trade."""
 
 
 def recipe(a: Path, b: Path, weight: float) -> str:
@@ -105,10 +116,14 @@ def scene(llamas: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFact
     shutil.rmtree(root / "out")
     earlier = nursery.run(old)
     shutil.copytree(root / "out", root.with_name("earlier"))
-    replaced = nursery.run(replace(new, force=True))
-    assert (made.said, earlier.said, replaced.said) == ("", "", "")
-    assert earlier.left != made.left == replaced.left
-    events = {False: made.events, True: replaced.events}
+    traded = nursery.run(replace(new, force=True))
+    shutil.rmtree(root / "out")
+    shutil.copytree(root.with_name("earlier"), root / "out")
+    renamed = nursery.run(replace(new, force=True, renames=True))
+    assert [one.said for one in (made, earlier, traded, renamed)] == [""] * 4
+    assert earlier.left != made.left == traded.left == renamed.left
+    ran = {"new": made, "traded": traded, "renamed": renamed}
+    events = {way: ran[way].events for way in WAYS}
     yield Scene(nursery, old, new, events, made.within("out"), earlier.within("out"), made.seconds, disk, fixed)
     nursery.close()
     shutil.rmtree(root.with_name("earlier"))
@@ -122,23 +137,28 @@ def first(events: list[str], name: str) -> int:
     return events.index(name) + 1
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_killed_at_any_step_of_coming_into_place(force: bool, scene: Scene) -> None:
-    events = scene.events[force]
+@pytest.mark.parametrize("way", WAYS)
+def test_killed_at_any_step_of_coming_into_place(way: str, scene: Scene) -> None:
+    events = scene.events[way]
+    force = way != "new"
     begin = first(events, "open README.md") + 1
     verbs = ["", *(event.split()[0] for event in events)]
     for number in range(begin, len(events) + 1):
         if verbs[number] in ("sync", "remove") and verbs[number - 1] == verbs[number]:
             continue  # several in a row: one kill before them tells as much as many
-        order = scene.begin(force=force)
+        order = scene.begin(way=way)
         killed = scene.nursery.run(replace(order, event=number))
         assert killed.code == -signal.SIGKILL, events[number - 1]
-        scene.is_whole(killed, force=force)
+        scene.is_whole(killed, way=way)
         if not killed.within("out"):
             refused = scene.nursery.run(replace(order, force=False)) if force else None
             assert refused is None or (refused.code, refused.within("out")) == (2, scene.earlier)
         again = scene.ends(replace(order, force=True))
-        if killed.within(".out.partial/model"):
+        left = killed.within(".out.partial/model")
+        if left == scene.earlier:
+            assert way == "traded"
+            assert again.remark.startswith("Removed an earlier merge that had been replaced, by a run that was killed")
+        elif left:
             assert again.remark.endswith("27.9 kB of 27.9 kB are there.")
             assert "open model-00001-of-00004.safetensors.part" not in again.events
 
@@ -146,12 +166,12 @@ def test_killed_at_any_step_of_coming_into_place(force: bool, scene: Scene) -> N
 def test_nothing_is_entered_or_renamed_before_it_is_on_the_disk(scene: Scene) -> None:
     """What a killed process cannot show: only a machine that loses its power can."""
     root = Path(scene.new.root).name
-    for force, events in scene.events.items():
-        placed = first(events, "rename model")
+    for way, events in scene.events.items():
+        placed = first(events, "exchange" if way == "traded" else "rename model")
         for name in [*scene.made, "model"]:
             assert f"sync {name}" in events[:placed], name
         assert f"sync {root}" in events[placed:]
-        assert not force or events[first(events, "rename out")] == f"sync {root}"
+        assert way != "renamed" or events[first(events, "rename out")] == f"sync {root}"
         for name in [name for name in scene.made if name.endswith(".safetensors")]:
             begin = first(events, f"sync {name}.part")
             own = [event for event in events[begin:] if event.split()[0] in ("rename", "sync")]
@@ -161,12 +181,12 @@ def test_nothing_is_entered_or_renamed_before_it_is_on_the_disk(scene: Scene) ->
 
 def test_killed_again_and_again_at_random_steps(scene: Scene) -> None:
     drawn = random.Random(5)
-    for force in (False, True):
-        order = scene.begin(force=force)
+    for way in WAYS:
+        order = scene.begin(way=way)
         resumed = 0
-        for _ in range(7):
+        for _ in range(5):
             killed = scene.nursery.run(replace(order, event=drawn.randint(4, 60)))
-            scene.is_whole(killed, force=force)
+            scene.is_whole(killed, way=way)
             if killed.code == 0:  # it had less to do, and ended
                 break
             assert killed.code == -signal.SIGKILL
@@ -179,20 +199,20 @@ def test_killed_at_random_moments(scene: Scene) -> None:
     drawn = random.Random(6)
     ends: list[int] = []
     for number in range(8):
-        force = bool(number % 2)
-        order = scene.begin(force=force)
+        way = WAYS[number % len(WAYS)]
+        order = scene.begin(way=way)
         killed = scene.nursery.run(replace(order, seconds=scene.seconds * drawn.random()))
         ends.append(killed.code)
         assert killed.code in (0, -signal.SIGKILL)
-        scene.is_whole(killed, force=force)
+        scene.is_whole(killed, way=way)
         scene.ends(replace(order, force=True))
     assert -signal.SIGKILL in ends
 
 
 @pytest.mark.parametrize("change", ["recipe", "source"])
 def test_a_run_with_something_else_does_not_use_what_was_left(change: str, scene: Scene, tmp_path: Path) -> None:
-    order = scene.begin(force=False)
-    number = first(scene.events[False], "open README.md")
+    order = scene.begin(way="new")
+    number = first(scene.events["new"], "open README.md")
     killed = scene.nursery.run(replace(order, event=number))
     assert len(killed.within(".out.partial/model")) > 4
     if change == "recipe":
@@ -212,11 +232,11 @@ def test_a_run_with_something_else_does_not_use_what_was_left(change: str, scene
 
 def test_an_interrupt_ends_the_command_with_a_word(scene: Scene) -> None:
     drawn = random.Random(7)
-    whole = scene.nursery.run(replace(scene.begin(force=False), prove=None))
+    whole = scene.nursery.run(replace(scene.begin(way="new"), prove=None))
     assert whole.code == 0
     made = whole.within("out")
     for number in range(10):
-        order = replace(scene.begin(force=False), prove=None, deed=str(int(signal.SIGINT)))
+        order = replace(scene.begin(way="new"), prove=None, deed=str(int(signal.SIGINT)))
         at = (
             {"event": drawn.randint(1, len(whole.events))}
             if number % 2
@@ -260,13 +280,13 @@ def test_an_interrupt_that_a_library_made_another_error_of_is_an_interrupt(
 
 
 def test_a_file_that_may_grow_no_further_is_an_error(scene: Scene) -> None:
-    for force in (False, True):
-        order = scene.begin(force=force)
+    for way in WAYS:
+        order = scene.begin(way=way)
         found = scene.nursery.run(replace(order, limit=5_000))
         assert found.code == 2
         assert "OutputError" in found.said
         assert "cannot be written (File too large). Free space or choose another place.\nNothing was left" in found.said
-        assert found.left == {f"out/{name}": sha for name, sha in (scene.earlier if force else {}).items()}
+        assert found.left == {f"out/{name}": sha for name, sha in ({} if way == "new" else scene.earlier).items()}
         scene.ends(replace(order, force=True))
 
 
@@ -318,10 +338,10 @@ def test_a_source_that_is_not_what_it_was_is_named(
     model = tmp_path / "model"
     shutil.copytree(llamas[1], model)
     weights = model / "model.safetensors"
-    events = scene.events[True]
+    events = scene.events[WAYS[-1]]
     while_read = first(events, "open model-00001-of-00004.safetensors.part"), first(events, "open mergelab.json") - 1
     for _ in range(3):
-        order = replace(scene.begin(force=True), recipe=recipe(llamas[0], model, 0.4))
+        order = replace(scene.begin(way=WAYS[-1]), recipe=recipe(llamas[0], model, 0.4))
         found = scene.nursery.run(replace(order, event=drawn.randint(*while_read), deed=deed, victim=str(weights)))
         assert found.code == 2
         # Whoever needs the file first says it: who opens it, or who reads on.

@@ -7,14 +7,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -22,19 +20,12 @@ from safetensors.torch import load_file, save_file
 from mergelab.errors import OutputError, Problem, SourceError
 from mergelab.forge.extraction import extract_lora
 from mergelab.forge.merge import merge
-from mergelab.forge.place import Place, key_of, unchanged
-from mergelab.methods import registry
+from mergelab.forge.place import Place, unchanged
 from mergelab.models.progress import Progress, Stopped
-from mergelab.recipes import Recipe, graft, plan, stack
-from mergelab.recipes.plan import Plan
-from mergelab.weights.shards import Shard, layout
-from tests.forge.placing import KEY, SHA, at, end, interrupted, names, write
+from mergelab.recipes import Recipe, graft, plan
+from tests.forge.placing import KEY, SHA, at, end, interrupted, names, write, written_in_place
 
 Trio = tuple[Path, Path, Path]
-
-
-def shards(planned: Plan, shard_bytes: int = 20_000) -> tuple[Shard, ...]:
-    return layout(((step.name, step.dtype, step.shape) for step in planned.steps), shard_bytes=shard_bytes)
 
 
 def test_an_error_before_the_first_weight_file_leaves_nothing(tmp_path: Path) -> None:
@@ -95,14 +86,6 @@ def rotten(path: Path) -> None:
     written_in_place(path, path.read_bytes().replace(b"12345678", b"12345679"))
 
 
-def written_in_place(path: Path, data: bytes) -> None:
-    """The file has the same inode, size and time as before."""
-    found = path.stat()
-    assert len(data) == found.st_size
-    path.write_bytes(data)
-    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
-
-
 @pytest.mark.parametrize("spoil", [shorter, rotten, Path.unlink])
 def test_a_weight_file_that_is_not_as_it_was_left_is_written_again(
     spoil: Callable[[Path], None], tmp_path: Path
@@ -153,6 +136,36 @@ def test_hashing_what_is_there_can_be_broken_off_and_nothing_is_lost(
         assert place.finished == {"a.safetensors": SHA, "b.safetensors": SHA}
 
 
+def test_hashing_what_is_there_is_told_as_it_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sizes = [path.stat().st_size for path in (interrupted(out, "a.safetensors", "b.safetensors") / "model").iterdir()]
+    told: list[Progress] = []
+    with Place(out, key=KEY, bytes=1000, force=False, progress=told.append):
+        assert [(now.stage, now.done, now.total) for now in told] == [
+            ("checking", sizes[0], sum(sizes)),
+            ("checking", sum(sizes), sum(sizes)),
+        ]
+    told.clear()
+    with Place(out, key="another", bytes=1000, force=False, progress=told.append):
+        assert told == []  # what is of no use is not looked at
+
+
+def test_a_merge_that_goes_on_says_that_it_checks_before_it_writes(llamas: Trio, tmp_path: Path) -> None:
+    recipe, out = graft(llamas[0], llamas[1], (2, 4)), tmp_path / "out"
+
+    def broken_off(now: Progress) -> None:
+        if list((tmp_path / ".out.partial" / "model").glob("*.safetensors")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        merge(recipe, out, shard_bytes=20_000, prove=False, progress=broken_off)
+    told: list[Progress] = []
+    merge(recipe, out, shard_bytes=20_000, prove=False, progress=told.append)
+    stages = list(dict.fromkeys(now.stage for now in told))
+    assert stages == ["checking", "writing", "done"]
+    assert next(now.remark for now in told if now.remark).startswith("Goes on from an earlier run")
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"key": "x"}', '{"key": "x", "finished": {"a": 1}}', "[" * 100_000])
 def test_a_damaged_journal_counts_as_none_and_is_said(text: str, tmp_path: Path) -> None:
     hidden = interrupted(tmp_path / "out", "a.safetensors")
@@ -200,35 +213,6 @@ def test_what_was_found_wrong_is_never_taken_up(tmp_path: Path) -> None:
         place.forget()
         raise OutputError(Problem("x", "wrong"))
     assert names(tmp_path) == []
-
-
-def test_the_key_tells_what_has_changed(llamas: Trio, tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    shutil.copytree(llamas[0], model)
-    recipe = stack([(model, 0, 3), (llamas[1], 3, 6)], base=llamas[2], method="task_arithmetic", coefficient=0.5)
-    cpu = torch.device("cpu")
-
-    def key(recipe: Recipe = recipe, shard_bytes: int = 20_000, device: torch.device = cpu) -> dict[str, str]:
-        planned = plan(recipe)
-        text = key_of(planned, device, shards(planned, shard_bytes))
-        return dict(line.split(" ") for line in text.splitlines())
-
-    def differ(one: dict[str, str], other: dict[str, str]) -> list[str]:
-        assert one.keys() == other.keys()
-        return [aspect for aspect in one if one[aspect] != other[aspect]]
-
-    first = key()
-    assert differ(first, key()) == []
-    assert differ(first, key(replace(recipe, seed=7))) == ["recipe"]
-    assert differ(first, key(replace(recipe, dtype="BF16"))) == ["recipe", "files"]
-    assert differ(first, key(shard_bytes=30_000)) == ["files"]
-    assert differ(first, key(device=torch.device("mps"))) == ["device"]
-    weights = model / "model.safetensors"
-    written_in_place(weights, weights.read_bytes()[:-1] + b"\x01")
-    second = key()
-    assert differ(first, second) == ["sources"]
-    os.utime(weights)
-    assert differ(second, key()) == ["sources"]
 
 
 def test_what_leaves_the_weights_alone_ends_no_run(llamas: Trio, tmp_path: Path) -> None:
@@ -330,20 +314,6 @@ models: [{{model: first}}]
     vocabulary.write_text("{")
     with pytest.raises(SourceError, match="other: its tokenizer cannot be read"):
         unchanged(aligned)
-
-
-def test_methods_from_elsewhere_are_never_taken_up(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
-    name = "mine_of_test_place"
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))  # other tests know nothing of it
-
-    @registry.method(inputs=(1, None))
-    def mine_of_test_place(models: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The first."""
-        return models[0]
-
-    planned = plan(Recipe.load(f"merge_method: {name}\nmodels: [{{model: {llamas[0]}}}]"))
-    keys = [key_of(planned, torch.device("cpu"), shards(planned)) for _ in range(2)]
-    assert keys[0] != keys[1]
 
 
 def test_sources_that_change_or_vanish_are_named(llamas: Trio, tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from mergelab.models.progress import Stopped
 
 
 def left() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("mergelab-")]
+    """Lanes that have not ended; other threads of the house, such as a trial that a merge began, may go on."""
+    lanes = ("mergelab-ahead", "mergelab-behind")
+    return [thread.name for thread in threading.enumerate() if thread.name in lanes]
 
 
 def nothing() -> None:

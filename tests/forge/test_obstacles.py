@@ -33,7 +33,8 @@ def test_a_place_where_nothing_is_has_nothing_against_it(planned: Plan, tmp_path
     Place.check(planned, tmp_path / "a" / "b" / "out", force=False)
     Place.check(planned, earlier(tmp_path / "old"), force=True)
     (tmp_path / "empty").mkdir()
-    Place.check(planned, tmp_path / "empty", force=True)
+    for force in (False, True):
+        Place.check(planned, tmp_path / "empty", force=force)
     assert names(tmp_path) == ["empty", "old"]
 
 
@@ -53,6 +54,13 @@ def test_what_is_no_folder_is_never_replaced(planned: Plan, tmp_path: Path) -> N
     assert said(planned, tmp_path / "loop", force=True)[0] == "is a link that leads back to itself."
     assert said(planned, tmp_path / "file" / "out") == [f"lies in {tmp_path / 'file'}, which is a file."]
     assert said(planned, Path("/"), force=True)[0] == "is where a disk is mounted, and cannot be replaced."
+
+
+@pytest.mark.parametrize("name", [".hidden", "folder"])
+def test_a_folder_with_anything_in_it_is_not_empty(name: str, planned: Plan, tmp_path: Path) -> None:
+    (tmp_path / "out" / name).mkdir(parents=True)
+    what = f"exists already, and was not written by mergelab (it holds {name!r})."
+    assert said(planned, tmp_path / "out", force=True) == said(planned, tmp_path / "out") == [what]
 
 
 @pytest.mark.parametrize("missing", [RECIPE_FILE, "config.json"])

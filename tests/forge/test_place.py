@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,19 @@ import pytest
 
 from mergelab.errors import OutputError
 from mergelab.forge import journal
+from mergelab.forge.exchange import exchanged
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.place import Place
 from mergelab.recipes import graft, plan
-from tests.forge.placing import SHA, at, earlier, end, interrupted, names, word, write
+from tests.forge.placing import SHA, at, earlier, end, interrupted, may_exchange, names, word, write
 
 Trio = tuple[Path, Path, Path]
+
+
+@pytest.fixture
+def renames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system lets no two folders trade names."""
+    monkeypatch.setattr("mergelab.forge.place.exchanged", lambda *_: False)
 
 
 def test_the_folder_is_there_when_all_of_it_is(tmp_path: Path) -> None:
@@ -77,6 +85,7 @@ def test_what_came_in_the_way_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     assert names(out) == ["config.json"]
 
 
+@pytest.mark.usefixtures("renames")
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize("step", [1, 2])
 def test_a_disk_that_refuses_a_rename_loses_nothing(
@@ -114,6 +123,7 @@ def test_a_disk_that_refuses_a_rename_loses_nothing(
     assert names(tmp_path) == ["out"]
 
 
+@pytest.mark.usefixtures("renames")
 def test_an_interrupt_within_the_renames_leaves_the_old_folder_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +170,111 @@ def test_an_interrupt_while_tidying_up_leaves_the_new_folder_and_nothing_else(
     assert caught.value.__notes__ == [f"{out} was in place by then, and is whole."]
     assert word(out) == "new"
     assert names(tmp_path) == ["out"]
+
+
+def test_an_empty_folder_is_written_to_without_force(tmp_path: Path) -> None:
+    for force in (False, True):
+        out = tmp_path / f"{force}"
+        out.mkdir()
+        with at(out, force=force) as place:
+            write(place, "w.safetensors")
+            end(place)
+        assert word(out) == "new"
+    assert names(tmp_path) == ["False", "True"]
+
+
+def test_what_came_into_an_empty_folder_at_the_last_moment_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    plain = Path.rename
+
+    def late(path: Path, target: Path) -> Path:
+        if target == out:
+            (out / "mine").write_text("mine")
+        return plain(path, target)
+
+    with pytest.raises(OutputError, match="cannot be written"), at(out) as place:
+        write(place, "w.safetensors")
+        monkeypatch.setattr(Path, "rename", late)
+        end(place)
+    assert names(out) == ["mine"]
+
+
+def test_an_earlier_merge_and_a_new_one_trade_names_at_one_stroke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = earlier(tmp_path / "out")
+    if not may_exchange(tmp_path):
+        monkeypatch.setattr("mergelab.forge.place.exchanged", _traded)
+    plain = Path.rename
+
+    def seen(path: Path, target: Path) -> Path:
+        assert path.name == "w.safetensors.part" or (path, target) == (made.partial, made.partial.with_name("replaced"))
+        return plain(path, target)
+
+    monkeypatch.setattr(Path, "rename", seen)
+    with at(out, force=True) as made:
+        write(made, "w.safetensors")
+        end(made)
+        assert (word(out), word(made.partial)) == ("new", "old")
+    assert names(tmp_path) == ["out"]
+
+
+def _traded(one: Path, other: Path) -> bool:
+    """Two folders with each other's names, as a system does it that can."""
+    between = one.with_name("between")
+    for path, name in ((one, between), (other, one), (between, other)):
+        os.rename(path, name)
+    return True
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_interrupt_beside_the_trade_leaves_the_old_folder_or_the_new_one(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = earlier(tmp_path / "out")
+
+    def interrupted(one: Path, other: Path) -> bool:
+        if when == "after":
+            _traded(one, other)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught, at(out, force=True) as made:
+        write(made, "w.safetensors")
+        monkeypatch.setattr("mergelab.forge.place.exchanged", interrupted)
+        end(made)
+    assert word(out) == ("old" if when == "before" else "new")
+    assert ("is kept in" if when == "before" else "was in place by then") in caught.value.__notes__[0]
+    assert names(tmp_path) == ([".out.partial", "out"] if when == "before" else ["out"])
+
+
+@pytest.mark.parametrize("how", ["check", "enter"])
+def test_a_commit_that_was_killed_once_the_two_had_traded_is_ended(how: str, llamas: Trio, tmp_path: Path) -> None:
+    out = earlier(tmp_path / "out")
+    hidden = interrupted(out, "a.safetensors", force=True)
+    for name, text in ((RECIPE_FILE, "new"), ("config.json", "{}")):
+        (hidden / "model" / name).write_text(text)
+    _traded(hidden / "model", out)
+    shutil.copy(out / "a.safetensors", hidden / "model")  # an old merge of the same recipe has the same weights
+    removed = "Removed an earlier merge that had been replaced, by a run that was killed before it could do so."
+    planned = plan(graft(llamas[0], llamas[1], (2, 4)))
+    if how == "check":
+        with pytest.raises(OutputError, match="exists already") as caught:
+            Place.check(planned, out, force=False)
+        assert caught.value.__notes__ == [removed]
+    else:
+        with at(out, force=True) as place:
+            assert (place.remark, place.finished) == (removed, {})
+    assert word(out) == "new"
+    assert names(tmp_path) == ["out"]
+
+
+def test_two_folders_trade_names_or_stay(tmp_path: Path) -> None:
+    old = earlier(tmp_path / "old")
+    assert not exchanged(old, tmp_path / "nowhere")
+    assert (names(tmp_path), word(old)) == (["old"], "old")
 
 
 def killed_between_renames(tmp_path: Path) -> Path:

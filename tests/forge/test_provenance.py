@@ -50,7 +50,7 @@ def hashes(planned: Plan) -> dict[Source, dict[str, str]]:
 
 
 def recorded(planned: Plan) -> Any:
-    made = record(planned, device=torch.device("cpu"), hashes=hashes(planned), outputs={}, proof=None)
+    made = record(planned, device="cpu", hashes=hashes(planned), outputs={}, proof=None)
     assert misfits(json.loads(as_json(made))) == []
     return json.loads(as_json(made))
 
@@ -224,7 +224,7 @@ def test_a_file_that_changes_or_goes_while_it_is_read_is_an_error(llamas: Trio, 
     planned = plan(runs((a, 0, 6)))
     weights = a / "model.safetensors"
     with pytest.raises(SourceError, match="changed while it was read"):
-        sha256_of(weights, lambda: os.utime(weights, ns=(1, 1)))
+        sha256_of(weights, lambda _: os.utime(weights, ns=(1, 1)))
     weights.unlink()
     with Digests() as digests, pytest.raises(SourceError, match=r"file 'model.safetensors' is gone"):
         Hashing(planned, digests)
@@ -235,7 +235,7 @@ def test_hashing_stops_when_it_is_told_to(llamas: Trio, monkeypatch: pytest.Monk
     began = threading.active_count()
     with Digests() as digests:
         slow = threading.Event()
-        monkeypatch.setattr("mergelab.forge.digests.sha256_of", lambda _path, heed: slow.wait(0.1) or heed() or "")
+        monkeypatch.setattr("mergelab.forge.digests.sha256_of", lambda _path, heed: slow.wait(0.1) or heed(1) or "")
         hashing = Hashing(planned, digests, lambda: True)
         with pytest.raises(Stopped):
             hashing.result()

@@ -64,6 +64,20 @@ def test_what_was_written_into_the_record_by_hand(
         assert Sighting("same", "sources", "2 of 3 have the files that were merged.") in found.findings
 
 
+@pytest.mark.parametrize("name", ["../x/model.safetensors", "a/../../secret", "..", "/etc/passwd", "..\\secret", "c:x"])
+@pytest.mark.parametrize("whose", ["the merge's", "a source's"])
+def test_no_file_outside_is_looked_at_for_a_record(
+    whose: str, name: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write(found: Any) -> None:
+        (found if whose == "the merge's" else found["sources"][0])["files"][name] = "0" * 64
+
+    edit(out / FILE, write)
+    monkeypatch.setattr("mergelab.forge.watch.sha256_of", lambda path, _: pytest.fail(f"{path} was read"))
+    with pytest.raises(SourceError, match=r"is damaged: .*files names .*, which leads out of the folder"):
+        verify(out)
+
+
 @pytest.mark.parametrize("device", ["zzz", "auto", ""])
 def test_a_device_that_is_none(out: Path, device: str) -> None:
     edit(out / FILE, lambda found: found["model"].update(device=device))

@@ -15,7 +15,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mergelab.errors import SourceError
+from mergelab.errors import AssemblyError, SourceError
 from mergelab.forge.merge import merge
 from mergelab.forge.rehearsal import as_its_donor, rehearsed
 from mergelab.methods import apply, get
@@ -29,15 +29,6 @@ Trio = tuple[Path, Path, Path]
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
     return {name: tensor for path in sorted(folder.glob("*.safetensors")) for name, tensor in load_file(path).items()}
-
-
-def ties(trio: Trio) -> Recipe:
-    base, a, b = trio
-    return stack([([a, b], 0, 6)], base=base, method="ties", weight=0.5, density=0.6)
-
-
-def linear(trio: Trio) -> Recipe:
-    return stack([(list(trio), 0, 6)], method="linear", weight=[0.5, 0.3, 0.2])
 
 
 @pytest.fixture
@@ -186,6 +177,54 @@ def test_generation_settings_that_transformers_might_refuse_are_asked_about(
     found = as_its_donor(plan(graft(copy, llamas[1], (2, 4))))
     assert (found is None) == asks
     assert found is None or found.generation == settings
+
+
+# -------------------------------------------------------------------------------------------------- without torch
+
+_LOADED = """
+import sys
+from mergelab.cli import main
+code = main(sys.argv[1:])
+print([name for name in ("torch", "transformers", "numpy", "jaxtyping", "huggingface_hub") if name in sys.modules])
+sys.exit(code)
+"""
+
+
+def loaded(recipe: str, tmp_path: Path, *options: str) -> str:
+    """Which large libraries a process of the command has loaded at its end."""
+    (tmp_path / "recipe.yml").write_text(recipe)
+    words = ["merge", str(tmp_path / "recipe.yml"), str(tmp_path / "alone"), "--no-prove", *options]
+    ran = subprocess.run([sys.executable, "-c", _LOADED, *words], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.splitlines()[-1]
+
+
+def test_a_merge_that_only_copies_loads_no_torch_and_writes_the_same_bytes(llamas: Trio, tmp_path: Path) -> None:
+    recipe = graft(llamas[0], llamas[1], (2, 4)).to_yaml()
+    assert loaded(recipe, tmp_path, "--shard-size", "20000") == "[]"
+    merge(Recipe.load(recipe), tmp_path / "here", shard_bytes=20_000, prove=False, device=torch.device("cpu"))
+    alone, here = (
+        {path.relative_to(out).as_posix(): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+        for out in (tmp_path / "alone", tmp_path / "here")
+    )
+    assert alone == here
+    assert len([name for name in here if name.endswith(".safetensors")]) > 1
+    assert json.loads(here["mergelab.json"])["model"]["device"] == "cpu"
+
+
+def test_a_device_that_has_to_be_looked_for_is(llamas: Trio, tmp_path: Path) -> None:
+    assert "'torch'" in loaded(graft(llamas[0], llamas[1], (2, 4)).to_yaml(), tmp_path, "--device", "auto")
+
+
+def test_what_is_computed_loads_torch_alone(recipe_of_three: Path, tmp_path: Path) -> None:
+    found = loaded(recipe_of_three.read_text(), tmp_path)
+    assert "'torch'" in found
+    assert "'transformers'" not in found
+
+
+def test_a_device_that_is_not_here_is_refused_also_for_copies(llamas: Trio, tmp_path: Path) -> None:
+    with pytest.raises(AssemblyError, match=r"'cuda:99' cannot be used here"):
+        merge(graft(llamas[0], llamas[1], (2, 4)), tmp_path / "out", device="cuda:99")
 
 
 # ------------------------------------------------------------------------------------------------------- memory

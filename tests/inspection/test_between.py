@@ -100,7 +100,8 @@ def test_quantiles_are_those_of_the_tokens_that_count() -> None:
         for border in range(4):
             expected = np.quantile(slow(a[border], b[border])[kind][left], [0.05, 0.25, 0.5, 0.75, 0.95])
             np.testing.assert_allclose(grid.values[:, border], expected, rtol=1e-5)
-        assert grid.note == ""
+        told = f"At least {left.sum()} tokens a layer; first ones, and sinks at that layer, are left out."
+        assert grid.note == told
 
 
 def test_comparing_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +204,7 @@ def test_states_that_are_no_numbers_are_left_out_and_told() -> None:
     b[1][3] = 0
     b[2][:] = torch.inf
     grid = paired(a, b).cosine("a", "b")
-    assert grid.note.startswith(f"{2 + INNER.sum()} states that are zero or no numbers")
+    assert grid.note.endswith(f" {2 + INNER.sum()} states that are zero or no numbers are left out.")
     left = INNER.copy()
     left[[2, 3]] = False
     np.testing.assert_allclose(grid.row("median")[1], np.median(slow(a[1][left], b[1][left])[0]), rtol=1e-5)

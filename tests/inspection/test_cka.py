@@ -158,7 +158,7 @@ def test_at_most_so_many_tokens_are_drawn_and_the_same_everywhere() -> None:
     a = related(6, 1)
     found = similarity(a, [one @ rotation(6).float() for one in a], count=20)
     grid = found.cka("a", "b")
-    assert "20 tokens in 1 groups" in grid.note
+    assert "20 tokens in 1 group;" in grid.note
     np.testing.assert_allclose(grid.values.diagonal(), 1, atol=1e-5)
 
 

@@ -13,6 +13,7 @@ from mergelab import sample
 from mergelab.errors import InspectionError
 from mergelab.inspection import labels, probes
 from mergelab.inspection.probes import Probed, probe
+from mergelab.inspection.reading import open_models
 
 WORDS = ("<s>", " The", "ca", "t", " 12", "7", ".", " ", " Tom", "'", " x1")
 
@@ -39,6 +40,19 @@ def test_quarters_and_commonest_words() -> None:
     assert len(known) == labels.COMMONEST
     assert {"a", "b"} < known
     assert "<s>" not in known, "the first tokens of prompts are not looked at"
+
+
+def test_the_skill_of_a_prompt_is_read_off_its_text() -> None:
+    """For every skill of the family as its tokenizer cuts it; looked for in the last token."""
+    asked = {name: one.prompts(3) for name, one in sample.SKILLS.items() if name != labels.STORY}
+    asked[labels.STORY] = ("Tom saw a big red ball.", "reversed, all was well", "sorted")
+    with open_models([sample.path("base")], "cpu") as opened:
+        for name, texts in asked.items():
+            for batch in opened.batches(texts):
+                for words in batch.words:
+                    told = ((None,) * (len(words) - 1) + (name,),)
+                    assert labels.labelled("skill", [words]) == (told, True)
+    assert {*labels.SKILLS, labels.STORY} == set(sample.SKILLS)
 
 
 def test_what_is_planted_is_read_and_only_by_prompts_that_were_not_learned_from() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,7 +14,7 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 
 from mergelab import methods
-from mergelab.methods import Method
+from mergelab.methods import Method, tensors
 
 Numbers = dict[str, object]
 
@@ -62,7 +63,13 @@ class Row:
 @functools.cache
 def _checked(name: str) -> Method:
     found = methods.get(name)
-    return dataclasses.replace(found, function=jaxtyped(typechecker=beartype)(found.function))
+    given = found.function
+    # A module that does without torch until it computes names tensors for type checkers alone.
+    function = types.FunctionType(
+        given.__code__, {**vars(tensors), **given.__globals__}, given.__name__, given.__defaults__, given.__closure__
+    )
+    functools.update_wrapper(function, given).__kwdefaults__ = given.__kwdefaults__
+    return dataclasses.replace(found, function=jaxtyped(typechecker=beartype)(function))
 
 
 def last(count: int) -> list[float]:

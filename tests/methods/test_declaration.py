@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import math
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 
 from mergelab import methods
 from mergelab.errors import MethodError
-from mergelab.methods import REQUIRED, Method, Parameter, PerModel, Shared
+from mergelab.methods import REQUIRED, Method, Parameter, PerModel, Shared, registry
 from mergelab.methods.registry import describe
 from mergelab.methods.tensors import Array, Arrays
 
@@ -158,6 +161,52 @@ def test_a_name_is_not_taken_twice() -> None:
     with pytest.raises(TypeError, match=r"a method 'ties' already, in mergelab\.methods\.delta"):
         methods.method(inputs=(1, 1))(ties)
     assert methods.get("ties").function is not ties
+
+
+def alone(code: str) -> str:
+    """What a Python of its own prints."""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    return ran.stdout.strip()
+
+
+def test_a_name_is_taken_before_anybody_asked_for_it() -> None:
+    code = """
+from mergelab import methods
+try:
+    @methods.method(inputs=(1, 1))
+    def ties(models):
+        "Another."
+except TypeError as error:
+    print(error)
+"""
+    assert alone(code) == "there is a method 'ties' already, in mergelab.methods.delta"
+
+
+def test_what_only_copies_or_adds_is_declared_without_torch() -> None:
+    code = """
+import sys
+from mergelab import methods
+for name in ("passthrough", "linear", "slerp"):
+    methods.get(name)
+print([name for name in ("torch", "numpy", "jaxtyping") if name in sys.modules], methods.get("linear").chained)
+"""
+    assert alone(code) == "[] True"
+
+
+def test_every_method_lives_where_the_registry_says_and_comes_in_its_order() -> None:
+    for home, defined in registry._HOMES.items():
+        module = importlib.import_module(f"mergelab.methods.{home}")
+        here = [one.name for one in vars(module).values() if isinstance(one, Method)]
+        assert here == list(defined), home
+    assert set(registry._HOMES) == set(methods._ROOMS)
+
+
+def test_every_public_name_is_there() -> None:
+    assert list(methods.__all__) == sorted(methods.__all__, key=lambda name: (not name.isupper(), name))
+    assert all(getattr(methods, name) is not None for name in methods.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'frankenstein'"):
+        methods.frankenstein  # noqa: B018
 
 
 @pytest.mark.parametrize(

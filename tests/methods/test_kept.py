@@ -12,7 +12,7 @@ import numba
 import pytest
 
 from mergelab.inspection import counting
-from mergelab.methods import kept, loops, scan
+from mergelab.methods import kept, loops, lots, scan
 
 INNER = """
 from mergelab.methods.machine import step
@@ -132,7 +132,8 @@ def test_alone_what_has_no_place_is_compiled(place: Path, monkeypatch: pytest.Mo
 
 def test_all_that_is_compiled_into_a_loop_is_its_source() -> None:
     machine = ["mergelab.methods.kept", "mergelab.methods.machine"]
-    assert kept.sources(loops.__name__) == sorted([*machine, loops.__name__])
-    assert kept.sources(scan.__name__) == sorted([*machine, loops.__name__, scan.__name__])
+    own = [*machine, loops.__name__, lots.__name__]
+    assert kept.sources(loops.__name__) == sorted(own)
+    assert kept.sources(scan.__name__) == sorted([*own, scan.__name__])
     tables = ["mergelab.inspection.magnitudes", "mergelab.inspection.tally"]
     assert kept.sources(counting.__name__) == sorted([*machine, *tables, counting.__name__])

@@ -17,11 +17,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mergelab import methods
-from mergelab.methods import fused, loops, machine, proof, scan, trial
+from mergelab.methods import fused, loops, machine, proof, scan, sums, trial
 from mergelab.methods.atoms import disjoint_mean, weigh
 from mergelab.methods.chain import chain
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.select import Threshold, thresholds
+from mergelab.methods.sparsify import drop, trim_both_ends
 from mergelab.methods.vectors import TaskVectors
 
 CPU = torch.device("cpu")
@@ -166,6 +167,27 @@ def test_ties_of_which_a_sample_sees_no_others_are_counted_once() -> None:
     assert int((made != 0).sum()) == 90_000
 
 
+@settings(max_examples=25)
+@given(st.data(), st.sampled_from((13, 1025, 16_385, 300_017)), st.booleans())
+def test_norms_of_stored_tensors_are_those_of_task_vectors(data: st.DataObject, size: int, trimmed: bool) -> None:
+    """Bit for bit, piece by piece, before and after they are thinned out."""
+    *models, base = (data.draw(tensors(size)) for _ in range(3))
+    scanner = fused.scan(models, base, torch.float32)
+    assert scanner is not None
+    thin = trim_both_ends((0.3, 0.9), (0.1, 0.0)) if trimmed else drop((0.3, 0.9), torch.Generator().manual_seed(1))
+    with Pieces(CPU) as pieces:
+        whole = TaskVectors.of(models, base, torch.float32, pieces, {}, scanner)
+        for vectors in (whole, thin.after(whole)):
+            assert vectors.told is not None
+            for at in (slice(0, size), slice(0, min(size, sums.ROW)), slice(size // sums.ROW * sums.ROW, size)):
+                found = scanner.absolute([1, 0], vectors.told, at)
+                expected = [sums.absolute_rows(delta) for delta in reversed(vectors.read(at))]
+                assert found is not None
+                np.testing.assert_array_equal(found, expected)
+        assert scanner.absolute([0], {**whole.told, "gain": [1.0, 1.0]}, slice(0, size)) is None
+        assert scanner.absolute([0], {**whole.told, "nothing": [False, True]}, slice(0, size)) is None
+
+
 @pytest.mark.parametrize("name", ["linear", "ties", "breadcrumbs_ties", "dare_linear"])
 def test_threads_share_a_tensor_out(name: str) -> None:
     draws = torch.Generator().manual_seed(5)
@@ -203,7 +225,14 @@ def test_the_loops_are_proven_here() -> None:
 
 @pytest.mark.parametrize(
     ("module", "name", "result"),
-    [(loops, "merge", None), (loops, "mix", None), (scan, "tally", (0, 0, 0, 0)), (scan, "nth", -1)],
+    [
+        (loops, "merge", None),
+        (loops, "mix", None),
+        (loops, "draw", None),
+        (scan, "tally", (0, 0, 0, 0)),
+        (scan, "nth", -1),
+        (loops, "absolute", None),
+    ],
 )
 def test_loops_that_do_nothing_are_not_proven(
     module: ModuleType, name: str, result: object, monkeypatch: pytest.MonkeyPatch

@@ -236,16 +236,20 @@ def test_assemblies_and_changes_in_words(llamas: Trio) -> None:
 
     with assemble(blend(0.5)) as assembly:
         assert repr(assembly) == f"<Assembly of 6 layers on cpu: recipe {assembly.recipe.fingerprint}>"
-        changes = replace(assembly.turn(blend(0.25)), seconds=0.0123456)
+        changes = replace(assembly.turn(blend(0.25)), seconds=0.0123456, bound="disk", from_disk=0)
         moved = in_bytes(changes.bytes_read + changes.bytes_written)
         steps = changes.steps
-        assert str(changes) == f"9 of {steps} computed, 0 put into place, {moved}, 12.3 ms, from layer 4"
+        assert str(changes) == f"9 of {steps} computed, 0 put into place, {moved}, 12.3 ms, bound by disk, from layer 4"
         assert pretty(changes) == str(changes)
-        back = replace(assembly.turn(blend(0.5)), seconds=1.5)
-        assert str(back) == f"0 of {steps} computed, 9 put into place, 0 bytes, 1.5 s, from layer 4"
-        assert str(assembly.turn(blend(0.5))).endswith(", nothing differs")
+        back = replace(assembly.turn(blend(0.5)), seconds=1.5, bound="planning", from_disk=0)
+        assert str(back) == f"0 of {steps} computed, 9 put into place, 0 bytes, 1.5 s, bound by planning, from layer 4"
+        assert ", nothing differs" in str(assembly.turn(blend(0.5)))
+        told = ", from layer 4, 2 kB of sources not kept, for want of room, 3 MB from disk"
+        assert str(replace(back, streamed=2000, from_disk=3_000_000)).endswith(told)
         words = str(replace(back, first=6, rebuilt=True, warning="Memory may run out."))
-        assert words.endswith("1.5 s, only after the layers, the stack built anew. Memory may run out.")
+        assert words.endswith(
+            "1.5 s, bound by planning, only after the layers, the stack built anew. Memory may run out."
+        )
     assert repr(assembly) == "<Assembly, closed>"
     with pytest.raises(AssemblyError, match=r"^this assembly is closed\. Assemble the recipe again"):
         assembly.say("a")

@@ -322,7 +322,7 @@ def test_an_assembly_that_is_stopped_at_once_leaves_what_it_made(llamas: Trio) -
 
 
 def test_a_method_that_is_defined_again_is_another(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "_METHODS", dict(registry._METHODS))
+    monkeypatch.setattr(registry, "_METHODS", {name: registry.get(name) for name in registry.names()})
 
     def cell(factor: float) -> None:
         def louder(models: Arrays) -> Array:

@@ -15,10 +15,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mergelab import methods
+from mergelab.columns import in_bytes
 from mergelab.errors import AssemblyError
 from mergelab.forge.merge import merge
 from mergelab.models import Assembly, assemble, devices
 from mergelab.models.bank import Bank
+from mergelab.models.events import Done, Event, Merged, Next, Text
+from mergelab.models.preview import Preview
+from mergelab.models.variants import Variants
 from mergelab.recipes import Recipe, graft, plan, stack
 from mergelab.weights import Checkpoint, open_checkpoint
 from tests.models.families import DEPTH, save
@@ -111,6 +115,30 @@ def test_sources_stay_there_as_far_as_they_may_and_the_rest_is_sent_each_turn(ll
                 assert 0 <= changes.streamed - streamed < whole / 2
             with assemble(blend(llamas, 0.75), device="cpu") as there:
                 assert same(state(live.model), state(there.model))
+
+
+def test_whoever_makes_a_live_model_may_state_how_much_of_the_sources_stays(llamas: Trio, machine: Machine) -> None:
+    whole = open_checkpoint(llamas[0]).bytes
+    with assemble(blend(llamas, 0.5), resident=whole) as live:
+        assert live.bank.budget == whole
+        changes = live.turn(blend(llamas, 0.25))
+        assert 0 < changes.streamed < 2 * whole
+        assert f"{in_bytes(changes.streamed)} of sources not kept, for want of room" in str(changes)
+    with Variants(blend(llamas, 0.5), resident=0) as variants:
+        assert variants.turn(blend(llamas, 0.25)).streamed == 2 * whole
+    said: list[Event] = []
+    with Preview({"base": llamas[0]}, said.append, max_new_tokens=1, resident=0) as preview:
+        preview.ask(blend(llamas, 0.5), "hello")
+        assert preview.wait(60)
+        assert preview._bank.budget == 0
+    assert isinstance(said[0], Merged)
+    assert said[0].changes.streamed == 2 * whole
+    with assemble(blend(llamas, 0.5)) as live:
+        assert live.bank.budget >= 2 * whole
+    wrong: Any
+    for wrong in (-1, 1.5, True, "1 GB"):
+        with pytest.raises(AssemblyError, match=r"resident: .* is no number of bytes\. Give 0 or more, or None"):
+            assemble(blend(llamas, 0.5), resident=wrong)
 
 
 def test_a_source_that_is_a_model_there_itself_is_not_sent_again(llamas: Trio, machine: Machine) -> None:
@@ -277,3 +305,81 @@ def test_memory_that_runs_out_while_a_model_is_written_leaves_nothing_behind(
     with pytest.raises(AssemblyError, match=r"ran out on cpu.*Close other programs, or merge on the CPU"):
         merge(blend(llamas, 0.5), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+# ------------------------------------------------------------------------------------------------ all of it there
+
+
+def test_a_stack_of_two_models_takes_the_memory_of_the_two(llamas: Trio, machine: Machine) -> None:
+    """Goliath, where nothing is mapped: each layer is sent once, however often it stands in the stack."""
+    one, other = llamas[:2]
+    both = sum(open_checkpoint(path).bytes for path in (one, other))
+    tall = stack([(one, 0, 4), (other, 1, 5), (one, 2, DEPTH), (other, 3, DEPTH), (one, 0, DEPTH)], base=one)
+    with assemble(stack([(one, 0, DEPTH)], base=one)) as live:
+        changes = live.turn(tall)
+        assert live.bank.device is GPU
+        assert (changes.redone, changes.bytes_written) == (0, 0)
+        layers = {(part.untyped_storage().data_ptr(), part.nbytes) for part in live.model.parameters()}
+        assert sum(size for _, size in layers) < both
+        kept = {
+            (kept.tensor.untyped_storage().data_ptr(), kept.tensor.nbytes)
+            for kept in live.bank._residence._kept.values()
+        }
+        assert sum(size for _, size in layers | kept) <= both, "what is resident is what the model is made of"
+        assert live.bank.made <= both
+        assert len(live.plan.layers) == 21
+
+
+def test_a_preview_goes_on_on_the_cpu_and_says_so(
+    llamas: Trio, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    with Preview(dict(zip(("base", "a", "b"), llamas, strict=True)), events.append, max_new_tokens=3) as preview:
+
+        def asked(amount: float) -> dict[type, list[Any]]:
+            events.clear()
+            preview.ask(blend(llamas, amount), "hello")
+            assert preview.wait(60)
+            assert isinstance(events[-1], Done), events[-1]
+            return {kind: [event for event in events if type(event) is kind] for kind in (Merged, Next, Text)}
+
+        (before,) = asked(0.5)[Next]
+        with monkeypatch.context() as patched:
+            fails(patched, lambda: len(tries) < 2 and not tries.append(1))
+            tries: list[int] = []
+            said = asked(0.25)
+        assert said[Merged][0].changes.warning.endswith("the model is on the CPU now.")
+        for amount in (0.25, 0.75, 0.5):
+            said = asked(amount)
+            assert said[Merged][0].changes.warning == ""
+            with assemble(blend(llamas, amount), device="cpu") as there:
+                assert said[Text][-1].done
+                assert [text.text for text in said[Text] if text.speaker == "merged"][-1] == there.say(
+                    "hello", max_new_tokens=3
+                )
+        (after,) = said[Next]
+        assert after.answers[0].candidates == before.answers[0].candidates
+        assert after.answers[0].kl == before.answers[0].kl
+
+
+def test_variants_go_on_where_one_of_them_had_to_move(
+    llamas: Trio, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Variants(blend(llamas, 0.5)) as variants:
+        variants.keep("there")
+        old = variants.assembly.bank
+        with monkeypatch.context() as patched:
+            tries: list[int] = []
+            fails(patched, lambda: len(tries) < 2 and not tries.append(1))
+            assert "on the CPU now" in variants.turn(blend(llamas, 0.25)).warning
+        variants.keep("here")
+        assert variants.assembly.bank.device == CPU
+        variants.undo()
+        said = variants.compare("hello", max_new_tokens=3).said
+        assert said["first"] == said["there"] != said["here"]
+        variants.switch("there")
+        assert variants.assembly.bank is old
+        variants.turn(blend(llamas, 0.25))
+        said = variants.compare("hello", max_new_tokens=3).said
+        assert said["there"] == said["here"] != said["first"]
+    assert (old.made, old.retired) == (0, 0)

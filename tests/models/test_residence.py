@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 from mergelab.errors import SourceError
 from mergelab.models import residence
-from mergelab.models.residence import Residence
+from mergelab.models.residence import Residence, read_from_disk
 from mergelab.weights import Checkpoint, open_checkpoint
 from mergelab.weights.adapters import Adapter
 from tests.models.small import small
@@ -43,6 +45,23 @@ def asked(place: Residence, checkpoint: Checkpoint, names: list[str]) -> int:
         assert torch.equal(found, checkpoint.tensor(name))
         assert found.data_ptr() != checkpoint.tensor(name).data_ptr()
     return place.streamed
+
+
+def test_what_is_read_from_disk_is_as_much_as_the_system_says(tmp_path: Path) -> None:
+    def told() -> int:
+        return int(dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())["read_bytes"])
+
+    file = tmp_path / "cold"
+    file.write_bytes(bytes(1 << 20))
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        before = told(), read_from_disk()
+        with mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            assert not any(mapped[::4096])
+        after = told(), read_from_disk()
+    system, ours = (end - start for start, end in zip(before, after, strict=True))
+    assert ours == system  # 1 MiB where the folder is on a disk, and nothing where it is in memory
 
 
 def test_on_the_cpu_tensors_are_the_mapped_ones(checkpoint: Checkpoint) -> None:

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mergelab.models import Assembly, Stopped, assemble
-from mergelab.models.assembly import Changes
+from mergelab.models import bank as module
 from mergelab.models.bank import Bank
+from mergelab.models.changes import Changes
 from mergelab.recipes import Part, Recipe, Rule, Setting, Slice, numbers, plan, repeat, stack
 from mergelab.weights import Source
 from tests.models.families import DEPTH, save
@@ -308,23 +309,43 @@ def test_an_interrupt_between_two_tensors_leaves_the_model_whole(llamas: Trio, m
 
 
 def test_what_bound_a_turn(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mergelab.models import assembly as module
     from mergelab.models.bank import Made
+    from mergelab.models.changes import what_bound
 
-    def bound(*, planning: float = 0.0, reading: float = 0.0, merging: float = 0.0, building: float = 0.0) -> str:
-        made = Made({}, (), (), 300, 200, reading + merging, reading)
-        return module._bound(made, planning, building, copying=1000.0)
+    def bound(
+        *, planning: float = 0.0, reading: float = 0.0, merging: float = 0.0, building: float = 0.0, disk: int = 0
+    ) -> str:
+        made = Made({}, (), (), 300, 200, disk, reading + merging, reading)
+        return what_bound(made, planning, building, copying=1000.0)
 
     assert bound(planning=2, reading=1, merging=1, building=1) == "planning"
     assert bound(planning=1, reading=2, merging=1, building=1) == "reading sources"
     assert bound(planning=1, reading=1, merging=1, building=2) == "building the model"
     assert bound(merging=0.9) == "memory"
-    assert bound(merging=1.1) == "arithmetic"
+    assert bound(merging=1.1) == bound(merging=1.1, disk=149) == "arithmetic"
+    assert bound(merging=0.9, disk=150) == "disk"
+    assert bound(merging=0.9, planning=2, disk=150) == "planning"
     assert Bank(device="cpu").copy_speed > 1e8
     with assemble(stack([(llamas[1], 0, DEPTH)], base=llamas[0]), device="cpu") as assembly:
         changes: Changes = assembly.made
         assert changes.bound in ("planning", "reading sources", "building the model")
         assert changes.seconds > 0
+
+
+def test_what_came_from_disk_is_said(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sources that memory has no room for are read again each turn: that has its cost, and a name."""
+
+    def linear(amount: float) -> Recipe:
+        return stack([(llamas[1], 0, DEPTH)], base=llamas[0], method="linear", coefficient=amount)
+
+    with assemble(linear(0.5), device="cpu") as assembly:
+        told = iter([5_000, 3_005_000])
+        monkeypatch.setattr(module, "read_from_disk", lambda: next(told))
+        changes = assembly.turn(linear(0.25))
+        assert changes.from_disk == 3_000_000
+        assert str(changes).endswith(", 3 MB from disk")
+        monkeypatch.setattr(module, "read_from_disk", lambda: 7)
+        assert "disk" not in str(assembly.turn(linear(0.75)))
 
 
 def test_a_thousand_turns_leave_nothing_behind(llamas: Trio) -> None:

@@ -37,6 +37,43 @@ def planned(text: str) -> Plan:
     return plan(Recipe.load(text), family(4, layers=8))
 
 
+TWO = "models: [{model: ./a, parameters: {weight: 0.5}}, {model: ./b, parameters: {weight: 0.5}}]\nbase_model: ./a\n"
+
+
+def test_stages_get_names_without_spaces_at_which_mergekit_multi_breaks() -> None:
+    written = Recipe.load(f"""
+name: "first  half"
+merge_method: linear
+{TWO}---
+name: first-half
+merge_method: linear
+models: [{{model: first  half, parameters: {{weight: 1}}}}]
+---
+merge_method: linear
+base_model: first  half
+tokenizer: {{source: first  half}}
+slices:
+- base_model: first  half
+  sources: [{{model: first  half, layer_range: [0, 3], parameters: {{weight: 1}}}}]
+- sources: [{{model: first-half, layer_range: [0, 3], parameters: {{weight: 1}}}}]
+""").to_mergekit()
+    trees = list(yaml.safe_load_all(written))
+    assert [tree.get("name") for tree in trees] == ["first-half-2", "first-half", None]
+    assert "first  half" not in written
+    assert trees[1]["models"][0]["model"] == trees[1]["base_model"] == "first-half-2"
+    assert trees[2]["base_model"] == trees[2]["tokenizer"]["source"] == "first-half-2"
+    assert [piece["sources"][0]["model"] for piece in trees[2]["slices"]] == ["first-half-2", "first-half"]
+    assert Recipe.load(written).to_mergekit() == written
+
+
+def test_a_folder_with_a_space_is_refused_where_mergekit_multi_would_break() -> None:
+    alone = TWO.replace("./a", "./my a")
+    assert "./my a" in Recipe.load(f"merge_method: linear\n{alone}").to_mergekit()  # mergekit-yaml runs it
+    last = "---\nmerge_method: passthrough\nmodels: [{model: half}]\n"
+    (said,) = refusals(f"name: half\nmerge_method: linear\n{alone}{last}")
+    assert "'./my a' has a space in it, at which mergekit-multi breaks" in said
+
+
 def refusals(text: str) -> list[str]:
     """What cannot be written for mergekit."""
     with pytest.raises(RecipeError) as caught:

@@ -62,7 +62,9 @@ def test_training_lowers_the_loss_and_can_be_repeated() -> None:
     assert moved != first[:5]
 
 
-def test_the_command_writes_a_family(tmp_path: Path) -> None:
+def test_the_command_writes_a_family(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mergelab.sample.train.RUNS", [replace(run, rows=4, shape=TINY.shape) for run in RUNS])
+    monkeypatch.setattr("mergelab.sample.train.SCORED", 20)
     main(["--quick", "--out", str(tmp_path), "--only", "base", "--only", "sort"])
     main(["--quick", "--out", str(tmp_path), "--only", "pirate"])
     assert list(json.loads((tmp_path / "figures.json").read_text())) == ["base", "sort", "pirate"]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mergelab import sample
+from mergelab.errors import InspectionError, Problem
 from mergelab.inspection.grid import Chance, Floats, Grid, Measure
 from mergelab.views.inspector import Inspector
 from mergelab.views.sight import Weighed
@@ -92,9 +93,10 @@ class Changes:
         return heat(SIZE, shape(10.0 * self.sources.index(source)))
 
     def summary(self, layers: Sequence[int] | None = None) -> pd.DataFrame:
-        """A hundredth for each layer; the second source is a stranger."""
+        """A hundredth for each layer; the second source is a stranger, with three in ten weights the base's."""
         count = LAYERS if layers is None else len(layers)
-        return pd.DataFrame({"size": [count / 100 + place for place in range(len(self.sources))]}, index=self.sources)
+        figures = [(count / 100 + place, 0.3 * place) for place in range(len(self.sources))]
+        return pd.DataFrame(figures, columns=["size", "unchanged"], index=self.sources)
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,13 @@ class Lens:
 
     sources: tuple[str, ...]
 
-    def figure(self, figure: str, *, to: str) -> Grid:
-        assert (figure, to) == ("kl", self.sources[0])
-        values = np.stack([np.linspace(3, row / 2, LAYERS + 1) for row in range(len(self.sources))])
+    def figure(self, figure: str, *, to: str | None = None) -> Grid:
+        assert (figure, to is None) in (("kl", False), ("entropy", True))
+        own = self.sources.index(to) if to else 0
+        values = np.stack([np.linspace(3, abs(row - own) / 2, LAYERS + 1) for row in range(len(self.sources))])
         chance = Chance(np.full((len(values), 1), 1.9), np.full((len(values), 1), 2.1), "guessing")
         columns = tuple(map(str, range(LAYERS + 1)))
-        return Grid(KL, values, ("source", "layer"), self.sources, columns, f"to {to}", chance)
+        return Grid(KL, values, ("source", "layer"), self.sources, columns, f"to {to}" if to else "", chance)
 
 
 @dataclass(frozen=True)
@@ -150,12 +153,28 @@ class Trace:
     def lens(self) -> Lens:
         return Lens(tuple(name for name in self.sources if name != self.headless))
 
-    def along(self) -> Grid:
+    def along(self, first: str) -> Grid:
         values = np.full((len(self.sources) - 1, LAYERS + 1), 0.9)
         values[:, 3] = 0.02
         chance = Chance(np.full(values.shape, -0.05), np.full(values.shape, 0.05), "shuffled tokens")
         columns = tuple(map(str, range(LAYERS + 1)))
-        return Grid(CKA, values, ("source", "layer"), self.sources[1:], columns, "at the same layer", chance)
+        others = tuple(name for name in self.sources if name != first)
+        return Grid(CKA, values, ("source", "layer"), others, columns, f"at the same layer of {first}", chance)
+
+    def cosine(self, first: str, second: str) -> Grid:
+        """One less a tenth for each place between the two; a source called wide has other channels."""
+        if "wide" in (first, second):
+            raise InspectionError(Problem("cosine", "they share no coordinates."))
+        apart = 0.1 * abs(self.sources.index(first) - self.sources.index(second))
+        values = np.tile(1 - apart - np.array([[0.05], [0.03], [0.0], [-0.01], [-0.02]]), LAYERS + 1)
+        rows = ("q05", "q25", "median", "q75", "q95")
+        chance = Chance(np.full_like(values, -0.1), np.full_like(values, 0.1), "other tokens")
+        columns = tuple(map(str, range(LAYERS + 1)))
+        return Grid(COSINE, values, ("statistic", "layer"), rows, columns, f"{second} against {first}", chance)
+
+    def distance(self, first: str, second: str) -> Grid:
+        grid = self.cosine(first, second)
+        return replace(grid, measure=SIZE, values=1 - grid.values)
 
     def norms(self, statistic: str = "median", *, by: str | None = None) -> Grid:
         times = {"q05": 0.5, "q95": 2.0, "rms": 0.125}.get(statistic, 1.0)

@@ -9,7 +9,7 @@ from typing import Any
 from mergelab import sample
 from mergelab.models.agreement import agreed
 from mergelab.models.answers import Answer, Candidate, Prompt
-from mergelab.models.assembly import Changes
+from mergelab.models.changes import Changes
 from mergelab.models.events import Done, Event, Failed, Merged, Next, Text
 from mergelab.models.measuring import Measure
 from mergelab.recipes.plan import plan

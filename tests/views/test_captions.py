@@ -59,9 +59,11 @@ def test_runs_of_layers_in_words(names: str | list[str], chosen: list[int], word
     assert runs(list(names), mask) == words
 
 
-def test_without_chance_nothing_is_made_of_it() -> None:
-    said = caption(grid(np.array([[1.0, 99.0]]), None))
-    assert (said.shows, said.chance, said.so) == ("What is shown.", NO_CHANCE, "")
+def test_without_chance_the_ends_are_told() -> None:
+    said = caption(grid(np.array([[1.0, 99.0], [np.nan, 7.0]]), None))
+    so = "largest at a, 1 (99×), smallest at a, 0 (1×); the middle value is 7×."
+    assert (said.shows, said.chance, said.so) == ("What is shown.", NO_CHANCE, so)
+    assert caption(grid(np.array([[np.nan, 99.0]]), None)).so == ""
     nothing = caption(grid(np.array([[1.0, 99.0]]), Chance(np.array([[np.nan]]), np.array([[np.nan]]), "no tokens")))
     assert nothing.chance == NO_CHANCE
 

@@ -1,4 +1,4 @@
-"""What an edit leaves standing: the layers that are chosen, and what was said before saving."""
+"""What an edit leaves standing: the layers that are chosen, locks, and what was said before saving."""
 
 from __future__ import annotations
 
@@ -71,3 +71,19 @@ def test_what_is_told_before_saving_is_of_the_text_that_stands_there(bench: Benc
     assert [row["grade"] for row in bench.looked()._problems] == ["error"], "nothing of the recipe before"
     widget.set_state({"text": text, "_turn": 2})
     assert bench.looked()._problems == told
+
+
+def test_locks_and_a_copied_curve_are_kept_for_the_next_view_and_are_no_edits(bench: Bench) -> None:
+    widget, preview = bench.widget, bench.preview
+    preview.answer()
+    recipe, asked = widget.recipe, len(preview.asked)
+    copied = {"values": {kind: [0, 1] for kind in ("attention", "feed_forward", "rest")}, "words": "weight of a 0-3"}
+    widget.set_state({"_locks": ["1.0 weight"], "_copied": copied})
+    state = widget.get_state(["_locks", "_copied", "_past", "status"])
+    assert (state["_locks"], state["_copied"]) == (["1.0 weight"], copied)
+    assert (widget.recipe, len(preview.asked), state["_past"]["undo"], state["status"]) == (recipe, asked, 0, "done")
+    for wrong in ({"_locks": [3]}, {"_copied": [1]}):
+        widget.set_state(wrong)
+        assert widget.error
+        state = widget.get_state(["_locks", "_copied"])
+        assert (state["_locks"], state["_copied"]) == (["1.0 weight"], copied), wrong

@@ -14,7 +14,7 @@ from mergelab.views.figures import figure
 from mergelab.views.panels import Drawn, Panel, payload, span
 from mergelab.views.sight import draw
 from mergelab.views.subjects import subjects
-from tests.views.measured import KL, Look, Trace, heat
+from tests.views.measured import KL, LAYERS, Look, Trace, heat, values_of
 
 
 def test_another_statistic_is_named_as_on_its_dial(look: Look) -> None:
@@ -37,6 +37,8 @@ def test_norms_of_unlike_widths_are_drawn_by_channel() -> None:
         ("drift", "scale", "drift", "Loudness", 1.0),
         ("drift", "shape", "drift", "Size of the change", 0.25),
         ("between", "kl", "between", "Distance from the final prediction", 3.0),
+        ("between", "cosine", "between", "Same direction", 0.8),
+        ("between", "distance", "between", "Relative distance", 0.2),
     ],
 )
 def test_what_a_figure_shows_is_a_dial(
@@ -84,6 +86,47 @@ def test_likeness_to_the_base_has_a_chance_of_its_own_for_every_value(look: Look
     assert (panel["low"], panel["high"]) == (0.0, 3.0)
 
 
+@pytest.mark.parametrize("kind", ["cka", "cosine", "distance", "kl", "entropy"])
+def test_any_two_sources_are_compared(look: Look, kind: str) -> None:
+    tasks = list(look.taken.tasks)
+    told = {"cka": "at the same layer of {}", "kl": "to {}’s own", "entropy": ""}.get(kind, "against {}")
+    for place, one in enumerate(("base", "pirate", "sort")):
+        look.widget.turned = {"between": kind, "against": one}
+        look.settled()
+        panel = look.panel("between")
+        assert panel["of"] == told.format(one)
+        others = [name for name in ("base", "pirate", "sort") if name != one or kind in ("kl", "entropy")]
+        assert panel["rows"] == others
+        if kind == "kl":
+            assert look.widget.grid("between").row(one)[-1] == 0, "its own prediction"
+        assert [dial["id"] for dial in look.widget.dials["against"] if dial["chosen"]] == [str(place)]
+    assert look.taken.tasks == tasks, "nothing is measured again"
+
+
+def test_directions_have_their_spread_over_tokens_and_their_chance(look: Look) -> None:
+    look.widget.turned = {"between": "cosine", "against": 2}
+    look.settled()
+    panel = look.panel("between")
+    np.testing.assert_allclose(values_of(panel["values"])[:, 0], [0.8, 0.9])
+    for end, off in (("low", -0.05), ("high", 0.02)):
+        np.testing.assert_allclose(values_of(panel["band"][end])[:, 4], np.array([0.8, 0.9]) + off, rtol=1e-6)
+    np.testing.assert_allclose(values_of(panel["chanceband"]["high"]), np.full((2, LAYERS + 1), 0.1), rtol=1e-6)
+    assert panel["so"].startswith("every value lies clearly above the band")
+    assert panel["columns"][-1] == "end"
+
+
+def test_sources_of_other_widths_share_no_coordinates() -> None:
+    models = subjects([sample.path("base"), sample.path("sort")], None)
+    choice = replace(first_choice(models), between="cosine")
+    some = draw("between", Trace(("base", "sort", "wide"), ("one",)), choice, models)
+    assert some.grid is not None
+    assert np.isfinite(some.grid.values).all(1).tolist() == [True, False]
+    assert "they share no coordinates" in some.note
+    none = draw("between", Trace(("base", "wide"), ("one",)), choice, models)
+    assert none.grid is None
+    assert "they share no coordinates" in none.note
+
+
 def test_a_band_of_chance_is_on_the_picture() -> None:
     drawn = Drawn(heat(KL, np.full((3, 4), 0.5), Chance(1.0, 2.6, "guessing")), own=True)
     assert span(drawn) == (0.0, 3.0)
@@ -109,13 +152,30 @@ def test_what_is_not_compared_has_no_dial() -> None:
 def test_rounding_of_a_factor_is_told_from_its_middle(look: Look) -> None:
     look.widget.turned = {"drift": "scale"}
     look.settled()
-    assert look.panel("drift")["note"] == "Rounding alone gives up to 0.002 beside 1×: rounding."
+    assert look.panel("drift")["chance"] == "up to 0.002 beside 1× by rounding alone: rounding."
 
 
 def test_drift_has_no_chance_but_what_rounding_gives(look: Look) -> None:
     panel = look.panel("drift")
-    assert (panel["chance"], panel["so"], panel["chanceband"]) == ("", "", None)
-    assert panel["note"] == "Rounding alone gives up to 0.001: rounding."
+    assert (panel["chance"], panel["chanceband"]) == ("up to 0.001 by rounding alone: rounding.", None)
+    assert panel["so"] == "largest at after, 3 (0.5), smallest at before, 0 (0); the middle value is 0."
+    assert panel["note"] == ""
+    look.widget.turned = {"drift": "shape"}
+    look.settled()
+    assert look.panel("drift")["chance"] == "", "not measured is not made up"
+
+
+def test_every_figure_says_what_chance_gives(look: Look) -> None:
+    """Where no band is measured, in words."""
+    said = {one: look.panel(one)["chance"] for one in look.widget.names}
+    assert all(said.values())
+    assert said["size"] == "about 1.41 for a matrix as long as the base's that knows nothing of it."
+    tokens = "nine in ten of all tokens that are no sinks have 0.5 to 2 at layer 0 and 8 to 32 where layer 9 ends."
+    assert said["tokens"] == tokens, "of the source that is shown"
+    for name in look.widget.names:
+        assert look.panel(name)["so"] or look.panel(name)["reading"]
+    assert said["tokens"] in look.widget.still()
+    assert f"<b>Reading</b> {look.panel('sinks')['reading']}" in look.widget.still()
 
 
 def test_a_change_as_large_as_the_weights_is_called_so(look: Look) -> None:
@@ -123,7 +183,8 @@ def test_a_change_as_large_as_the_weights_is_called_so(look: Look) -> None:
     look.widget.turned = {"source": "sort"}
     look.settled()
     assert look.panel("size")["note"] == (
-        "sort is no relative of base: the change is as large as the weights themselves."
+        "sort is no relative of base: the change is as large as the weights themselves. "
+        "30\u00a0% of its weights are exactly the base's: rounded away, or frozen."
     )
 
 

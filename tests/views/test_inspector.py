@@ -117,7 +117,8 @@ def test_sinks_are_a_table(look: Look) -> None:
     assert panel["columns"][:5] == ["source", "prompt", "position", "token", "layer"]
     assert panel["cells"] == [["base", 0, 0, "77+15=", 1, None, 50.0, "3, 1", -99.5, "no"]]
     assert "median deviations" in panel["note"]
-    assert (panel["chance"], panel["so"], panel["values"]) == ("", "", None)
+    assert panel["chance"] == "were norms log-normal, one in 39 000 would lie so far above the median."
+    assert (panel["so"], panel["values"]) == ("", None)
 
 
 @pytest.mark.parametrize(
@@ -161,7 +162,7 @@ def test_figures_appear_as_they_are_measured() -> None:
     panel = look.panel("norms")
     assert (panel["done"], panel["total"], panel["values"]) == (1, 4, None)
     assert panel["shows"], "what will be shown is said before"
-    text = "norm of the residual stream, likeness to the base, norm of each token, sinks"
+    text = "norm of the residual stream, likeness, norm of each token, sinks"
     assert look.widget.busy == {"text": text, "done": 1, "total": 4}
     assert "4 of 8 figures" in repr(look.widget)
     with pytest.raises(InspectionError, match="not measured yet"):
@@ -279,6 +280,7 @@ def test_sources_may_be_named() -> None:
         ({"pair": 7}, "not two different sources"),
         ({"source": "0"}, "there is no source '0'. Known: 1 (pirate), 2 (sort)"),
         ({"source": "base"}, "there is no source 'base'"),
+        ({"against": "nobody"}, "against: there is no source 'nobody'. Known: 0 (base), 1 (pirate), 2 (sort)"),
         ({"pair": ("pirate", "pirate")}, "not two different sources"),
         ({"pair": ("pirate", "sortt")}, "not two different sources"),
         ({"prompt": 99}, "there is no prompt 99. Known: 0 to"),

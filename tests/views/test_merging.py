@@ -28,6 +28,7 @@ class Slow:
         self.go = threading.Event()
         self.told = threading.Event()
         self.arguments: dict[str, Any] = {}
+        self.stage = "writing"
 
     def __call__(
         self,
@@ -39,8 +40,8 @@ class Slow:
         **arguments: object,
     ) -> Path:
         self.arguments = arguments
-        progress(Progress("writing", 40, 160, 2, 8, 2.0, 20))
-        progress(Progress("writing", 40, 160, 2, 8, 2.0, 20, "Goes on from an earlier run."))  # never too often
+        progress(Progress(self.stage, 40, 160, 2, 8, 2.0, 20))
+        progress(Progress(self.stage, 40, 160, 2, 8, 2.0, 20, "Goes on from an earlier run."))  # never too often
         self.told.set()
         while not self.go.wait(0.01):
             if stop():
@@ -101,6 +102,23 @@ def test_a_recipe_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None
     with pytest.raises(RecipeError):
         Merging("merge_method: tise\nmodels: []\n", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_it_says_when_it_looks_at_what_an_earlier_run_has_finished(
+    slow: Slow, recipe: ml.Recipe, tmp_path: Path
+) -> None:
+    slow.stage = "checking"
+    merging = Merging(recipe, tmp_path / "out")
+    try:
+        assert slow.told.wait(20)
+        shown = merging._shown
+        assert (shown["state"], shown["share"], shown["left"]) == ("checking", 0.25, "")
+        assert (shown["words"], shown["detail"]) == (
+            "Checking what an earlier run has finished",
+            "40 bytes of 160 bytes",
+        )
+    finally:
+        merging.close()
 
 
 def test_it_is_told_while_it_runs_and_stops_when_asked(slow: Slow, recipe: ml.Recipe, tmp_path: Path) -> None:

@@ -13,11 +13,14 @@ from mergelab import sample
 from mergelab.errors import InspectionError
 from mergelab.inspection.grid import Chance, Grid
 from mergelab.views.figures import figure
-from mergelab.views.panels import Drawn, Panel, payload, readout, span
+from mergelab.views.palette import LIGHT
+from mergelab.views.panels import BY_CHANCE, SINKS, SPREAD, Drawn, Panel, payload, readout, span
 from mergelab.views.panels_still import still
 from mergelab.views.subjects import subjects
-from tests.views.measured import CONFLICT, NORM, SIZE, Look, heat, values_of
+from tests.views.measured import CONFLICT, LAYERS, NORM, SIZE, Look, heat, values_of
 
+BAND = Chance(0.9, 1.1, "signs")
+SVG = "{http://www.w3.org/2000/svg}"
 EVIL = "<img src=x onerror=alert(1)>\"'&</text></svg>"
 
 
@@ -90,7 +93,8 @@ def test_the_selection_weighs_values_by_their_bands() -> None:
 
 def test_how_to_read_it_goes_to_the_browser(look: Look) -> None:
     assert look.panel("norms")["reading"] == "Read it so."
-    assert look.panel("sinks")["reading"] == ""
+    assert look.panel("sinks")["reading"].startswith("Attention is parked on a sink")
+    assert look.panel("size")["reading"] == ""
 
 
 @pytest.mark.parametrize("given", ["a text", None, object()])
@@ -111,7 +115,8 @@ def test_what_has_one_grid_is_drawn_as_that(look: Look) -> None:
 
 def test_the_saved_picture_says_what_its_marks_are(look: Look) -> None:
     saved = look.widget.still()
-    assert "Shaded: 5 to 95\u00a0% of each model's tokens. Dots: sinks." in saved
+    assert f"Dots: {SINKS}. Dotted: {SPREAD}. Hatched: {BY_CHANCE}.</p>" in saved
+    assert f"<p style='margin:0;opacity:.7'>Hatched: {BY_CHANCE}.</p>" in saved, "likeness has neither spread nor sinks"
     assert saved.count("Thin grey: no value.</p>") == 1, "one weight of the conflict has none"
     assert "Clearly: beyond the band by more than half of its width." in saved
 
@@ -136,7 +141,9 @@ def test_figures_as_grids_tables_and_plots(look: Look) -> None:
 def test_a_heatmap_for_plotly_has_its_middle_where_it_belongs(look: Look) -> None:
     look.widget.selection = [0, 4, 5]
     made = look.widget.figure("conflict")
-    (trace,) = made.data
+    trace, dots = made.data
+    assert (dots.name, dots.x, dots.y) == ("outside chance", ("4", "5", "6"), ("mlp.up_proj",) * 3)
+    assert made.layout.title.subtitle.text.endswith("<br>By chance: 0.98 to 1.02×: independent signs, 95 %.")
     assert (trace.zmin, trace.zmax) == (pytest.approx(0.6), pytest.approx(1.4))
     assert trace.colorscale[2] == (0.5, "#f2f3f5")
     np.testing.assert_array_equal(trace.z, look.widget.grid("conflict").values)
@@ -146,11 +153,75 @@ def test_a_heatmap_for_plotly_has_its_middle_where_it_belongs(look: Look) -> Non
 
 def test_lines_for_plotly_have_bands_and_sinks(look: Look) -> None:
     made = look.widget.figure("norms")
-    assert [trace.name for trace in made.data if trace.name] == ["base", "base, sinks", "pirate", "sort"]
+    named = [BY_CHANCE, SPREAD, "base", "base, sink tokens", "pirate", "sort"]
+    assert list(dict.fromkeys(trace.name for trace in made.data)) == named
+    assert [trace.name for trace in made.data if trace.showlegend is not False] == named, "one line of the key each"
     assert made.layout.yaxis.type == "log"
     lines = [trace for trace in made.data if trace.name == "pirate"]
     np.testing.assert_array_equal(lines[0].y, look.widget.grid("norms").values[1])
-    assert sum(trace.fill == "tonexty" for trace in made.data) == 3
+    assert [sum(trace.name == name for trace in made.data) for name in (BY_CHANCE, SPREAD)] == [3, 3]
+
+
+def test_what_chance_gives_is_behind_the_lines_of_a_plot_as_on_the_page(look: Look) -> None:
+    """Each model's own band of the norms, out and back; its ends are those that the browser gets."""
+    made, sent = look.widget.figure("norms"), look.panel("norms")["chances"]
+    low, high = (values_of(sent[end]) for end in ("low", "high"))
+    hatches = [trace for trace in made.data if trace.name == BY_CHANCE]
+    columns = [*map(str, range(LAYERS)), "end"]
+    for row, trace in enumerate(hatches):
+        assert list(trace.x) == [*columns, *columns[::-1], None]
+        np.testing.assert_allclose(np.array(trace.y[:-1], float), [*low[row], *high[row][::-1]], rtol=1e-6)
+        assert trace.fill == "toself"
+        assert trace.fillpattern.shape
+    hatches = [trace for trace in look.widget.figure("between").data if trace.name == BY_CHANCE]
+    assert len(hatches) == 1, "two sources, one band"
+    assert np.nanmax(np.array(hatches[0].y[:-1], float)) == pytest.approx(0.05)
+    assert hatches[0].line.color.startswith("rgba(27,34,44"), "of no source's colour"
+
+
+def test_a_band_ends_where_chance_is_not_known_and_where_a_log_axis_does() -> None:
+    low, high = np.full((2, 6), 2.0), np.full((2, 6), 4.0)
+    low[0, 2], high[0, 3], low[1, 0] = np.nan, np.inf, 0.0
+    columns = tuple(map(str, range(6)))
+    grid = Grid(NORM, np.full((2, 6), 3.0), ("source", "layer"), ("a", "b"), columns, chance=Chance(low, high, "x"))
+    first, second = (trace for trace in figure(grid).data if trace.name == BY_CHANCE)
+    assert list(first.x) == ["0", "1", "1", "0", None, "4", "5", "5", "4", None]
+    assert list(first.y) == [2, 2, 4, 4, None, 2, 2, 4, 4, None]
+    assert list(second.x) == [*"12345", *"54321", None]
+    panels = [Panel("norms", "lines", "Norms", "Shows.", drawn=Drawn(grid), state="done")]
+    root = ET.fromstring(still(subjects([sample.path("base")], ["a"]), panels, [], "one", []))
+    areas = [one.attrib for one in root.iter(f"{SVG}polygon")]
+    assert [(one["class"], len(one["points"].split())) for one in areas] == [("c l0", 4), ("c l0", 4), ("c l1", 10)]
+    assert [one["fill"] for one in areas] == ["url(#mli-l0)", "url(#mli-l0)", "url(#mli-l1)"]
+    known = {one.attrib["id"] for one in root.iter(f"{SVG}pattern")}
+    assert {one["fill"][5:-1] for one in areas} <= known
+    assert all(0 <= float(point.split(",")[1]) <= 150 for one in areas for point in one["points"].split())
+
+
+def test_the_saved_picture_is_pale_where_chance_does_it() -> None:
+    values = np.array([[1.0, 1.5, 1.5], [0.5, 1.0, np.nan]])
+    panels = [Panel("heat", "heat", "Heat", "Shows.", state="done", drawn=Drawn(heat(CONFLICT, values, BAND, "ab")))]
+    root = ET.fromstring(still(subjects([sample.path("base")], ["a"]), panels, [], "one", []))
+    cells = {one.attrib["class"]: one.attrib["d"] for one in root.iter(f"{SVG}path")}
+    assert cells == {"d12": "M1 0h2", "d0": "M0 1h1", "d6 p": "M0 0h1M1 1h1", "n": "M2 1h1"}
+    assert "Pale: within chance. Thin grey: no value." in ET.tostring(root, "unicode")
+
+
+def test_lines_break_where_nothing_is_known() -> None:
+    values = np.array([[1.0, 2.0, np.nan, 4.0, 5.0]])
+    grid = Grid(NORM, values, ("source", "layer"), ("a",), tuple("01234"))
+    panels = [Panel("norms", "lines", "Norms", "Shows.", drawn=Drawn(grid), state="done")]
+    root = ET.fromstring(still(subjects([sample.path("base")], ["a"]), panels, [], "one", []))
+    assert [len(one.attrib["points"].split()) for one in root.iter(f"{SVG}polyline")] == [2, 2]
+
+
+def test_a_source_has_its_colour_whichever_row_it_is_in(look: Look) -> None:
+    """The base is no row of likeness: the first row is the second source."""
+    lines = {trace.name: trace for trace in look.widget.figure("between").data}
+    assert [lines[name].line.color for name in ("pirate", "sort")] == [LIGHT[1][0], LIGHT[2][0]]
+    saved = look.widget.still()
+    likeness = ET.fromstring(saved[saved.rindex("<svg", 0, saved.index('class="c k"')) :].split("</svg>")[0] + "</svg>")
+    assert [one.attrib["class"] for one in likeness.iter(f"{SVG}polyline")] == ["ln l1", "ln l2"]
 
 
 def test_tokens_for_plotly_are_on_a_log_scale_and_told_apart() -> None:

@@ -50,6 +50,16 @@ def test_it_shows_what_the_measures_say() -> None:
         np.testing.assert_array_equal(look.grid("conflict").values, expected.values)
         np.testing.assert_array_equal(look.grid("drift").values, drift(paths[0], paths[1]).shape("sort").values)
         np.testing.assert_array_equal(look.grid("between").values, told.lens.figure("kl", to="mother").values)
+        look.turned = {"between": "distance", "against": "sorter"}
+        assert look.wait(10)
+        for row, source in enumerate(("mother", "other")):
+            expected = told.distance("sorter", source).row("median")
+            shown = look.grid("between").values[row]
+            np.testing.assert_array_equal(shown[: len(expected)], expected)
+            assert np.isnan(shown[len(expected) :]).all(), "the stranger has fewer layers"
+        look.turned = {"between": "cka"}
+        assert look.wait(10)
+        np.testing.assert_array_equal(look.grid("between").values, told.along("sorter").values)
         look.turned = {"conflict": "weighted", "drift": "scale"}
         assert look.wait(10)
         expected = changes.conflict("sort", "stranger").weighted(0.2)
@@ -64,7 +74,9 @@ def test_it_shows_what_the_measures_say() -> None:
         notes = {panel["id"]: panel["note"] for panel in look.panels}
         assert notes["conflict"].startswith("Hatched: no weight is kept in both.")
         assert notes["size"].startswith("other is no relative of mother")
-        assert "Rounding alone gives up to" in notes["drift"]
+        chances = {panel["id"]: panel["chance"] for panel in look.panels}
+        assert chances["drift"].startswith("up to ")
+        assert " by rounding alone: storing once in " in chances["drift"]
         assert len(look.still().encode()) < 50_000
 
 

@@ -43,8 +43,8 @@ function render({ model, el, signal: outer }) {
   const error = h("div", { class: "ml-error", role: "alert" }, icon("cross"), errorText);
 
   const root = h(
-    "div",
-    { class: "ml-root", "data-lm-suppress-shortcuts": "true" },
+    "section",
+    { class: "ml-root", "aria-label": "A method, step by step", "data-lm-suppress-shortcuts": "true" },
     h(
       "div",
       { class: "ml-explain" },
@@ -83,7 +83,7 @@ function render({ model, el, signal: outer }) {
     model.on(`change:${name}`, draw);
     signal.addEventListener("abort", () => model.off(`change:${name}`, draw));
   }
-  const wrap = h("div", { class: "ml-wrap" }, root);
+  const wrap = h("div", { class: "ml-wrap-explain" }, root);
   signal.addEventListener("abort", () => {
     box.flush();
     wrap.remove();

@@ -108,8 +108,8 @@ function render({ model, el, signal: outer }) {
   const error = h("div", { class: "ml-error", role: "alert" }, icon("cross"), errorText);
   const keys = h("p", { class: "ml-hidden", id: `${id}-keys` }, "Left and Right go through the layers, Up and Down through the rows, Home and End to the first and the last layer. Enter selects a layer, Shift with Left or Right makes the selection larger or smaller, Escape clears it.");
   const root = h(
-    "div",
-    { class: "ml-root", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
+    "section",
+    { class: "ml-root", "aria-label": "Inspector", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
     patterns(id),
     closing,
     strip.root,
@@ -118,7 +118,7 @@ function render({ model, el, signal: outer }) {
     spoken,
   );
   root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
-  const wrap = h("div", { class: "ml-wrap" }, root);
+  const wrap = h("div", { class: "ml-wrap-inspector" }, root);
 
   /** @type {Map<string, { view: PanelView, end: AbortController }>} */
   const panels = new Map();

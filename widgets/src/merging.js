@@ -1,17 +1,17 @@
 // @ts-check
 // A merge on its way to disk: how far it is, how long it will take, and a button that stops it.
 
-import { h, icon, pool, say } from "./lib/dom.js";
+import { focusedBeside, h, icon, pool, say } from "./lib/dom.js";
 import { followTheme } from "./lib/theme.js";
 
 /**
  * @typedef {{ name: string, holds: boolean, said: string }} Check
- * @typedef {{ state: "starting" | "writing" | "proving" | "done" | "stopped" | "failed", words: string, out: string, share: number,
+ * @typedef {{ state: "starting" | "checking" | "writing" | "proving" | "done" | "stopped" | "failed", words: string, out: string, share: number,
  *   detail: string, left: string, remark: string, verdict: string, checks: Check[], error: string, recipe: string, bytes: string }} Shown
  * @typedef {{ _shown: Shown }} State
  */
 
-const UNDER_WAY = ["starting", "writing", "proving"];
+const UNDER_WAY = ["starting", "checking", "writing", "proving"];
 
 /** @param {{ model: import("@anywidget/types").AnyModel<State>, el: HTMLElement, signal?: AbortSignal }} context */
 function render({ model, el, signal: outer }) {
@@ -40,7 +40,7 @@ function render({ model, el, signal: outer }) {
   const spoken = h("div", { class: "ml-hidden", role: "status" });
   const root = h(
     "section",
-    { class: "ml-root ml-merging", "aria-label": "Merge to disk" },
+    { class: "ml-root ml-merging", "aria-label": "Merge to disk", "data-lm-suppress-shortcuts": "true" },
     h("div", { class: "ml-merging-head" }, words, out, stop),
     bar,
     h("div", { class: "ml-merging-figures ml-mute" }, detail, left),
@@ -77,7 +77,7 @@ function render({ model, el, signal: outer }) {
     error.hidden = !shown.error;
     say(errorText, shown.error);
     // A button that goes while it has the focus must not leave it to the page.
-    if (!running && /** @type {Document | ShadowRoot} */ (root.getRootNode()).activeElement === stop) root.focus();
+    if (!running && focusedBeside(stop) === stop) root.focus();
     stop.hidden = !running;
     if (shown.state !== state) {
       say(spoken, `${shown.words} ${shown.out}. ${shown.verdict}`);
@@ -88,7 +88,7 @@ function render({ model, el, signal: outer }) {
   model.on("change:_shown", draw);
   signal.addEventListener("abort", () => model.off("change:_shown", draw));
   root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
-  const wrap = h("div", { class: "ml-wrap" }, root);
+  const wrap = h("div", { class: "ml-wrap-merging" }, root);
   signal.addEventListener("abort", () => wrap.remove());
   followTheme(root, signal);
   el.append(wrap);

@@ -9,6 +9,7 @@ import { drawerView } from "./lib/drawer_view.js";
 import { handOf } from "./lib/hand.js";
 import { nameOf } from "./lib/keys.js";
 import { presetsView } from "./lib/presets_view.js";
+import { rulerOf } from "./lib/ruler.js";
 import { scaleOf } from "./lib/scale.js";
 import { depthOf, layersOf } from "./lib/sketch.js";
 import { sliceView } from "./lib/slice_view.js";
@@ -28,6 +29,7 @@ import { topView } from "./lib/top_view.js";
  * @property {() => void} redraw  asks for a frame
  * @property {() => import("./lib/scale.js").Scale} scale  the x that stack, seams and curves share
  * @property {(words: string) => void} announce  to people who listen
+ * @property {import("./lib/ruler.js").Ruler} ruler  how wide words are
  * @property {AbortSignal} signal
  */
 
@@ -51,6 +53,7 @@ function render({ model, el, signal: outer }) {
   const announce = (/** @type {string} */ words) => say(spoken, words);
 
   let width = 0;
+  let left = 0; // px that the plots are scrolled by
   let frame = 0;
   const redraw = () => {
     frame ||= requestAnimationFrame(() => {
@@ -61,10 +64,12 @@ function render({ model, el, signal: outer }) {
   const draft = draftOf(model, redraw, signal);
   /** @type {Cursor} */
   const cursor = { at: guestOf(draft.sketch), hover: null };
-  const scale = () => scaleOf(width || 612, depthOf(draft.sketch), hand.spare);
+  const scale = () => scaleOf(width || 612, depthOf(draft.sketch), hand.spare, left);
   const hand = handOf({ draft, cursor, redraw, scale, announce });
+  const root = h("section", { class: "ml-root ml-workbench ml-undrawn", "aria-label": "Workbench", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" });
+  const ruler = rulerOf(root);
   /** @type {Context} */
-  const context = { draft, cursor, hand, id, redraw, scale, announce, signal };
+  const context = { draft, cursor, hand, id, redraw, scale, announce, ruler, signal };
 
   const top = topView(context);
   const sources = sourcesView(context);
@@ -89,16 +94,8 @@ function render({ model, el, signal: outer }) {
   const error = h("div", { class: "ml-error", role: "alert" }, icon("cross"), errorText, putBack);
 
   const middle = h("section", { class: "ml-middle", "aria-label": "Stack and coefficients" }, presets.root, stack.root, error, slice.root, curves.root);
-  const root = h(
-    "div",
-    { class: "ml-root ml-workbench", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
-    patterns(id),
-    top.root,
-    h("div", { class: "ml-main" }, sources.root, middle, answers.root),
-    drawer.root,
-    spoken,
-  );
-  const wrap = h("div", { class: "ml-wrap" }, root);
+  root.append(patterns(id), top.root, h("div", { class: "ml-main" }, sources.root, middle, answers.root), drawer.root, spoken);
+  const wrap = h("div", { class: "ml-wrap-workbench" }, root);
 
   /** Keys of the whole widget; what has focus has been asked before them. @type {Record<string, () => void>} */
   const keys = {
@@ -133,6 +130,10 @@ function render({ model, el, signal: outer }) {
   middle.addEventListener("scroll", ({ target }) => {
     if (!(target instanceof Element) || !target.matches(".ml-scroll")) return;
     for (const other of middle.querySelectorAll(".ml-scroll")) if (other.scrollLeft !== target.scrollLeft) other.scrollLeft = target.scrollLeft;
+    const before = scale();
+    left = target.scrollLeft;
+    const { from, to } = scale();
+    if (from !== before.from || to !== before.to) redraw();
   }, { capture: true, signal });
   // What has focus shows its layer, so that the keys can be seen to act.
   for (const change of ["focusin", "focusout"]) root.addEventListener(change, redraw, { signal });
@@ -143,17 +144,20 @@ function render({ model, el, signal: outer }) {
     if (cursor.hover !== null) cursor.hover = Math.min(cursor.hover, depth - 1);
     root.dataset.state = draft.state;
     for (const part of parts) part.draw();
+    root.classList.remove("ml-undrawn");
     if (draft.error !== answered) answered = "";
     error.hidden = !draft.error || draft.error === answered || sources.says === draft.error;
     say(errorText, draft.error);
     say(putBack, !error.hidden && canPutBack() ? "Put back" : "Close");
   }
 
+  // The first time there is nothing in the columns yet, and nothing has to be laid out to know how wide they are.
   function measure() {
     // Off-screen outputs measure 0; the last width stays until they come back.
     const inner = middle.clientWidth - 2 * Number.parseFloat(getComputedStyle(middle).paddingLeft || "0");
     if (!(inner > 0) || Math.abs(inner - width) < 1) return;
     width = inner;
+    ruler.width(" "); // while the styles are worked out: asked in the midst of drawing the page would do it once more
     redraw();
   }
   const size = new ResizeObserver(measure);

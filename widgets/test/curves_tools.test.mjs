@@ -128,3 +128,23 @@ test("a pasted curve with bounds stays inside them", async () => {
   button("Paste the curve").click();
   assert.deepEqual(state.sketch.slices[1].parts[2].numbers.density, [[null, [0, 1]]]);
 });
+
+test("all rows are one stop of Tab; Alt and arrows go from row to row, and bend nothing", async () => {
+  await show();
+  const stops = () => all(".ml-curve-row").map(({ tabIndex }) => tabIndex);
+  assert.equal(stops().filter((each) => each === 0).length, 1);
+  rowAt(1).focus();
+  await frame();
+  assert.deepEqual(stops(), [-1, 0, -1, -1]);
+  const before = state.sketch;
+  press(rowAt(1), "ArrowDown", { altKey: true });
+  await frame();
+  assert.equal(document.activeElement, rowAt(2));
+  assert.deepEqual(stops(), [-1, -1, 0, -1]);
+  press(rowAt(2), "ArrowDown", { altKey: true });
+  press(rowAt(3), "ArrowDown", { altKey: true });
+  assert.equal(document.activeElement, rowAt(3), "no further than the last");
+  press(rowAt(3), "ArrowUp", { altKey: true });
+  assert.equal(document.activeElement, rowAt(2));
+  assert.deepEqual([state.sketch, state.holds], [before, 0]);
+});

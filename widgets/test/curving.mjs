@@ -25,7 +25,7 @@ export const field = (kind) => all(".ml-curve-entry").filter((each) => !each.hid
 
 export async function show(sketch = mixed(), names = ["Base", "Arith", "Bible"]) {
   const { curvesView } = await import("../src/lib/curves_view.js");
-  state = { sketch, selection: [], held: false, edits: [], flushed: 0, holds: 0 };
+  state = { sketch, selection: [], held: false, edits: [], flushed: 0, holds: 0, _locks: [], _copied: null };
   said = [];
   over = new AbortController();
   cursor = { at: 5, hover: null };
@@ -60,6 +60,16 @@ export async function show(sketch = mixed(), names = ["Base", "Arith", "Bible"])
     },
     flush() {
       state.flushed += 1;
+    },
+    get locks() {
+      return state._locks;
+    },
+    get copied() {
+      return state._copied;
+    },
+    share(shared) {
+      Object.assign(state, shared);
+      redraw();
     },
   };
   view = curvesView({ draft, cursor, id: "t", redraw, scale: () => scaleOf(WIDTH, depthOf(state.sketch)), announce: (words) => said.push(words), signal: over.signal });

@@ -69,14 +69,20 @@ test("chance of each source is drawn where it is known, one band for all where i
   assert.equal(bands().length, 2);
 });
 
-test("the reading stands in the fold, and the fold is there for it alone", async () => {
+test("the reading stands in the fold, and the fold is there for it alone; where there is no band, beside the words", async () => {
   const panels = PANELS();
-  panels[2] = { ...panels[2], reading: "Below 0.01: little." };
+  panels[2] = { ...panels[2], reading: "Below 0.01: little.", chance: "1.", chanceband: { low: 0, high: 1 } };
   become({ ...model.state, panels });
   await show();
   const fold = find("[data-panel=size] .ml-more");
   assert.equal(fold.hidden, false);
   assert.deepEqual([...fold.children].filter((each) => !each.hidden).map((each) => each.textContent), ["How it is measured", "Reading Below 0.01: little."]);
+  const seen = () => [...find("[data-panel=size] .ml-caption").children].filter((each) => !each.hidden).map((each) => each.textContent.trim());
+  assert.deepEqual(seen(), ["Shows", "how large it is.", "By chance", "1."]);
+  model.hear({ panels: panels.map((each) => (each.id === "size" ? { ...each, so: "largest at a.", chanceband: null } : each)) });
+  await frame();
+  assert.deepEqual(seen(), ["Shows", "how large it is.", "By chance", "1.", "So largest at a.", "Reading Below 0.01: little."]);
+  assert.equal(fold.hidden, true);
   assert.equal([...find("[data-panel=conflict] .ml-more").children].filter((each) => !each.hidden).length, 2);
 });
 

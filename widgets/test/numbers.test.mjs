@@ -1,7 +1,7 @@
 // The pure parts: scale, words, figures.
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, count, nats, percent, seconds, tokenLabel } from "../src/lib/figures.js";
+import { bytes, count, inThousands, nats, percent, seconds, tokenLabel } from "../src/lib/figures.js";
 import { GUTTER, scaleOf } from "../src/lib/scale.js";
 import { runsOf, wordsOf } from "../src/lib/words.js";
 
@@ -14,6 +14,22 @@ test("one x for all: columns fill the panel, never narrower than text", () => {
   assert.equal(scaleOf(300, 80).column, 28);
   const roomy = scaleOf(614, 8, 2);
   assert.deepEqual([roomy.column, roomy.depth, roomy.width, roomy.layerAt(600)], [56, 8, 614, 7], "spare columns are beside the stack, not in it");
+});
+
+test("what is drawn: the columns in sight and half as many on either side, in blocks", () => {
+  const drawn = (...given) => {
+    const { from, to } = scaleOf(...given);
+    return [from, to];
+  };
+  assert.deepEqual(drawn(614, 10), [0, 10]);
+  assert.deepEqual(drawn(616, 100), [0, 40], "28 px each: 22 in sight, 11 beside them, to a block's end");
+  assert.deepEqual(drawn(616, 100, 0, 28 * 50), [32, 88]);
+  assert.deepEqual(drawn(616, 100, 0, 28 * 78), [64, 100]);
+  assert.deepEqual(drawn(616, 10, 0, 28 * 78), [10, 10], "scrolled by more than there is, until the page has taken that back");
+});
+
+test("a whole number with its thousands apart", () => {
+  assert.deepEqual([0, 999, 1000, 408896, 1234567].map(inThousands), ["0", "999", "1,000", "408,896", "1,234,567"]);
 });
 
 test("a word aligns where the texts run side by side, not wherever it comes again", () => {

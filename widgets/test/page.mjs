@@ -92,6 +92,8 @@ export class FakeModel {
       _exports: { mergekit: null, python: null, json: null, why: {} },
       _lines: [],
       _blind: null,
+      _locks: [],
+      _copied: null,
       ...more,
     };
     this.heard = new Map();

@@ -255,3 +255,27 @@ test("five sources of a hundred layers are shown and taken from", () => {
   page.drop(page.columns);
   assert.deepEqual(page.told(), ["passthrough 0@0 +60", "linear 0@60 4@60 +10", "passthrough 0@70 +30"]);
 });
+
+test("the chosen slice is one stop of Tab: Left and Right move inside, Up and Down are a field's own", () => {
+  toSlice(5);
+  choose(labelled("Method of the slice"), "ties");
+  const controls = [...page.find(".ml-slice").querySelectorAll("select, input, button")];
+  const stops = () => controls.filter(({ tabIndex }) => tabIndex === 0);
+  const [method, field] = [labelled("Method of the slice"), labelled("lambda")];
+  assert.equal(page.find(".ml-slice").getAttribute("role"), "toolbar");
+  assert.deepEqual(stops(), [method]);
+  method.focus();
+  for (const key of ["ArrowDown", "Home"]) assert.equal(press(method, key).defaultPrevented, false, key);
+  press(method, "ArrowRight");
+  assert.equal(document.activeElement, field);
+  assert.deepEqual(stops(), [field]);
+  for (const key of ["ArrowUp", "End"]) assert.equal(press(field, key).defaultPrevented, false, key);
+  type(field, "0.5");
+  assert.equal(press(field, "ArrowLeft").defaultPrevented, false, "in what is typed they move between the letters");
+  field.dispatchEvent(new window.Event("change", { bubbles: true }));
+  press(field, "ArrowRight");
+  const split = page.find(".ml-slice [aria-label=Split]");
+  assert.equal(document.activeElement, split);
+  press(split, "Home");
+  assert.equal(document.activeElement, method);
+});

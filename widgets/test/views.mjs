@@ -1,5 +1,6 @@
 // One view of the workbench on a page without a browser: a model, the draft of it, and frames when somebody asks.
 import { draftOf } from "../src/lib/draft.js";
+import { rulerOf } from "../src/lib/ruler.js";
 import { scaleOf } from "../src/lib/scale.js";
 import { depthOf } from "../src/lib/sketch.js";
 import { FakeModel, openPage } from "./page.mjs";
@@ -21,6 +22,7 @@ export function stage(more = {}, width = 612) {
     redraw,
     scale: () => scaleOf(width, depthOf(draft.sketch)),
     announce: (words) => said.push(words),
+    ruler: rulerOf(document.body),
     signal: over.signal,
   };
   return {

@@ -28,7 +28,9 @@ afterEach(() => closes.forEach((close) => close()));
 
 test("the regions are there in the order of Tab, each with a name", async () => {
   await show();
-  const regions = [...root.querySelectorAll("header, aside, section, footer")].filter((each) => !each.parentElement.closest("header, aside, section, footer"));
+  assert.equal(root.getAttribute("aria-label"), "Workbench");
+  const parts = ":is(header, aside, section, footer):not(.ml-root)";
+  const regions = [...root.querySelectorAll(parts)].filter((each) => !each.parentElement.closest(parts));
   assert.deepEqual(regions.map(({ className }) => className), ["ml-top", "ml-sources", "ml-middle", "ml-answers", "ml-drawer"]);
   assert.deepEqual([...root.querySelectorAll(".ml-middle h3")].map(({ textContent }) => textContent), ["Stack", "Coefficients over depth"]);
 });
@@ -204,4 +206,55 @@ test("text of a model is text, never markup", async () => {
   await frame();
   assert.equal(root.querySelectorAll("img, script").length, 0);
   assert.ok(find(".ml-error").textContent.includes(evil));
+});
+
+test("of a long stack the columns near those in sight are drawn; scrolling brings the others", async () => {
+  model.state._sources = model.state._sources.map(({ name }) => sourceOf(name, 100));
+  model.state.sketch = { base: 0, widen: false, slices: Array.from({ length: 50 }, (_, i) => passes(i % 3, 2 * i, 2)) };
+  await show();
+  const numbers = (selector) => [...root.querySelectorAll(selector)].map(({ textContent }) => textContent);
+  const axis = () => numbers(".ml-picture > svg > g:nth-of-type(3) > text");
+  const [near, far] = [Array.from({ length: 40 }, (_, i) => `${i}`), Array.from({ length: 52 }, (_, i) => `${i + 48}`)];
+  assert.deepEqual(axis(), near);
+  assert.equal(root.querySelectorAll(".ml-blocks > g").length, 40);
+  assert.equal(root.querySelectorAll(".ml-stack [role=option]").length, 100, "who listens has all of them");
+  const [scroller] = root.querySelectorAll(".ml-scroll");
+  scroller.scrollLeft = 28 * 60;
+  scroller.dispatchEvent(new window.Event("scroll"));
+  await frame();
+  assert.deepEqual(axis().slice(0, 40), far.slice(0, 40));
+  assert.deepEqual(numbers(".ml-curve-strip g:first-of-type > text"), axis(), "the numbers under the curves too");
+  const [first] = root.querySelectorAll(".ml-blocks > g");
+  assert.deepEqual([first.getAttribute("transform"), first.textContent], [`translate(${54 + 28 * 48} 0)`, "Ba48"]);
+  press(find(".ml-stack"), "End");
+  await frame();
+  assert.equal(find(".ml-picture > svg > g:nth-of-type(3) > .ml-b"), null, "nothing is shown without the focus");
+});
+
+test("a lock and a copied curve are there in the other view, and after a reload", async () => {
+  model.state.sketch = { base: 0, widen: false, slices: [{ method: "linear", base: null, layers: 10, numbers: {}, parts: [1, 2].map((source) => ({ source, start: 0, numbers: { weight: [[null, [source, 1]]] } })) }] };
+  await show();
+  const other = await show();
+  const [one] = document.querySelectorAll(".ml-root");
+  const locked = (view) => [...view.querySelectorAll(".ml-curve-row")].map((row) => row.classList.contains("ml-locked"));
+  const row = one.querySelectorAll(".ml-curve-row")[1];
+  row.focus();
+  press(row, "l");
+  press(row, "c", { ctrlKey: true });
+  await frame();
+  assert.deepEqual([locked(one), locked(other)], [[false, true], [false, true]]);
+  closes.splice(0).forEach((close) => close());
+  const state = JSON.parse(JSON.stringify(model.state));
+  assert.deepEqual([state._locks, state._copied.words], [["2.0 weight"], "weight of pirate 0–9"]);
+  assert.deepEqual([state._turn, state.sketch], [0, model.state.sketch], "neither is an edit");
+  model = new FakeModel(state);
+  await show();
+  assert.deepEqual(locked(root), [false, true]);
+  const [first, second] = root.querySelectorAll(".ml-curve-row");
+  second.focus();
+  press(second, "ArrowUp");
+  first.focus();
+  press(first, "v", { ctrlKey: true });
+  const [free, kept] = model.get("sketch").slices[0].parts.map(({ numbers }) => numbers.weight);
+  assert.deepEqual([free, kept], [kept, [[null, [2, 1]]]]);
 });

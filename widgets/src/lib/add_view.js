@@ -1,7 +1,7 @@
 // @ts-check
 // A further source, by its path. One that cannot be had keeps what was typed, to be mended, and says why there.
 
-import { h, icon, say } from "./dom.js";
+import { focusedBeside, h, icon, say } from "./dom.js";
 
 /** @param {Pick<import("../workbench.js").Context, "draft" | "announce" | "id" | "redraw" | "signal">} context */
 export function addView({ draft, announce, id, redraw, signal }) {
@@ -17,7 +17,7 @@ export function addView({ draft, announce, id, redraw, signal }) {
   let refused = ""; // why it could not be had
   let says = ""; // the error that was told here
   function closeAdd() {
-    const had = add.contains(document.activeElement);
+    const had = add.contains(focusedBeside(add));
     add.hidden = true;
     asked = null;
     refused = "";

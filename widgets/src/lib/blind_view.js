@@ -1,7 +1,7 @@
 // @ts-check
 // A blind comparison: what two or more say, in an order that only Python knows, until the hand has voted enough to ask.
 
-import { h, icon, pool, say } from "./dom.js";
+import { focusedBeside, h, icon, pool, say } from "./dom.js";
 import { press, roving } from "./toolbar.js";
 
 const SAME = "same"; // the vote of who has no preference
@@ -26,7 +26,7 @@ export function blindView({ draft, announce, signal }, next) {
   const settle = roving(votes, signal);
 
   const openerHasFocus = () => root.closest(".ml-root")?.querySelector("[data-opens=blind]:focus") != null;
-  const holds = () => root.contains(document.activeElement);
+  const holds = () => root.contains(focusedBeside(root));
   /** It was asked for here: into sight, with the keyboard on the first vote. A comparison that a cell asks for takes no focus. */
   function enter() {
     root.scrollIntoView?.({ block: "nearest" });
@@ -40,7 +40,7 @@ export function blindView({ draft, announce, signal }, next) {
     root.hidden = blind === null;
     if (blind === null) return;
     const told = blind.names !== null;
-    if (told && !reveal.hidden && document.activeElement === reveal) end.focus();
+    if (told && !reveal.hidden && focusedBeside(root) === reveal) end.focus();
     say(count, blind.of ? `${blind.votes} of ${blind.of} votes` : `${blind.votes} votes`);
     say(prompt, blind.prompt);
     pool(columns, blind.columns.length, (i) => {

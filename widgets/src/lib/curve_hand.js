@@ -147,9 +147,16 @@ export function curveHand(view, rowNow, panel, act, type, { draft, cursor, redra
     panel.reveal(cursor.at);
     redraw();
   };
+  /** @param {Element | null} row  another, where there is one */
+  const leap = (row) => {
+    letGo();
+    /** @type {HTMLElement | null} */ (row)?.focus();
+  };
   onKeys(
     plot,
     {
+      "Alt+ArrowUp": () => leap(plot.previousElementSibling),
+      "Alt+ArrowDown": () => leap(plot.nextElementSibling),
       ArrowLeft: () => go(cursor.at - 1),
       ArrowRight: () => go(cursor.at + 1),
       ArrowUp: by(1),

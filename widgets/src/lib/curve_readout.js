@@ -42,7 +42,8 @@ export function valueStrip() {
     root,
     /** @param {import("./scale.js").Scale} scale @param {number | null} shown @param {Row | null} row @param {Kinds} kinds @param {readonly Kind[]} told  kinds that are written out; one: it stands for all */
     draw(scale, shown, row, kinds, told) {
-      const { depth, middle } = scale;
+      const { middle, from, to } = scale;
+      const drawn = to - from;
       set(svg, { width: scale.width, height: LINE * (1 + told.length) + 4 });
       root.style.width = `${scale.width}px`;
       const words = ["output", ...told.map((kind) => (told.length > 1 ? LOOKS[kind].short : (row?.name ?? "")))];
@@ -50,9 +51,10 @@ export function valueStrip() {
         say(line, words[i]);
         line.title = words[i];
       });
-      pool(axis, depth, () => label(0, 13, "", { "text-anchor": "middle" })).forEach((text, i) => {
-        set(text, { x: middle(i), class: i === shown ? "ml-ink ml-b" : "ml-ink2" });
-        say(text, `${i}`);
+      pool(axis, drawn, () => label(0, 13, "", { "text-anchor": "middle" })).forEach((text, i) => {
+        const layer = from + i;
+        set(text, { x: middle(layer), class: layer === shown ? "ml-ink ml-b" : "ml-ink2" });
+        say(text, `${layer}`);
       });
       const all = told.map((kind) =>
         (row?.cells ?? []).flatMap(({ state, number, setting, layers }) =>
@@ -62,9 +64,9 @@ export function valueStrip() {
       const longest = Math.max(0, ...all.flat().map((each) => each.length));
       const stride = strideOf(scale.column, longest * LETTER + 3);
       values.style.fill = row && row.source !== null ? `var(${hue(row.source)}-text)` : "var(--ml-ink)";
-      pool(values, told.length * depth, () => label(0, 0, "", { "text-anchor": "middle" })).forEach((text, i) => {
-        const layer = i % depth;
-        const line = Math.floor(i / depth);
+      pool(values, told.length * drawn, () => label(0, 0, "", { "text-anchor": "middle" })).forEach((text, i) => {
+        const layer = from + (i % drawn);
+        const line = Math.floor(i / drawn);
         // Where there is no room for each, that of the layer with attention comes before its neighbours'.
         const crowds = layer % stride !== 0 || (shown !== null && layer !== shown && Math.abs(layer - shown) < stride);
         set(text, { x: middle(layer), y: 13 + LINE * (line + 1), class: layer === shown ? "ml-b" : "" });

@@ -94,7 +94,7 @@ export function curveRow({ id, index }) {
      */
     draw({ row, scale, kinds, source, short, lock, chosen, shown, hand, wordOf }) {
       range = row.range;
-      const { x, middle, depth } = scale;
+      const { x, middle, depth, from: first, to: end } = scale;
       const colour = row.source === null ? "var(--ml-ink)" : `var(${hue(row.source)})`;
       set(svg, { width: scale.width });
       plot.style.width = `${scale.width}px`;
@@ -139,12 +139,13 @@ export function curveRow({ id, index }) {
           if (cell.layers > last.widest.layers) last.widest = cell;
         } else closed.push({ from: cell.from, to: cell.from + cell.layers, state: cell.state, texts, widest: cell });
       }
-      pool(zones, closed.length, () => {
+      const inSight = closed.filter(({ from, to }) => from < end && to > first);
+      pool(zones, inSight.length, () => {
         const lockIcon = icon("lock");
         lockIcon.classList.add("ml-lock");
         return s("g", {}, s("rect", {}), s("line", {}), lockIcon, label(0, 0, "", { "text-anchor": "middle", class: "ml-halo" }));
       }).forEach((zone, i) => {
-        const { from, to, state, texts, widest } = closed[i];
+        const { from, to, state, texts, widest } = inSight[i];
         const [area, top, mark, text] = zone.children;
         const wide = x(to) - x(from);
         const whole = state === "whole";

@@ -32,10 +32,6 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
   let chosenNumber = null;
   /** @type {string | null} */
   let chosenOwn = null;
-  /** @type {string[]} "row number": the hand leaves them alone */
-  let locks = [];
-  /** @type {{ values: Record<Kind, Value>, words: string } | null} */
-  let copied = null;
 
   // What there is to bend.
   const pick = () => {
@@ -50,7 +46,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     const { number, own } = pick();
     return rowsOf(draft.sketch, draft.methods, number, own);
   };
-  const isLocked = (/** @type {Row} */ row) => locks.includes(`${row.key} ${row.name}`);
+  const isLocked = (/** @type {Row} */ row) => draft.locks.includes(`${row.key} ${row.name}`);
   const nameOf = (/** @type {Row} */ row) => (row.source === null ? "slices" : draft.sources[row.source].name);
   /** The row that tools and card are about. @param {Row[]} rows */
   const current = (rows) => rows.find(({ key }) => key === panel.active) ?? rows.find((row) => cellAt(row, cursor.at).state === "open") ?? rows[0];
@@ -134,12 +130,12 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
       if (!row || cell.state !== "open") return announce("Nothing to copy here.");
       const values = KINDS.map((kind) => [kind, valueOf(cell.setting, filterOf(draft.kinds, kind))]);
       if (values.some(([, value]) => value === null)) return announce("This curve has no number yet.");
-      copied = { values: Object.fromEntries(values), words: `${row.name} of ${placeOf(row, cursor.at)}` };
-      redraw();
-      return announce(`Copied ${copied.words}.`);
+      const words = `${row.name} of ${placeOf(row, cursor.at)}`;
+      draft.share({ _copied: { values: Object.fromEntries(values), words } });
+      return announce(`Copied ${words}.`);
     },
     paste: () => {
-      const from = copied;
+      const from = draft.copied;
       if (!from) return announce("Nothing is copied.");
       return remake((_, kind, number, layers) => fitted(from.values[kind], number.low ?? -Infinity, number.high ?? Infinity, layers), `pasted ${from.words}`);
     },
@@ -147,9 +143,9 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
       const row = current(rowsNow());
       if (!row) return;
       const name = `${row.key} ${row.name}`;
-      locks = locks.includes(name) ? locks.filter((each) => each !== name) : [...locks, name];
+      const { locks } = draft;
+      draft.share({ _locks: locks.includes(name) ? locks.filter((each) => each !== name) : [...locks, name] });
       announce(`${row.name} of ${nameOf(row)} ${isLocked(row) ? "locked" : "unlocked"}.`);
-      redraw();
     },
   };
 
@@ -182,7 +178,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     h(
       "p",
       { class: "ml-hidden", id: `${id}-curve-keys` },
-      "Left and Right choose a layer. Up and Down bend the curve there by a hundredth of the dial, with Shift by a tenth. Home and End set its ends. Enter types a number. K changes the tensors that the hand moves; 1 to 5 make that curve flat, linear, a U, a bell, a step over the slice. L locks, R mirrors.",
+      "Left and Right choose a layer, Alt with Up and Down another row. Up and Down bend the curve there by a hundredth of the dial, with Shift by a tenth. Home and End set its ends. Enter types a number. K changes the tensors that the hand moves; 1 to 5 make that curve flat, linear, a U, a bell, a step over the slice. L locks, R mirrors.",
     ),
   );
 
@@ -266,6 +262,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
       const value = numberAt(row, layer, kinds, panel.chosen ?? "attention");
       const [low, high] = cell.number ? dialOf(cell.number) : row.range;
       const { plot } = view;
+      plot.tabIndex = row === main ? 0 : -1; // one stop of Tab for all rows
       plot.setAttribute("aria-label", `${row.name || "Numbers"} of ${nameOf(row)}`);
       plot.setAttribute("aria-valuemin", `${low}`);
       plot.setAttribute("aria-valuemax", `${high}`);
@@ -280,7 +277,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     const apart = main.cells.some((each) => each.state === "open" && isSeparate(each.setting, kinds, each.layers));
     tools.draw({
       ...picked, split: kinds !== null, rest: apart, chosen: panel.chosen, why: whyNot(main, layer), where: placeOf(main, layer),
-      held: copied?.words ?? "", locked: isLocked(main), lockable: main.cells.some(({ state }) => state === "open"),
+      held: draft.copied?.words ?? "", locked: isLocked(main), lockable: main.cells.some(({ state }) => state === "open"),
     });
     const told = apart ? KINDS.filter((kind) => kind !== "rest" || main.cells.some((each) => each.state === "open" && linesOf(each, kinds, panel.chosen).some((line) => line.kind === "rest"))) : KINDS.slice(0, 1);
     strip.draw(scaled, shown, main, kinds, told);

@@ -7,7 +7,8 @@ const SVG = "http://www.w3.org/2000/svg";
 
 /** @param {Element} element @param {Attributes} attributes */
 function dress(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
+  for (const name in attributes) {
+    const value = attributes[name];
     if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : `${value}`);
   }
 }
@@ -45,6 +46,9 @@ export function label(x, y, words, attributes = {}) {
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
+
+/** What has the focus where an element lies; of a shadow root the page knows only its host. @param {Node} where */
+export const focusedBeside = (where) => /** @type {HTMLElement | null} */ (/** @type {Partial<ShadowRoot>} */ (where.getRootNode()).activeElement ?? null);
 
 /**
  * Keep `count` children in `parent`, made by `make`, so that what stays keeps its focus and its transitions.

@@ -59,12 +59,15 @@ import { outbox } from "./outbox.js";
  * @typedef {{ prompt: string, columns: { label: string, text: string }[], votes: number, of: number, verdict: string,
  *   names: string[] | null, same?: boolean }} Blind  same: all wrote the same
  */
+/** @typedef {{ values: Record<"attention" | "feed_forward" | "rest", Value>, words: string }} Copied  a curve, and where it is from */
+/** @typedef {Pick<State, "_locks" | "_copied">} Shared  what views and a reload keep that is nothing of the recipe */
 /**
  * @typedef {Edits & {
  *   answer: Answer | null, status: string, error: string, _turn: number, _answered: number, _held: boolean,
  *   _sources: Source[], _methods: Method[], _fits: Fit[], _blends: string[][],
  *   _kinds: { attention: string, feed_forward: string } | null, _presets: Preset[], _seams: Seams | null,
  *   _scores: Scores, _past: Past, _problems: Problem[], _exports: Exports, _lines: [number, number][], _blind: Blind | null,
+ *   _locks: string[], _copied: Copied | null,
  * }} State
  */
 /** @typedef {import("@anywidget/types").AnyModel<State>} Model */
@@ -75,6 +78,7 @@ export const EDITS = ["sketch", "prompt", "prompts", "selection", "text"];
 const HEARD = [
   "answer", "status", "error", "_turn", "_answered", "_sources", "_methods", "_fits", "_blends", "_kinds", "_presets",
   "_seams", "_scores", "_past", "_problems", "_exports", "_lines", "_blind",
+  "_locks", "_copied",
 ];
 
 /** @param {unknown} one @param {unknown} other */
@@ -163,6 +167,13 @@ export function draftOf(model, redraw, signal) {
     get blind() {
       return model.get("_blind") ?? null;
     },
+    /** Rows of curves that the hand leaves alone: "row number". */
+    get locks() {
+      return model.get("_locks");
+    },
+    get copied() {
+      return model.get("_copied") ?? null;
+    },
     get error() {
       return model.get("error") ?? "";
     },
@@ -204,6 +215,11 @@ export function draftOf(model, redraw, signal) {
       redraw();
     },
     flush: () => box.flush(),
+    /** @param {Partial<Shared>} shared */
+    share(shared) {
+      for (const [name, value] of Object.entries(shared)) model.set(/** @type {keyof Shared} */ (name), value);
+      model.save_changes();
+    },
     stop() {
       draft.tell({ type: "stop" });
     },

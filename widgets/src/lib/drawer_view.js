@@ -2,7 +2,7 @@
 // The drawer under the picture: the recipe as text, what is to be said before saving, snapshots and history.
 
 import { checksView } from "./checks_view.js";
-import { h, icon, say } from "./dom.js";
+import { focusedBeside, h, icon, say } from "./dom.js";
 import { editorView } from "./editor_view.js";
 import { keptView } from "./kept_view.js";
 import { allow, press, roving } from "./toolbar.js";
@@ -19,7 +19,7 @@ async function copy(text, near) {
     const field = h("textarea", { class: "ml-hidden", "aria-hidden": "true", tabindex: -1 });
     field.value = text;
     near.append(field);
-    const focused = /** @type {HTMLElement | null} */ (document.activeElement);
+    const focused = focusedBeside(near);
     field.select();
     const done = document.execCommand?.("copy") ?? false;
     field.remove();

@@ -20,6 +20,12 @@ export function count(value) {
   return inUnits(value, [[1e9, "B"], [1e6, "M"], [1e3, "k"]]) ?? `${value}`;
 }
 
+/** 408896 as "408,896". The page's own way to say it reads tables of languages first, which takes as long as drawing a panel.
+ * @param {number} value whole */
+export function inThousands(value) {
+  return `${value}`.replace(/\B(?=(\d{3})+$)/g, ",");
+}
+
 /** Decimal megabytes, as disks count. @param {number} value bytes */
 export function bytes(value) {
   return inUnits(value, [[1e9, "GB"], [1e6, "MB"], [1e3, "kB"]]) ?? `${value}${THIN}B`;

@@ -6,7 +6,7 @@
  * @typedef {{ id: string, label: string, chosen: boolean, sources?: number[] }} Choice  sources: by place, for their swatches
  * @typedef {{ value: number, low: number, high: number, curve: number[], text: string }} Density  curve: 0 to 1, evenly from low to high
  * @typedef {"statistic" | "conflict" | "drift" | "between"} Variant what a figure shows of what was measured
- * @typedef {{ density?: Density | null, pairs?: Choice[], sources?: Choice[], prompts?: Choice[], variants?: { [name in Variant]?: Choice[] } }} Dials
+ * @typedef {{ density?: Density | null, pairs?: Choice[], sources?: Choice[], against?: Choice[], prompts?: Choice[], variants?: { [name in Variant]?: Choice[] } }} Dials
  * @typedef {{ label: string, here: string, elsewhere: string }} Row
  * @typedef {{ facts?: [label: string, value: string][], pairs?: string, density?: string, readout?: string }} Words
  */
@@ -22,7 +22,7 @@
  * @property {{ text: string, done: number, total: number } | null} busy
  * @property {string} error
  * @property {{ layers: number[] }} selection
- * @property {{ density?: number, pair?: string, source?: string, prompt?: string } & { [name in Variant]?: string }} turned
+ * @property {{ density?: number, pair?: string, source?: string, against?: string, prompt?: string } & { [name in Variant]?: string }} turned
  * @property {{ stop: number, measure: number }} asked
  */
 /** @typedef {import("@anywidget/types").AnyModel<State>} Model */
@@ -42,8 +42,8 @@
  * What a dial can be turned to.
  * @param {Dials} dials @param {string} name @returns {readonly Choice[]}
  */
-export function choicesOf({ pairs, sources, prompts, variants }, name) {
-  return { pair: pairs, source: sources, prompt: prompts, ...variants }[name] ?? [];
+export function choicesOf({ pairs, sources, against, prompts, variants }, name) {
+  return { pair: pairs, source: sources, against, prompt: prompts, ...variants }[name] ?? [];
 }
 
 /**

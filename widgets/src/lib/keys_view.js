@@ -1,7 +1,7 @@
 // @ts-check
 // The keys, for those who look: a list beside the page, not in front of it. It takes nothing away while it is open.
 
-import { h, icon } from "./dom.js";
+import { focusedBeside, h, icon } from "./dom.js";
 import { onKeys } from "./keys.js";
 import { press } from "./toolbar.js";
 
@@ -22,11 +22,16 @@ const KEYS = [
   ]],
   ["Stack", [
     ["← →, with Shift", "layer, select a run"],
+    ["X, Ctrl press", "one layer into the selection, or out"],
     ["Alt ← →", "move what is selected"],
     ["Space", "pick up what is selected; Enter drops"],
     ["↑ ↓", "give the slice to another source"],
     ["S, D, Delete", "split, repeat, remove"],
     ["M, E", "to the method, to the nearest edge"],
+  ]],
+  ["Chosen slice", [
+    ["← →", "method, numbers, parts, buttons"],
+    ["↑ ↓", "what a menu or a number says"],
   ]],
   ["Edges of slices", [
     ["← →", "trade layers"],
@@ -35,12 +40,14 @@ const KEYS = [
   ]],
   ["Curves", [
     ["← →", "layer"],
+    ["Alt ↑ ↓", "row"],
     ["↑ ↓, with Shift", "bend by a hundredth, a tenth of the dial"],
     ["Home, End", "the bottom, the top of the dial"],
     ["Enter", "type a number"],
     ["K", "all tensors, attention, feed-forward"],
     ["1 to 5", "flat, linear, a U, a bell, a step"],
     ["L, R", "lock, mirror"],
+    ["Ctrl C, Ctrl V", "copy, paste the curve"],
   ]],
   ["Lists and bars", [
     ["Tab", "to the next part; arrows move inside"],
@@ -52,17 +59,22 @@ const KEYS = [
 export function keysView(id, signal) {
   const button = press(["Keys"], () => toggle(), signal, { class: "ml-keys-button", "aria-expanded": "false", "aria-controls": `${id}-keys`, title: "the list of keys (?)" });
   const close = press([icon("cross")], () => toggle(), signal, { class: "ml-small ml-square", "aria-label": "Close the list of keys" });
-  const groups = KEYS.map(([title, keys]) =>
-    h("section", {}, h("h4", {}, title), h("dl", {}, ...keys.flatMap(([key, does]) => [h("dt", {}, key), h("dd", {}, does)]))));
-  const root = h("div", { class: "ml-keys", id: `${id}-keys`, role: "dialog", "aria-label": "Keys", hidden: true }, h("div", { class: "ml-head" }, h("h3", {}, "Keys"), close), h("div", { class: "ml-keys-groups" }, ...groups));
+  const groups = h("div", { class: "ml-keys-groups" });
+  const root = h("div", { class: "ml-keys", id: `${id}-keys`, role: "dialog", "aria-label": "Keys", hidden: true }, h("div", { class: "ml-head" }, h("h3", {}, "Keys"), close), groups);
   /** @type {HTMLElement | null} */
   let from = null; // where the focus was
 
   function toggle() {
     root.hidden = !root.hidden;
+    // Made when somebody looks: with the rest it would hold up the first picture.
+    if (!groups.childElementCount) {
+      groups.append(
+        ...KEYS.map(([title, keys]) => h("section", {}, h("h4", {}, title), h("dl", {}, ...keys.flatMap(([key, does]) => [h("dt", {}, key), h("dd", {}, does)])))),
+      );
+    }
     button.setAttribute("aria-expanded", `${!root.hidden}`);
     if (root.hidden) return (from?.isConnected ? from : button).focus();
-    from = /** @type {HTMLElement | null} */ (document.activeElement);
+    from = focusedBeside(root);
     return close.focus();
   }
   onKeys(root, { Escape: toggle }, signal);

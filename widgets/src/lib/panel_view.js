@@ -72,10 +72,11 @@ export function panelView(given, scene, act, signal) {
     tabulate();
   }, { signal });
   const blank = h("div", { class: "ml-blank" });
-  const words = { shows: h("span", {}), chance: h("span", {}), so: h("span", {}) };
+  const words = { shows: h("span", {}), chance: h("span", {}), so: h("span", {}), use: h("span", {}) };
   const byChance = h("b", {}, "By chance");
   const so = h("span", {}, " ", h("b", {}, "So"), " ", words.so);
-  const caption = h("p", { class: "ml-caption" }, h("b", {}, "Shows"), " ", words.shows, " ", byChance, " ", words.chance, so);
+  const use = h("span", {}, " ", h("b", {}, "Reading"), " ", words.use);
+  const caption = h("p", { class: "ml-caption" }, h("b", {}, "Shows"), " ", words.shows, " ", byChance, " ", words.chance, so, use);
   const formula = h("div", { class: "ml-formula" });
   const reading = h("p", { class: "ml-note" });
   const note = h("p", { class: "ml-note" });
@@ -212,12 +213,16 @@ export function panelView(given, scene, act, signal) {
     const known = Boolean(panel.chance);
     byChance.hidden = !known;
     say(words.chance, known ? after(panel.chance) : "Chance not measured.");
-    so.hidden = !known || !panel.so;
+    so.hidden = !panel.so;
     say(words.so, panel.so);
-    more.hidden = !panel.formula && !panel.note && !panel.reading;
+    // Where no band says what stands out, the reader has to know what is much.
+    const told = Boolean(panel.reading) && !panel.chanceband;
+    use.hidden = !told;
+    say(words.use, panel.reading ?? "");
+    more.hidden = !panel.formula && !panel.note && (told || !panel.reading);
     say(formula, panel.formula);
     formula.hidden = !panel.formula;
-    reading.hidden = !panel.reading;
+    reading.hidden = told || !panel.reading;
     reading.replaceChildren(h("b", {}, "Reading"), ` ${panel.reading ?? ""}`);
     say(note, panel.note);
     note.hidden = !panel.note;

@@ -1,7 +1,7 @@
 // @ts-check
 // What was not done and why, with the ways out. It stays until it is answered.
 
-import { h, icon, say } from "./dom.js";
+import { focusedBeside, h, icon, say } from "./dom.js";
 
 /** @param {import("../workbench.js").Context} context */
 export function refusalView({ hand, signal }) {
@@ -15,7 +15,7 @@ export function refusalView({ hand, signal }) {
   function draw() {
     const refusal = hand.refused?.refusal ?? null;
     // The buttons go with what they have answered; the keyboard goes to the stack.
-    if (!refusal && root.contains(document.activeElement)) root.parentElement?.querySelector(/** @type {"div"} */ (".ml-stack"))?.focus({ preventScroll: true });
+    if (!refusal && root.contains(focusedBeside(root))) root.parentElement?.querySelector(/** @type {"div"} */ (".ml-stack"))?.focus({ preventScroll: true });
     root.hidden = !refusal;
     if (refusal === shown) return;
     shown = refusal;

@@ -128,7 +128,7 @@ export function seamsRow({ draft, id }) {
   /** @type {string[]} */
   let told = [];
   /** @param {import("./scale.js").Scale} scale */
-  function drawMarks({ x, depth }) {
+  function drawMarks({ x, depth, from, to }) {
     found = seamsOf(draft);
     told = found.map((seam) => seamInWords(seam, depth, draft.seams?.turn ?? 0));
     /** @type {SVGElement[]} */
@@ -136,7 +136,9 @@ export function seamsRow({ draft, id }) {
     const px = found.map(({ at }) => Math.min(x(depth) - 20, x(at)));
     const near = (/** @type {number} */ i, /** @type {number} */ other) => other in px && Math.abs(px[other] - px[i]) < GAUGE + 12;
     marked = px.map((at, i) => ({ px: at, small: near(i, i - 1) || near(i, i + 1) }));
-    found.forEach((seam, i) => marks.push(markOf(seam, px[i], marked[i].small)));
+    found.forEach((seam, i) => {
+      if (seam.at >= from && seam.at <= to) marks.push(markOf(seam, px[i], marked[i].small));
+    });
     svg.replaceChildren(...marks, chosen);
     pool(list, found.length, () => h("li")).forEach((item, i) => say(item, told[i]));
   }
@@ -145,7 +147,7 @@ export function seamsRow({ draft, id }) {
   /** @param {import("./scale.js").Scale} scale @param {number | null} shown layer */
   function draw(scale, shown) {
     const { sketch, sources, methods, seams, answer, state } = draft;
-    if (isNew(sketch, sources, methods, seams, answer, state, scale.column)) drawMarks(scale);
+    if (isNew(sketch, sources, methods, seams, answer, state, scale.column, scale.from, scale.to)) drawMarks(scale);
     // In sight: the seam at the layer that has attention, else the first that is off.
     const beside = found.findIndex(({ at }) => at === shown || (at === scale.depth && shown === at - 1));
     const first = beside >= 0 ? beside : found.findIndex(({ measured }) => measured?.off);

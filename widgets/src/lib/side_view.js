@@ -16,7 +16,7 @@ import { stick } from "./stick.js";
 /** @typedef {State["turned"]} Turned */
 /** @typedef {ReturnType<typeof import("./panel_view.js").panelView>} PanelView */
 
-const MENUS = /** @type {const} */ ([["source", "Source"], ["statistic", "Norms"], ["conflict", "Conflict"], ["drift", "Drift"], ["between", "Likeness"], ["prompt", "Prompt"]]);
+const MENUS = /** @type {const} */ ([["source", "Source"], ["statistic", "Norms"], ["conflict", "Conflict"], ["drift", "Drift"], ["between", "Likeness"], ["against", "Against"], ["prompt", "Prompt"]]);
 
 /** @param {[label: string, ...values: string[]][]} rows @param {string[]} [heads] */
 function figures(rows, heads = []) {

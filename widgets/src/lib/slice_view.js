@@ -8,6 +8,7 @@ import { editsOf } from "./stack_edits.js";
 import { titleOfSlice } from "./stack_picture.js";
 import { clash, misfit } from "./suits.js";
 import { swatch } from "./swatches.js";
+import { allow, press, roving } from "./toolbar.js";
 
 /** @typedef {import("./mixing.js").Declared} Declared */
 /** @typedef {import("./sketch.js").Slice} Slice */
@@ -21,21 +22,20 @@ export function sliceView(context) {
   const numbers = h("div", { class: "ml-numbers" });
   const parts = h("div", { class: "ml-parts", role: "group", "aria-label": "Parts of the slice" });
   const heights = h("p", { class: "ml-slice-note" });
-  const button = (/** @type {"split" | "loop" | "remove"} */ glyph, /** @type {string} */ words, /** @type {string} */ title, /** @type {() => void} */ act) => {
-    const made = h("button", { class: "ml-button ml-small ml-square", type: "button", title, "aria-label": words }, icon(glyph));
-    made.addEventListener("click", act, { signal });
-    return made;
-  };
-  const split = button("split", "Split", "Split in front of the chosen layer (S)", edits.split);
-  const repeat = button("loop", "Repeat", "The selected layers, or the slice, once more (D)", edits.repeat);
-  const remove = button("remove", "Remove", "Remove the selected layers, or the slice (Delete)", edits.remove);
+  const button = (/** @type {"split" | "loop" | "remove"} */ glyph, /** @type {string} */ words, /** @type {() => void} */ act) =>
+    press([icon(glyph)], act, signal, { class: "ml-small ml-square", "aria-label": words });
+  const split = button("split", "Split", edits.split);
+  const repeat = button("loop", "Repeat", edits.repeat);
+  const remove = button("remove", "Remove", edits.remove);
+  allow(repeat, "", "The selected layers, or the slice, once more (D)");
   const root = h(
     "div",
-    { class: "ml-slice", role: "group", "aria-label": "Chosen slice" },
+    { class: "ml-slice", role: "toolbar", "aria-label": "Chosen slice" },
     h("div", { class: "ml-slice-head" }, name, method, numbers, h("span", { class: "ml-edits" }, split, repeat, remove)),
     parts,
     heights,
   );
+  const settle = roving(root, signal, "select, input, button");
 
   const slice = () => draft.sketch.slices[edits.current()];
   const word = () => methodOf(draft.methods, slice().method).word;
@@ -227,9 +227,10 @@ export function sliceView(context) {
     }
     if (method.value !== now.method) method.value = now.method;
     method.title = word();
-    split.disabled = !edits.canSplit();
-    remove.disabled = !edits.canRemove();
+    allow(split, edits.canSplit() ? "" : "A slice begins at the chosen layer already", "Split in front of the chosen layer (S)");
+    allow(remove, edits.canRemove() ? "" : "The last slice stays", "Remove the selected layers, or the slice (Delete)");
     for (const show of shows) show();
+    settle();
     const words = heightsInWords(draft.sketch, now, draft.methods).join(" ");
     say(heights, words);
     heights.title = words;

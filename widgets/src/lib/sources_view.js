@@ -9,7 +9,6 @@ import { layersInHand } from "./hand.js";
 import { keeper, watcher } from "./keeping.js";
 import { onKeys } from "./keys.js";
 import { percents, sharesOf } from "./mixing.js";
-import { rulerOf } from "./ruler.js";
 import { depthOf, layersOf, rangeOf, usesOf } from "./sketch.js";
 import { COLOURS, block, hue, swatch } from "./swatches.js";
 
@@ -29,7 +28,7 @@ function cellAt(y, wide, tall) {
 }
 
 /** @param {import("../workbench.js").Context} context */
-export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
+export function sourcesView({ draft, hand, id, redraw, announce, ruler, signal }) {
   const columns = s("g");
   const marks = s("g");
   const svg = s("svg", { "aria-hidden": "true" }, columns, marks);
@@ -66,7 +65,6 @@ export function sourcesView({ draft, hand, id, redraw, announce, signal }) {
     shares,
     further.root,
   );
-  const ruler = rulerOf(root);
   const keep = keeper(columns);
 
   /** @type {{ source: number, anchor: number, to: number }} the picked run, both ends included */

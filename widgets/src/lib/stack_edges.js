@@ -38,66 +38,72 @@ export function stackEdges({ draft, redraw, scale, announce, signal }, edits, pl
     const depth = depthOf(draft.sketch);
     return index === 0 || index === draft.sketch.slices.length ? `${depth} output layers` : `Edge in front of output layer ${at} of ${depth}`;
   }
-  /** @param {number} index */
-  function makeHandle(index) {
-    const handle = h("div", { class: "ml-border", role: "slider", tabindex: -1, "aria-orientation": "horizontal", title: "Drag to trade layers; with Shift or Alt one slice alone grows" });
-    /** @type {Sketch | null} */
-    let before = null;
-    onDrag(
-      handle,
-      (event) => {
-        const start = draft.sketch;
-        const fixed = scale();
-        const from = px(event);
-        draft.hold();
-        inHand = index;
-        handle.focus({ preventScroll: true });
-        redraw();
-        return {
-          move(next) {
-            const by = Math.round((px(next) - from) / fixed.column);
-            draft.edit({ sketch: movedEdge(start, index, by, howOf(next), edits.depths()) });
-          },
-          end(kept) {
-            inHand = null;
-            if (!kept) draft.edit({ sketch: start });
-            draft.release();
-            announce(`${told(index)}.`);
-            redraw();
-          },
-        };
-      },
-      signal,
-    );
-    handle.addEventListener("focus", () => (before = draft.sketch), { signal });
-    const nudge = (/** @type {number} */ by) => (/** @type {KeyboardEvent} */ event) => {
-      draft.edit({ sketch: movedEdge(draft.sketch, index, by, howOf(event), edits.depths()) });
+  // One listener for all: a stack of a hundred slices has a hundred edges.
+  const indexOf = (/** @type {Event} */ event) => [...root.children].indexOf(/** @type {Element} */ (event.target));
+  /** @type {Sketch | null} as it was when the keyboard came to an edge */
+  let before = null;
+  root.addEventListener("focusin", () => (before = draft.sketch), { signal });
+  onDrag(
+    root,
+    (event) => {
+      const index = indexOf(event);
+      if (index < 0) return null;
+      const start = draft.sketch;
+      const fixed = scale();
+      const from = px(event);
+      draft.hold();
+      inHand = index;
+      /** @type {HTMLElement} */ (event.target).focus({ preventScroll: true });
+      redraw();
+      return {
+        move(next) {
+          const by = Math.round((px(next) - from) / fixed.column);
+          draft.edit({ sketch: movedEdge(start, index, by, howOf(next), edits.depths()) });
+        },
+        end(kept) {
+          inHand = null;
+          if (!kept) draft.edit({ sketch: start });
+          draft.release();
+          announce(`${told(index)}.`);
+          redraw();
+        },
+      };
+    },
+    signal,
+  );
+  const nudge = (/** @type {number} */ by) => (/** @type {KeyboardEvent} */ event) => {
+    const index = indexOf(event);
+    draft.edit({ sketch: movedEdge(draft.sketch, index, by, howOf(event), edits.depths()) });
+    draft.flush();
+    announce(`${told(index)}.`);
+  };
+  /** @type {Record<string, (event: KeyboardEvent) => void>} */
+  const keys = {
+    PageUp: nudge(-4),
+    PageDown: nudge(4),
+    Enter: () => plot.focus(),
+    Space: () => plot.focus(),
+    Escape: () => {
+      if (before) draft.edit({ sketch: before });
       draft.flush();
-      announce(`${told(index)}.`);
-    };
-    /** @type {Record<string, (event: KeyboardEvent) => void>} */
-    const keys = {
-      PageUp: nudge(-4),
-      PageDown: nudge(4),
-      Enter: () => plot.focus(),
-      Space: () => plot.focus(),
-      Escape: () => {
-        if (before) draft.edit({ sketch: before });
-        draft.flush();
-        announce("Edge put back.");
-        plot.focus();
-      },
-    };
-    for (const held of ["", "Shift+", "Alt+"]) Object.assign(keys, { [`${held}ArrowLeft`]: nudge(-1), [`${held}ArrowRight`]: nudge(1) });
-    onKeys(handle, keys, signal);
-    return handle;
+      announce("Edge put back.");
+      plot.focus();
+    },
+  };
+  // Up and Down as on any slider: the stack, where they mean another source, is not to hear of them.
+  for (const held of ["", "Shift+", "Alt+"]) {
+    for (const less of ["ArrowLeft", "ArrowDown"]) keys[held + less] = nudge(-1);
+    for (const more of ["ArrowRight", "ArrowUp"]) keys[held + more] = nudge(1);
   }
+  onKeys(root, keys, signal);
+  const makeHandle = () => h("div", { class: "ml-border", role: "slider", tabindex: -1, "aria-orientation": "horizontal", title: "Drag to trade layers; with Shift or Alt one slice alone grows" });
 
   const isNew = watcher();
   /** @param {import("./scale.js").Scale} scaled */
   function draw(scaled) {
     const { sketch, sources } = draft;
     if (!isNew(sketch, sources, scaled.column, inHand)) return;
+    root.style.cursor = inHand === null ? "" : "col-resize"; // it has the pointer then, wherever that goes
     const borders = bordersOf(sketch);
     const depths = edits.depths();
     const title = (/** @type {number} */ index) => titleOfSlice(sketch.slices[index], (source) => sources[source].name);

@@ -3,7 +3,7 @@
 
 import { basePart, give, methodOf } from "./mixing.js";
 import { bordersOf, depthOf, moveRun, remove, repeat, sliceAt, splitAt } from "./sketch.js";
-import { between, runsOf } from "./selection.js";
+import { ascending, between, layersInWords, runsOf } from "./selection.js";
 import { clash, misfit } from "./suits.js";
 
 /** @typedef {import("./sketch.js").Sketch} Sketch */
@@ -42,6 +42,15 @@ export function editsOf({ draft, cursor, hand, redraw, announce }) {
     redraw();
   }
 
+  /** Into the selection or out of it, whatever else is selected. @param {number} layer */
+  function toggle(layer) {
+    const { selection } = draft;
+    draft.edit({ selection: selection.includes(layer) ? selection.filter((each) => each !== layer) : ascending([...selection, layer]) });
+    draft.flush();
+    announce(draft.selection.length ? `${layersInWords(draft.selection)} selected.` : `${layersInWords([])}.`);
+    redraw();
+  }
+
   const edits = {
     current,
     run,
@@ -49,6 +58,7 @@ export function editsOf({ draft, cursor, hand, redraw, announce }) {
     depths,
     change,
     select,
+    toggle,
     split: () => change(splitAt(draft.sketch, cursor.at), `Split in front of layer ${cursor.at}.`, "A slice starts here already."),
     canSplit: () => splitAt(draft.sketch, cursor.at) !== null,
     repeat() {

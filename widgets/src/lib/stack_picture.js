@@ -13,7 +13,6 @@ import { COLOURS, block, hue, riskHatch } from "./swatches.js";
 /** @typedef {import("./sketch.js").Sketch} Sketch */
 /** @typedef {import("./sketch.js").Slice} Slice */
 /** @typedef {import("./scale.js").Scale} Scale */
-/** @typedef {import("./ruler.js").Ruler} Ruler */
 
 export const TOP = 44; // pills and slice names
 export const TALL = 112; // the blocks
@@ -47,8 +46,8 @@ export function captionOf(sketch) {
   return `${layers.length} output layer${layers.length === 1 ? "" : "s"} from ${length} slice${length === 1 ? "" : "s"}${repeats}`;
 }
 
-/** @param {import("../workbench.js").Context} context @param {Ruler} ruler @param {number} height */
-export function stackPicture({ draft, hand, id }, ruler, height) {
+/** @param {import("../workbench.js").Context} context @param {number} height */
+export function stackPicture({ draft, hand, ruler, id }, height) {
   const shade = s("rect", { y: 0, height, style: "fill:var(--ml-hover)" });
   const [heads, columns, axis, marks] = [s("g"), s("g", { class: "ml-blocks" }), s("g"), s("g")];
   const svg = s("svg", { height, "aria-hidden": "true" }, shade, heads, columns, axis, marks);
@@ -143,7 +142,7 @@ export function stackPicture({ draft, hand, id }, ruler, height) {
 
   const isNew = watcher();
   /** @param {Scale} scale @param {number} chosen slice */
-  function drawSlices({ x, middle, column }, chosen) {
+  function drawSlices({ x, middle, column, from, to }, chosen) {
     const { sketch, sources, methods } = draft;
     const layers = layersOf(sketch);
     const borders = bordersOf(sketch);
@@ -152,23 +151,25 @@ export function stackPicture({ draft, hand, id }, ruler, height) {
     const codes = sources.map(({ code }) => code).join(" ");
     const shares = sketch.slices.map((slice) => sharesOf(sketch, slice, methods));
     const taken = sketch.slices.map((slice) => unlearnedOf(sketch, slice, methods));
-    const parts = layers.map(({ slice, offset, parts: all }) => {
+    const parts = layers.slice(from, to).map(({ slice, offset, parts: all }) => {
       const [here, away] = [shares[slice](offset), taken[slice](offset)];
       return all.map(({ source, home }, i) => ({ source, home, share: Math.round(here[i] * 1000) / 1000, taken: away[i], uses: uses.get(`${source}:${home}`) ?? 1 }));
     });
     keepColumns(
       parts.map((all) => `${wide} ${codes} ${all.map((part) => `${part.source}:${part.home}:${part.share}:${part.taken}:${part.uses}`).join(" ")}`),
       (i) => columnOf(parts[i], column),
-      (element, i) => element.setAttribute("transform", `translate(${x(i)} 0)`),
+      (element, i) => element.setAttribute("transform", `translate(${x(from + i)} 0)`),
     );
 
     /** @type {Set<string>} */
     const seen = new Set();
-    const heads = sketch.slices.map((slice, index) => {
+    const heads = sketch.slices.flatMap((slice, index) => {
       const run = layers.slice(borders[index], borders[index + 1]).flatMap((layer) => layer.parts.map(({ source, home }) => `${source}:${home}`));
       const again = run.some((each) => seen.has(each));
       for (const each of run) seen.add(each);
+      if (borders[index] >= to || borders[index + 1] <= from) return [];
       return {
+        at: borders[index],
         wide: Math.round((borders[index + 1] - borders[index]) * column * 100) / 100 - 3,
         strong: index === chosen,
         pill: pillOf(sketch, slice, methods),
@@ -178,14 +179,14 @@ export function stackPicture({ draft, hand, id }, ruler, height) {
       };
     });
     keepHeads(
-      heads.map((head) => JSON.stringify(head)),
+      heads.map(({ at: _, ...head }) => JSON.stringify(head)),
       (i) => headOf(heads[i]),
-      (element, i) => element.setAttribute("transform", `translate(${x(borders[i]) + 1.5} 0)`),
+      (element, i) => element.setAttribute("transform", `translate(${x(heads[i].at) + 1.5} 0)`),
     );
     keepAxis(
-      layers.map((_, i) => `${i}`),
-      (i) => label(0, FLOOR + 17, i, { "text-anchor": "middle", class: "ml-ink2" }),
-      (element, i) => element.setAttribute("x", `${middle(i)}`),
+      parts.map((_, i) => `${from + i}`),
+      (i) => label(0, FLOOR + 17, from + i, { "text-anchor": "middle", class: "ml-ink2" }),
+      (element, i) => element.setAttribute("x", `${middle(from + i)}`),
     );
   }
 
@@ -194,13 +195,13 @@ export function stackPicture({ draft, hand, id }, ruler, height) {
   /** @param {Scale} scale @param {number} chosen slice @param {number | null} shown layer */
   function draw(scale, chosen, shown) {
     const { sketch, sources, methods, selection } = draft;
-    const { x, column, depth } = scale;
-    if (isNew(sketch, sources, methods, column, chosen)) drawSlices(scale, chosen);
+    const { x, column, depth, from, to } = scale;
+    if (isNew(sketch, sources, methods, column, from, to, chosen)) drawSlices(scale, chosen);
     if (svg.getAttribute("width") !== `${scale.width}`) svg.setAttribute("width", `${scale.width}`); // setting it lays all out again
     shade.setAttribute("x", `${x(shown ?? 0)}`);
     shade.setAttribute("width", `${shown === null ? 0 : column}`);
     bold?.setAttribute("class", "ml-ink2");
-    bold = shown === null ? undefined : axis.children[shown];
+    bold = shown === null ? undefined : axis.children[shown - from];
     bold?.setAttribute("class", "ml-ink ml-b");
 
     const { held, refused } = hand;

@@ -7,7 +7,6 @@ import { onDrag } from "./drag.js";
 import { watcher } from "./keeping.js";
 import { onKeys } from "./keys.js";
 import { refusalView } from "./refusal_view.js";
-import { rulerOf } from "./ruler.js";
 import { GUTTER } from "./scale.js";
 import { ROW, SEAMS, seamsRow } from "./seams_row.js";
 import { between, grown, layersInWords, runsOf } from "./selection.js";
@@ -38,14 +37,13 @@ export function stackView(context) {
   }, gutter, picture, groups);
   const scroller = h("div", { class: "ml-scroll" }, plot);
   const keys = h("p", { class: "ml-hidden", id: `${id}-stack-keys` },
-    "Left and Right choose a layer, with Shift they select, with Alt they move what is selected. Space picks it up: arrows choose where, Enter drops. " +
+    "Left and Right choose a layer, with Shift they select, with Alt they move what is selected. X takes one layer into the selection or out of it. Space picks it up: arrows choose where, Enter drops. " +
       "Up and Down give the slice to another source. S splits, D repeats, Delete removes, M chooses the method, E takes the nearest edge.");
   const card = h("div", { class: "ml-card-hand", "aria-hidden": "true", hidden: true });
   const seams = seamsRow(context);
   const refusal = refusalView(context);
   const root = h("div", { class: "ml-stack-view" }, scroller, seams.root, refusal.root, seams.list, keys, card);
-  const ruler = rulerOf(root);
-  const blocks = stackPicture(context, ruler, HEIGHT);
+  const blocks = stackPicture(context, HEIGHT);
   blocks.svg.append(seams.svg);
   picture.append(blocks.svg);
   const edges = stackEdges(context, edits, plot);
@@ -100,6 +98,11 @@ export function stackView(context) {
       const layer = scale().layerAt(x);
       const head = headAt(x, y);
       const [from, end] = bordersOf(draft.sketch).slice(head, head + 2);
+      if (head < 0 && (event.ctrlKey || event.metaKey)) {
+        cursor.at = layer;
+        edits.toggle(layer);
+        return null;
+      }
       const anchor = event.shiftKey ? cursor.at : layer;
       const takes = head >= 0 || (draft.selection.includes(layer) && !event.shiftKey);
       cursor.at = layer;
@@ -203,6 +206,7 @@ export function stackView(context) {
         return hand.step(0);
       },
       Enter: () => (hand.held ? hand.drop() : edits.select(...sliceRange())),
+      x: free(() => edits.toggle(cursor.at)),
       s: free(edits.split),
       d: free(edits.repeat),
       m: free(toMethod),

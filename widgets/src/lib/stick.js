@@ -2,10 +2,13 @@
 // A column that stays in sight beside a long one. Not by `position: sticky`: notebooks put outputs into boxes that
 // could scroll and never do, and to those it would stick.
 
+/** What an element lies in, out of shadow roots too. @param {Element} element */
+const around = (element) => element.parentElement ?? /** @type {Partial<ShadowRoot>} */ (element.getRootNode()).host ?? null;
+
 /** From where to where the page shows what is in `element`, px. @param {Element} element @returns {[top: number, bottom: number]} */
 function sight(element) {
   let [top, bottom] = [0, globalThis.innerHeight];
-  for (let each = element.parentElement; each && each !== document.body; each = each.parentElement) {
+  for (let each = around(element); each && each !== document.body; each = around(each)) {
     if (each.scrollHeight <= each.clientHeight + 1 || !/auto|scroll/.test(getComputedStyle(each).overflowY)) continue;
     const box = each.getBoundingClientRect();
     [top, bottom] = [Math.max(top, box.top), Math.min(bottom, box.bottom)];

@@ -22,7 +22,7 @@ export function allow(button, why, title = "") {
 }
 
 /**
- * One stop of Tab for what `selector` finds in `root`; arrows, Home and End move inside.
+ * One stop of Tab for what `selector` finds in `root`; arrows, Home and End move inside, past a field Left and Right alone.
  * @param {HTMLElement} root @param {AbortSignal} signal @param {string} [selector]
  * @returns {() => void} to be called when the group has changed
  */
@@ -36,10 +36,18 @@ export function roving(root, signal, selector = "button") {
     const item = target instanceof Element ? /** @type {HTMLElement | null} */ (target.closest(selector)) : null;
     if (item) choose(item);
   }, { signal });
+  // A field whose letters somebody types has the arrows for itself; one that has just got the focus lets them pass.
+  /** @type {EventTarget | null} */
+  let typed = null;
+  root.addEventListener("input", ({ target }) => (typed = target), { signal });
+  for (const end of ["change", "focusout"]) root.addEventListener(end, () => (typed = null), { signal });
   root.addEventListener("keydown", (event) => {
     const all = items();
-    const at = all.indexOf(/** @type {HTMLElement} */ (event.target));
-    if (at < 0 || event.ctrlKey || event.metaKey || event.altKey) return;
+    const target = /** @type {HTMLElement} */ (event.target);
+    const at = all.indexOf(target);
+    if (at < 0 || target === typed || event.ctrlKey || event.metaKey || event.altKey) return;
+    const field = target.matches("select, input");
+    if (field && /^(ArrowUp|ArrowDown|Home|End)$/.test(event.key)) return; // they change what it says
     const to = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: all.length - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();

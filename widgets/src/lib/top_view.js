@@ -3,7 +3,7 @@
 
 import { costsOf, hostOf } from "./counts.js";
 import { h, icon, pool, say } from "./dom.js";
-import { bytes, count, seconds, signed } from "./figures.js";
+import { bytes, count, inThousands, seconds, signed } from "./figures.js";
 import { keysView } from "./keys_view.js";
 import { methodOf } from "./mixing.js";
 import { titleOf } from "./title.js";
@@ -154,8 +154,8 @@ export function topView({ draft, announce, id, signal }) {
     /** @type {[figure: string, more: string, name: string, title: string][]} */
     const figures = [
       [`${layers}`, layers === host.layers ? "" : signed(layers - host.layers), "layers", `${host.name} has ${host.layers}`],
-      [count(parameters), "", "parameters", `${parameters.toLocaleString("en")} parameters`],
-      [bytes(size), "", "on disk", `${size.toLocaleString("en")} bytes`],
+      [count(parameters), "", "parameters", `${inThousands(parameters)} parameters`],
+      [bytes(size), "", "on disk", `${inThousands(size)} bytes`],
       [bytes(memory), "", "preview memory", "What the preview keeps in memory: every source, and once every layer that is blended or in another dtype. Layers kept whole, and repeats, are shared and take none"],
       [`${decode.toFixed(2)}×`, "", "decode cost", `Bytes of weights that are read for each token written, against ${host.name} alone: where memory sets the pace, a token takes that much longer`],
     ];
