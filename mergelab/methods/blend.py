@@ -7,10 +7,10 @@ whole tensor.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
+from mergelab.methods.arc import Arc
 from mergelab.methods.mix import Mix
 from mergelab.methods.parameters import PerModel, Shared, weights_must_count
 from mergelab.methods.registry import method
@@ -51,7 +51,7 @@ def linear(models: Arrays, *, weight: Annotated[Sequence[float], PerModel(dial=(
 
 
 @method(inputs=(1, 1))
-def slerp(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 1))]) -> Mix:
+def slerp(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 1))]) -> Arc:
     """Slerp: walk from the base to the model along the arc between them.
 
     With the tensors read as vectors x0 (base) and x1 at the angle theta: [sin((1 - t) theta) x0 + sin(t
@@ -64,14 +64,4 @@ def slerp(models: Arrays, base: Array, *, t: Annotated[float, Shared(dial=(0, 1)
     Args:
         t: Place on the way: 0 is the base, 1 the model.
     """
-    from mergelab.methods import sums  # which loads torch: to declare a method does not
-
-    (model,) = models
-    lengths = [length if length > 1e-8 else 1.0 for length in (sums.norm(base), sums.norm(model))]
-    cosine = sums.dot(base, model) / lengths[0] / lengths[1]
-    if abs(cosine) > 0.9995:
-        start, end = 1 - t, t
-    else:
-        theta = math.acos(cosine)
-        start, end = math.sin((1 - t) * theta) / math.sin(theta), math.sin(t * theta) / math.sin(theta)
-    return Mix((base, model), (start, end))
+    return Arc((base, models[0]), t)

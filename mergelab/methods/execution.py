@@ -15,6 +15,7 @@ from torch import Tensor
 
 from mergelab.errors import MethodError, Problem, raise_all
 from mergelab.methods import select
+from mergelab.methods.arc import Arc
 from mergelab.methods.chain import Chain, Stage
 from mergelab.methods.mix import Mix
 from mergelab.methods.pieces import Pieces
@@ -151,7 +152,7 @@ def explain(
     return (Stage("models", given, "What the models hold."), *steps)
 
 
-def _worked_out(outcome: Tensor | Mix, dtype: torch.dtype) -> Tensor:
+def _worked_out(outcome: Tensor | Mix | Arc, dtype: torch.dtype) -> Tensor:
     if isinstance(outcome, Tensor):
         return outcome
     working = _working(outcome.inputs, dtype)

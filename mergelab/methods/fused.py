@@ -10,7 +10,7 @@ the CPU the threads of ``Pieces`` share a tensor out.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any
@@ -280,6 +280,13 @@ def prepare(device: torch.device) -> None:
     """
     if device.type == "cpu":
         trial.begun()
+
+
+def awaited(heed: Callable[[], object]) -> None:
+    """Wait, once ``prepare`` was called, until it is known what ``available`` tells of the CPU: a second at most, for
+    no compiler is waited for. ``heed`` is called again and again, and may end that by an error.
+    """
+    trial.awaited(heed)
 
 
 def ready(device: torch.device) -> bool:

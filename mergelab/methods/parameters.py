@@ -48,7 +48,7 @@ _LARGEST: Final = 3.4028234663852886e38  # of float32, in which methods work
 
 
 class Pending(ABC):
-    """What a method returns that is said and not yet worked out: a ``Chain`` or a ``Mix``."""
+    """What a method returns that is said and not yet worked out: a ``Chain``, a ``Mix`` or an ``Arc``."""
 
     @abstractmethod
     def result(self, dtype: torch.dtype, out: Tensor, pieces: Pieces, found: Found, /) -> Tensor:

@@ -16,7 +16,7 @@ from mergelab.methods.pieces import Pieces
 from mergelab.methods.select import counted, magnitudes
 from mergelab.methods.sparsify import divide, drop, restore_norm, trim_below, trim_both_ends
 from mergelab.methods.sums import absolute_rows
-from mergelab.methods.vectors import TaskVectors
+from mergelab.methods.vectors import Scan, Sizes, TaskVectors
 
 _SIZE, _START = 3001, 1000
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32)
@@ -103,9 +103,19 @@ def _scanned(values: Tensor) -> bool:
         if not np.array_equal(scanner.pick(place, equals), sizes[equals]):
             return False
         (rows,) = scanner.absolute([place], {}, slice(0, _SIZE)) or ([],)
-        if rows != absolute_rows(model.float() - base.float()):
+        if rows != absolute_rows(model.float() - base.float()) or not _counted(scanner, place, sizes):
             return False
     return True
+
+
+def _counted(scanner: Scan, place: int, sizes: Sizes) -> bool:
+    part = scanner.count(place, slice(0, _SIZE))
+    joined = None if part is None else scanner.join([part, part])
+    if part is None or joined is None:
+        return False
+    known = dict(zip(*np.unique(sizes, return_counts=True), strict=True))
+    twice = {size: 2 * count for size, count in known.items()}
+    return dict(zip(*part, strict=True)) == known and dict(zip(*joined, strict=True)) == twice
 
 
 def _coarse(values: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ other argument is a number of the recipe (see ``parameters``), except those that
 ``generator``, random and seeded; ``depth``, the place of the layer in the merged model, 0 for the first and 1 for
 the last; ``cutoffs``, magnitudes that were found by looking at whole models. The function receives float32 (float64
 where a source or the result is), never casts, and must not write to what it receives. It returns a tensor; or, declared
-``-> Chain`` or ``-> Mix``, receives the tensors as they are stored and returns what casts and merges them.
+``-> Chain``, ``-> Mix`` or ``-> Arc``, receives the tensors as they are stored and returns what casts and merges them.
 
 The methods of the house are imported when they are first asked for: to plan a merge that copies takes no torch.
 """
@@ -26,6 +26,7 @@ from mergelab.methods.parameters import Base, Parameter, Setting, read_signature
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mergelab.methods.arc import Arc
     from mergelab.methods.chain import Chain
     from mergelab.methods.mix import Mix
 
@@ -36,7 +37,7 @@ Resolved = Mapping[str, Any]
 """Every parameter of a method -> its checked value: a tuple of one per model, or a single one."""
 
 
-Outcome: TypeAlias = "Tensor | Chain | Mix"
+Outcome: TypeAlias = "Tensor | Chain | Mix | Arc"
 """What the function of a method returns."""
 
 

@@ -1,4 +1,6 @@
-"""Loops over the magnitudes of stored task vectors, among which ``select`` looks for the k-th: compiled by numba."""
+"""Loops over the magnitudes of stored task vectors: ``select`` looks for the k-th among them, ``census`` counts them.
+Compiled by numba.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from mergelab.methods.loops import BLOCK, expect, read, read_change
-from mergelab.methods.machine import TOGETHER, as_bits, collect, loop, step
+from mergelab.methods.machine import TOGETHER, as_bits, collect, inlined, loop, step
 
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
+EMPTY = np.int32(-1)
+"""A place of a table where no magnitude is."""
+_SPREAD = np.uint32(0x9E3779B1)  # 2^32 over the golden ratio: Knuth, vol. 3, 6.4
 
 
 @loop
@@ -106,3 +111,53 @@ def _collect(delta: Any, low: Any, high: Any, into: Any) -> Any:
             into[found] = size
             found += 1
     return found
+
+
+@loop
+def count(model: int, kind: int, base: int, base_kind: int, start: int, stop: int, sizes: Any, counts: Any) -> Any:
+    """Count each magnitude of elements ``start`` to ``stop`` of a task vector.
+
+    Args:
+        model, kind, base, base_kind: as in ``tally``.
+        sizes, counts: int32, a hash table, empty: as many as a power of two.
+
+    Returns:
+        How many magnitudes there are; -1: too many for the table.
+    """
+    blocks, here, many = np.empty((2, BLOCK), np.float32), np.empty(BLOCK, np.int32), np.int64(0)
+    for at in range(start, stop, BLOCK):
+        width = min(BLOCK, stop - at)
+        delta = _delta(model, kind, base, base_kind, at, blocks[0][:width], blocks[1][:width])
+        for i in range(width):
+            here[i] = np.int32(as_bits(delta[i]) & _MAGNITUDE)
+        for i in range(width):
+            many = _enter(here[i], np.int32(1), sizes, counts, many)
+            if many < 0:
+                return -1
+    return many
+
+
+@loop
+def join(sizes: Any, counts: Any, into: Any, sums: Any) -> Any:
+    """Enter magnitudes that were counted into another table, as ``count`` does."""
+    many = np.int64(0)
+    for i in range(len(sizes)):
+        many = _enter(sizes[i], counts[i], into, sums, many)
+        if many < 0:
+            return -1
+    return many
+
+
+@inlined
+def _enter(size: Any, times: Any, sizes: Any, counts: Any, many: Any) -> Any:
+    """Of a table that a quarter of is kept empty: how many magnitudes it has then; -1: too many."""
+    last = np.uint32(len(sizes) - 1)
+    place = (np.uint32(size) * _SPREAD >> np.uint32(16)) & last
+    while sizes[place] != size:
+        if sizes[place] == EMPTY:
+            many += 1
+            sizes[place] = size
+            break
+        place = (place + np.uint32(1)) & last
+    counts[place] += times
+    return many if 4 * many <= 3 * len(sizes) else -1

@@ -12,9 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from mergelab.methods import fused, loops, scan, sums
-from mergelab.methods.vectors import Told
+from mergelab.methods.vectors import Part, Sizes, Told
 
-Sizes = np.ndarray[Any, np.dtype[Any]]
+_SLOTS = 1 << 13  # of the table of a piece: 64 KiB with the counts
+_MANY_SLOTS = 1 << 16  # of a whole task vector's
 _THINS = ("lowest", "outliers", "mask")  # attributes of ``fused.Term``
 
 
@@ -45,6 +46,18 @@ class Scanner:
         """See ``vectors.Scan``."""
         return int(scan.nth(*self._rows[place], pattern, rank, at.start, at.stop))
 
+    def count(self, place: int, at: slice) -> Part | None:
+        """See ``vectors.Scan``."""
+        sizes, counts = np.full(_SLOTS, scan.EMPTY), np.zeros(_SLOTS, np.int32)
+        many = scan.count(*self._rows[place], at.start, at.stop, sizes, counts)
+        return _entered(sizes, counts) if many >= 0 else None
+
+    def join(self, parts: Sequence[Part]) -> Part | None:
+        """See ``vectors.Scan``."""
+        sizes, counts = np.full(_MANY_SLOTS, scan.EMPTY), np.zeros(_MANY_SLOTS, np.int64)
+        given = (np.concatenate(own) for own in zip(*parts, strict=True))
+        return _entered(sizes, counts) if scan.join(*given, sizes, counts) >= 0 else None
+
     def absolute(self, places: Sequence[int], told: Told, at: slice) -> list[list[float]] | None:
         """See ``vectors.Scan``."""
         steps = [name for name in told if name != "nothing"]
@@ -60,3 +73,8 @@ class Scanner:
             loops.absolute(term, kinds, base, at.start, at.stop, sums.ROW, lanes, rows)
             found.append(rows.tolist())
         return found
+
+
+def _entered(sizes: Sizes, counts: Sizes) -> Part:
+    full = np.flatnonzero(sizes != scan.EMPTY)
+    return Part(sizes[full], counts[full])

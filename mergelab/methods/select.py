@@ -5,7 +5,8 @@ position (lowest index first), so that exactly k are chosen, ties or not. -0.0 e
 value, infinity is larger than every number, and NaN larger than infinity.
 
 So the k largest are told by the k-th magnitude and the place up to which its equals belong to them: a ``Threshold``,
-with which trimming is a matter of each element alone. To find it on the CPU, a random sample says between which
+with which trimming is a matter of each element alone. To find it on the CPU, all magnitudes are counted where they are
+few (``census``). Elsewhere a random sample says between which
 magnitudes the k-th should lie; one pass over the tensor counts what lies above and collects the few per cent between,
 and among these it is chosen: the idea of Floyd and Rivest ("Expected time bounds for selection", CACM 1975). Where the
 sample has led astray, the counts say on which side to look again: the result never depends on it.
@@ -21,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,9 +30,11 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from mergelab.errors import MethodError, Problem
+from mergelab.methods import census
+from mergelab.methods.census import Chosen
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.tensors import Array
-from mergelab.methods.vectors import TaskVectors
+from mergelab.methods.vectors import Sizes, TaskVectors
 
 _DIGIT = 16
 _BINS = 1 << _DIGIT
@@ -44,8 +47,6 @@ FEW = 1 << 16
 
 Mask = Bool[Tensor, "*shape"]
 Patterns = Int[Tensor, " n"]
-Sizes: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-"""Bit patterns without the sign: integers that order as the magnitudes do."""
 
 
 @dataclass(frozen=True)
@@ -89,13 +90,19 @@ def _shrink(piece: Array, limit: float) -> None:
 def thresholds(vectors: TaskVectors, wanted: Sequence[tuple[int, int]]) -> list[Threshold]:
     """For each (place of a task vector, k) which elements are its k largest magnitudes, 1 <= k <= n.
 
-    One pass over all task vectors together, and one more where a sample was wrong.
+    No pass where there is a census; else one over all task vectors together, and one more where a sample was wrong.
     """
     if vectors.pieces.whole:
         wholes = vectors.whole()
         return [_by_digits(wholes[place], k) for place, k in wanted]
-    bounds = _estimates(vectors, wanted)
-    found: dict[int, Threshold] = {}
+    counts = census.taken(vectors, list(dict.fromkeys(place for place, _ in wanted)))
+    found = {
+        number: _threshold(vectors, place, counts[place].kth(k), counts[place].starts)
+        for number, (place, k) in enumerate(wanted)
+        if place in counts
+    }
+    uncounted = [number for number in range(len(wanted)) if number not in found]
+    bounds = dict(zip(uncounted, _estimates(vectors, [wanted[number] for number in uncounted]), strict=True))
     while len(found) < len(wanted):
         open_ones = [number for number in range(len(wanted)) if number not in found]
         asked = [(wanted[number][0], bounds[number]) for number in open_ones]
@@ -212,16 +219,6 @@ class Counted(NamedTuple):
     """The magnitudes between the bounds, both excluded: however often one magnitude occurs, few are collected."""
 
 
-class _Chosen(NamedTuple):
-    """A k-th magnitude."""
-
-    pattern: int
-    missing: int
-    """How many of its equals belong to the k largest."""
-    equals: Sizes
-    """How many equals each piece has."""
-
-
 def _top(dtype: torch.dtype) -> int:
     return int(np.iinfo(np.int64 if dtype == torch.float64 else np.int32).max)
 
@@ -283,7 +280,7 @@ def _count_of(mask: Sizes) -> int:
     return int(np.count_nonzero(mask))
 
 
-def _choose(parts: Sequence[Counted], bounds: _Bounds, k: int) -> _Chosen | _Bounds:
+def _choose(parts: Sequence[Counted], bounds: _Bounds, k: int) -> Chosen | _Bounds:
     """The k-th magnitude, or other bounds where it does not lie between these."""
     at_high, at_low = (np.array([part[field] for part in parts]) for field in (1, 2))
     between = np.concatenate([part.between for part in parts])
@@ -291,18 +288,18 @@ def _choose(parts: Sequence[Counted], bounds: _Bounds, k: int) -> _Chosen | _Bou
     if rank < 1:
         return _Bounds(bounds.high, int(np.iinfo(between.dtype).max))
     if rank <= at_high.sum():
-        return _Chosen(bounds.high, rank, at_high)
+        return Chosen(bounds.high, rank, at_high)
     rank -= int(at_high.sum())
     if rank <= len(between):
         pattern = int(np.partition(between, len(between) - rank)[len(between) - rank])
         ends = np.cumsum([0, *(len(part.between) for part in parts)])
         equals = np.diff(np.searchsorted(np.flatnonzero(between == pattern), ends))
-        return _Chosen(pattern, rank - _count_of(between > pattern), equals)
+        return Chosen(pattern, rank - _count_of(between > pattern), equals)
     rank -= len(between)
-    return _Chosen(bounds.low, rank, at_low) if rank <= at_low.sum() else _Bounds(0, bounds.low)
+    return Chosen(bounds.low, rank, at_low) if rank <= at_low.sum() else _Bounds(0, bounds.low)
 
 
-def _threshold(vectors: TaskVectors, place: int, chosen: _Chosen, starts: Sequence[int]) -> Threshold:
+def _threshold(vectors: TaskVectors, place: int, chosen: Chosen, starts: Sequence[int]) -> Threshold:
     until = vectors.size
     up_to = np.cumsum(chosen.equals)
     if chosen.missing < up_to[-1]:

@@ -44,6 +44,16 @@ def norm(values: Array) -> float:
     return math.sqrt(dot(values, values))
 
 
+def product_rows(left: Array, right: Array) -> tuple[list[float], list[float], list[float]]:
+    """Of three inner products, the terms that flat pieces of two vectors give: of the first with itself, the second
+    with itself, and of both. Their sums, in the order of the pieces, are what ``dot`` gives.
+
+    The lengths of all pieces but the last are multiples of ``ROW``.
+    """
+    one, other = left.double(), right.double()
+    return tuple(list(_rows(torch.mul, *pair)) for pair in ((one, one), (other, other), (one, other)))  # type: ignore[return-value]
+
+
 def absolute_rows(piece: Array) -> list[float]:
     """Of a tensor's L1 norm, the terms that a flat piece gives: their sum, in the order of the pieces, is the norm.
 

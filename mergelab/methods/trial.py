@@ -9,7 +9,8 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from functools import cache
 
 _OFTEN = 0.05  # seconds between two looks at whether this process ends
@@ -19,6 +20,9 @@ sys.path[:] = sys.argv[1:]
 from mergelab.methods.proof import proven
 sys.exit(not proven())
 """
+
+
+_compiling = threading.Event()
 
 
 @cache
@@ -36,6 +40,17 @@ def begun() -> Future[bool]:
 def passed_already() -> bool:
     """Whether that is known by now, and so."""
     return begun.cache_info().currsize > 0 and begun().done() and begun().result()
+
+
+def awaited(heed: Callable[[], object]) -> None:
+    """Wait until that is known, where it has begun, but for no compiler.
+
+    Args:
+        heed: called again and again; what it raises ends the waiting.
+    """
+    while begun.cache_info().currsize > 0 and not begun().done() and not _compiling.is_set():
+        heed()
+        wait([begun()], _OFTEN)
 
 
 def passed() -> bool:
@@ -59,6 +74,7 @@ def compiled() -> bool:
     It has a session of its own, so that an interrupt of this process is none of it, and goes on where this process
     ends: the next one finds what it kept.
     """
+    _compiling.set()
     program = [sys.executable, "-c", _PROGRAM, *sys.path]
     silent = subprocess.DEVNULL
     child = subprocess.Popen(program, stdin=silent, stdout=silent, stderr=silent, start_new_session=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,6 +29,17 @@ class Found(Protocol):
         """Keep an answer, or do not."""
 
 
+Sizes: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
+"""Bit patterns without the sign: integers that order as the magnitudes do."""
+
+
+class Part(NamedTuple):
+    """The magnitudes of a piece, each once, in any order, and how often each occurs."""
+
+    sizes: Sizes
+    counts: Sizes
+
+
 class Scan(Protocol):
     """Looks at the magnitudes of task vectors where they are stored; a magnitude is told by its bits, as in
     ``select``.
@@ -43,6 +55,12 @@ class Scan(Protocol):
 
     def nth(self, place: int, pattern: int, rank: int, at: slice) -> int:
         """Where the ``rank``-th (from 1) of the elements of this very magnitude stands; there are as many."""
+
+    def count(self, place: int, at: slice) -> Part | None:
+        """The magnitudes of a piece of the task vector at ``place``; None: there are too many."""
+
+    def join(self, parts: Sequence[Part]) -> Part | None:
+        """Those of several pieces, at least one; None: there are too many."""
 
     def absolute(self, places: Sequence[int], told: Told, at: slice) -> list[list[float]] | None:
         """``sums.absolute_rows`` of a piece of the task vectors at ``places``, after steps that thin them out. None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mergelab.methods import select
+from mergelab.methods.census import Census
 from mergelab.methods.vectors import Found
 from mergelab.recipes.step import Peers, TaskVector
 
@@ -90,4 +91,4 @@ class _About:
 def _bytes(answer: Any) -> int:
     if answer is None:
         return 0
-    return _SMALL + (answer.nbytes if isinstance(answer, torch.Tensor) else 0)
+    return _SMALL + (answer.nbytes if isinstance(answer, torch.Tensor | Census) else 0)

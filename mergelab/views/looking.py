@@ -19,6 +19,7 @@ class Looking:
 
     Attributes:
         rows: what was found before saving, rows of the ``_problems`` trait.
+        of: the recipe that they are about; None before the first.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Looking:
         self._aside, self._lock, self._at_hand, self._found, self._write = aside, lock, at_hand, found, write
         self._looked: Recipe | None = None  # the last that was to be looked at
         self.rows: list[dict[str, Any]] = []
+        self.of: Recipe | None = None
 
     def look(self, faces: Faces) -> None:
         """Look at a recipe, unless that is done."""
@@ -54,7 +56,7 @@ class Looking:
         rows = before_saving(faces.recipe, faces.guests)
         with self._lock:
             if faces.recipe is self._at_hand().recipe:
-                self.rows = rows
+                self.rows, self.of = rows, faces.recipe
                 self._found()
             elif faces.recipe is self._looked:
                 self._looked = None  # the hand has gone on, and may come back

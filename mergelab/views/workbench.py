@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from traitlets import Dict, Int, List, TraitError, Unicode, observe, validate
+from traitlets import Bool, Dict, Int, List, TraitError, Unicode, observe, validate
 
 from mergelab.errors import AssemblyError, MergelabError, Problem
 from mergelab.models.comparison import Comparison
@@ -85,6 +85,7 @@ class Workbench(Faced):
     _scores: Any = Dict(help="scores with controls and their past").tag(sync=True)
     _past: Any = Dict(help="undo, redo, history, snapshots").tag(sync=True)
     _problems: Any = List(help="what is wrong with the text, and before saving").tag(sync=True)
+    _behind = Bool(default_value=True, help="_problems are of an earlier recipe").tag(sync=True)
     _exports: Any = Dict(help="the recipe for other programs").tag(sync=True)
     _lines: Any = List(help="lines of each slice in the text").tag(sync=True)
     _blind: Any = Dict(default_value=None, allow_none=True, help="a blind comparison").tag(sync=True)
@@ -134,7 +135,7 @@ class Workbench(Faced):
         self._aside = Aside()
         super().__init__(Faces.of(first, guests))
         self._looking = Looking(
-            self._aside, self._lock, lambda: self._faces, lambda: self.write(_problems=self._found_wrong()), self._say
+            self._aside, self._lock, lambda: self._faces, lambda: self.write(**self._found_wrong()), self._say
         )
         self._asking = Asking(preview, device, self._lock, self._report, self._found)
         known = opening.first_prompts(guests) if prompts is None else tuple(prompts)
@@ -176,8 +177,8 @@ class Workbench(Faced):
         self.write(
             error=self._refusal or self._failure,
             **self._findings.past(self._memory),
+            **self._found_wrong(),
             _lines=faces.lines,
-            _problems=self._found_wrong(),
         )
         if self.prompt.strip():
             turn = self._memory.turn_of(faces.recipe)
@@ -194,9 +195,10 @@ class Workbench(Faced):
         self.set_trait("selection", [layer for layer in self.selection if layer < len(self._homes)])
         self._picked = False
 
-    def _found_wrong(self) -> list[dict[str, Any]]:
-        """Problems of the text, or, where it can be read, of its recipe."""
-        return [*self._faces.problems] or self._looking.rows
+    def _found_wrong(self) -> dict[str, Any]:
+        """Problems of the text, or, where it can be read, of its recipe, or of one before that is looked at yet."""
+        unread, looking = [*self._faces.problems], self._looking
+        return {"_problems": unread or looking.rows, "_behind": not unread and looking.of is not self._faces.recipe}
 
     def _look(self) -> None:
         """Look at the recipe before saving, once the hand has let go and the table is there: two threads that compute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from mergelab.views._base import bundle
@@ -38,6 +39,46 @@ def test_other_sheets_change_nothing_in_a_workbench(stage: Stage) -> None:
 def test_other_sheets_change_nothing_in_an_inspector(watched: Watched) -> None:
     with looking(watched) as (page, _, _):
         assert changed_by_others(page, "inspector") == []
+
+
+# What JupyterLab does with keys, on the way down, and another host, on the way up: who heard what.
+LISTENING = """() => {
+  window.heard = [];
+  const held = ({ target }) => target.closest("[data-lm-suppress-shortcuts]") !== null;
+  const named = ({ ctrlKey, metaKey, shiftKey, key }) =>
+    [ctrlKey && "Control", metaKey && "Meta", shiftKey && "Shift", key].filter(Boolean).join("+");
+  document.addEventListener("keydown", (event) => {
+    if (["Control", "Meta", "Shift"].includes(event.key)) return;
+    if (event.key.toLowerCase() === "s") event.preventDefault();
+    if (!held(event)) window.heard.push(`down ${named(event)}`);
+  }, true);
+  document.addEventListener("keydown", (event) => {
+    if (!["Control", "Meta", "Shift"].includes(event.key)) window.heard.push(`up ${named(event)}`);
+  });
+}"""
+
+
+@pytest.mark.parametrize("place", [".ml-stack", ".ml-field", ".ml-type"])
+def test_the_host_hears_of_no_key_but_the_one_that_saves(stage: Stage, place: str) -> None:
+    widget = stage.make()
+    stage.exact()
+    sketch = widget.sketch
+    stage.page.evaluate(LISTENING)
+    stage.root.locator(place).focus()
+    stage.press("a", "Control+z", "Control+s", "Meta+s", "Control+Shift+S", "s", "Control+z")
+    assert stage.page.evaluate("heard") == ["down Control+s", "up Control+s", "down Meta+s", "up Meta+s"]
+    stage.heard()
+    stage.exact()
+    assert widget.sketch == sketch
+
+
+def test_an_inspector_keeps_its_keys_too(watched: Watched) -> None:
+    with looking(watched) as (page, _, _):
+        page.evaluate(LISTENING)
+        page.get_by_role("grid").first.focus()
+        for key in ("ArrowRight", "Control+s", "s"):
+            page.keyboard.press(key)
+        assert page.evaluate("heard") == ["down Control+s", "up Control+s"]
 
 
 def test_a_workbench_in_a_shadow_root(stage: Stage) -> None:

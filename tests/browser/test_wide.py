@@ -46,6 +46,13 @@ CUT = """(root) => [...root.querySelectorAll("*")].flatMap((one) => {
   return whole.includes(one.textContent.trim()) ? [] : [`${one.className}: ${one.textContent}`];
 })"""
 
+# How many lines an element's words stand on.
+LINES = """(one) => {
+  const words = document.createRange();
+  words.selectNodeContents(one);
+  return new Set([...words.getClientRects()].map(({ top }) => top)).size;
+}"""
+
 
 @pytest.mark.parametrize("wide", [800, 1180, 1600])
 def test_wide_fonts_and_long_names_are_not_cut(stage: Stage, tmp_path: Path, wide: int) -> None:
@@ -88,3 +95,15 @@ def test_a_long_stack_scrolls_under_what_is_dragged_to_its_end(stage: Stage) -> 
     stage.exact()
     assert [piece["parts"][0]["source"] for piece in bench.sketch["slices"]][-1] == 1, "it lands on top"
     assert makes(bench.recipe)
+
+
+def test_a_name_above_figures_is_not_broken_inside(stage: Stage) -> None:
+    stage.page.add_init_script(FONTS)
+    stage.make("pirate", "arithmetic", "stranger")
+    stage.exact()
+    stage.pick(2, 2, 4)
+    heads = stage.root.locator(".ml-facts th[scope=col]")
+    for name in ("stranger", "arithmetic"):
+        one = heads.filter(has_text=name)
+        assert (one.evaluate(LINES), one.get_attribute("title")) == (1, name)
+    assert heads.last.evaluate("(one) => one.scrollWidth > one.clientWidth"), "there is no room for it"

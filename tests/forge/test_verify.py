@@ -250,6 +250,19 @@ def test_copies_need_no_device(models: tuple[str, str, str], tmp_path: Path) -> 
     assert changed(verify(out)) == ["model.safetensors", f"tensor {TENSOR}"]
 
 
+def test_what_an_adapter_changes_is_no_copy(models: tuple[str, str, str], tmp_path: Path) -> None:
+    module = "model.layers.1.self_attn.q_proj"
+    lora = save_adapter(tmp_path / "lora", pair(module, 24, 24), base_model_name_or_path="org/A")
+    recipe = Recipe("passthrough", (Slice((Part(Source(str(models[1]), None, Source(str(lora)))),)),))
+    out = merge(recipe, tmp_path / "out", prove=False)
+    edit(out / FILE, lambda found: found["model"].update(device="xpu"))
+    found = verify(out)
+    total = len(json.loads((out / FILE).read_bytes())["tensors"])
+    (unseen,) = found.unseen
+    assert unseen.said.startswith(f"1 of {total} not made anew: they were computed on xpu")
+    assert f"{total - 1} of {total} made anew from the sources: every bit is the same." in str(found)
+
+
 def test_other_versions_are_said_where_tensors_differ(out: Path) -> None:
     edit(out / FILE, lambda found: found["versions"].update(torch="1.0"))
     assert verify(out).unseen == ()

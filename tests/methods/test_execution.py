@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mergelab import methods
 from mergelab.errors import MethodError
-from mergelab.methods import pieces, select, sparsify, sums
+from mergelab.methods import fused, pieces, scanner, select, sparsify, sums
 from mergelab.methods.pieces import Pieces
 from mergelab.methods.registry import Method, describe
 from mergelab.methods.tensors import Array, Arrays
@@ -267,9 +267,20 @@ def test_what_is_found_out_is_kept_and_changes_no_bit(name: str, monkeypatch: py
         assert torch.equal(merge(name, found, **changes), merge(name, **changes))
     monkeypatch.setattr(select, "thresholds", lambda *_: pytest.fail("selected again"))
     monkeypatch.setattr(sparsify, "_packed", lambda _: pytest.fail("drawn again"))
+    monkeypatch.setattr(fused, "draw", lambda *_: pytest.fail("drawn again"))
     monkeypatch.setattr(sums, "absolute_rows", lambda _: pytest.fail("added up again"))
+    monkeypatch.setattr(scanner.Scanner, "absolute", lambda *_: pytest.fail("added up again"))
     for changes in turns:
         merge(name, found, **changes | {"weight": [0.1, 0.2, 0.3]})
+
+
+def test_an_angle_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found: dict[object, object] = {}
+    expected = [merge("slerp", t=t) for t in (0.3, 0.8)]
+    assert torch.equal(merge("slerp", found, t=0.3), expected[0])
+    monkeypatch.setattr(sums, "product_rows", lambda *_: pytest.fail("added up again"))
+    assert torch.equal(merge("slerp", found, t=0.8), expected[1])
+    assert not torch.equal(*expected)
 
 
 def test_a_density_is_looked_for_where_it_is_new(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,6 +29,18 @@ def test_sums_are_exact_to_the_last_digits(size: int, dtype: torch.dtype) -> Non
     assert torch.equal(left, before)
 
 
+@pytest.mark.parametrize("size", [0, 1, 1 << 14, (1 << 18) + 5])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+def test_products_by_pieces_are_those_of_the_whole(size: int, dtype: torch.dtype) -> None:
+    """Bit for bit, in pieces of any multiple of a row."""
+    left, right = torch.randn(2, size, generator=torch.Generator().manual_seed(size)).to(dtype)
+    expected = sums.dot(left, left), sums.dot(right, right), sums.dot(left, right)
+    for length in (sums.ROW, 3 * sums.ROW, 1 << 18):
+        pieces = zip(left.split(length), right.split(length), strict=True)
+        own = zip(*(sums.product_rows(*piece) for piece in pieces), strict=True)
+        assert tuple(sum(term for piece in terms for term in piece) for terms in own) == expected
+
+
 def test_threads_do_not_matter() -> None:
     """Of values over twelve decades, whose sum shows in its digits in what order they were added."""
     generator = torch.Generator().manual_seed(1)

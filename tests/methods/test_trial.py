@@ -50,6 +50,25 @@ def trying(untried: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
     trial.begun().result(60)
 
 
+def test_large_work_waits_for_the_answer_and_for_no_compiler(trying: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    fused.awaited(lambda: pytest.fail("nothing has begun"))
+    fused.prepare(CPU)
+    looks = iter(range(3))
+    fused.awaited(lambda: trying.ends.set() if next(looks) == 2 else None)
+    assert trial.begun().done()
+    assert next(looks, None) is None
+
+    trial.begun.cache_clear()
+    trying.ends.clear()
+    fused.prepare(CPU)
+    monkeypatch.setattr(trial, "_compiling", threading.Event())
+    fused.awaited(trial._compiling.set)
+    assert not trial.begun().done()
+    monkeypatch.setattr(trial, "_compiling", threading.Event())
+    with pytest.raises(KeyboardInterrupt):
+        fused.awaited(lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+
+
 @pytest.mark.parametrize("outcome", [True, False])
 def test_the_answer_is_no_until_it_is_known(trying: Trial, outcome: bool) -> None:
     assert not fused.available(CPU)

@@ -33,6 +33,7 @@ def test_what_was_found_out_about_an_older_recipe_is_not_shown(bench: Bench, mon
 
     monkeypatch.setattr(looking, "before_saving", slowly)
     before = bench.widget._problems
+    assert not bench.widget._behind
     bench.widget.sketch = sketch(run(1, 0, 10))
     bench.preview.answer()
     assert begun[0].wait(10)
@@ -40,6 +41,17 @@ def test_what_was_found_out_about_an_older_recipe_is_not_shown(bench: Bench, mon
     bench.preview.answer()
     gates[0].set()
     assert begun[1].wait(10)
-    assert bench.widget._problems == before
+    # What still stands there says whose it is, though the answer is there.
+    assert (bench.widget.status, bench.widget._problems, bench.widget._behind) == ("done", before, True)
     gates[1].set()
     assert [row["what"] for row in bench.looked()._problems] == ["call 1"]
+    assert not bench.widget._behind
+
+
+def test_problems_of_a_text_are_of_no_earlier_recipe(bench: Bench) -> None:
+    widget = bench.looked()
+    text = widget.text
+    widget.set_state({"text": "merge_method: lienar\n", "_turn": 1})
+    assert (widget._problems[0]["line"], widget._behind) == (1, False)
+    widget.set_state({"text": text.replace("arithmetic", "pirate"), "_turn": 2})
+    assert widget._behind

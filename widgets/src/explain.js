@@ -3,6 +3,7 @@
 
 import { h, icon, say } from "./lib/dom.js";
 import { dialsView } from "./lib/dials_view.js";
+import { keepKeys } from "./lib/keys.js";
 import { outbox } from "./lib/outbox.js";
 import { stagesView } from "./lib/stages_view.js";
 import { followTheme } from "./lib/theme.js";
@@ -44,7 +45,7 @@ function render({ model, el, signal: outer }) {
 
   const root = h(
     "section",
-    { class: "ml-root", "aria-label": "A method, step by step", "data-lm-suppress-shortcuts": "true" },
+    { class: "ml-root", "aria-label": "A method, step by step" },
     h(
       "div",
       { class: "ml-explain" },
@@ -59,7 +60,7 @@ function render({ model, el, signal: outer }) {
       stages.root,
     ),
   );
-  root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  keepKeys(root, signal);
 
   let drawn = ""; // the method whose dials stand there
   const lock = () => dials.lock(method.value !== model.get("_shown").method);

@@ -3,6 +3,7 @@
 
 import { h, icon, say } from "./lib/dom.js";
 import { unanswered } from "./lib/inspection.js";
+import { keepKeys } from "./lib/keys.js";
 import { outbox } from "./lib/outbox.js";
 import { panelView } from "./lib/panel_view.js";
 import { alike } from "./lib/panels.js";
@@ -109,7 +110,7 @@ function render({ model, el, signal: outer }) {
   const keys = h("p", { class: "ml-hidden", id: `${id}-keys` }, "Left and Right go through the layers, Up and Down through the rows, Home and End to the first and the last layer. Enter selects a layer, Shift with Left or Right makes the selection larger or smaller, Escape clears it.");
   const root = h(
     "section",
-    { class: "ml-root", "aria-label": "Inspector", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" },
+    { class: "ml-root", "aria-label": "Inspector", "data-jp-suppress-context-menu": "true" },
     patterns(id),
     closing,
     strip.root,
@@ -117,7 +118,7 @@ function render({ model, el, signal: outer }) {
     keys,
     spoken,
   );
-  root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  keepKeys(root, signal);
   const wrap = h("div", { class: "ml-wrap-inspector" }, root);
 
   /** @type {Map<string, { view: PanelView, end: AbortController }>} */

@@ -2,6 +2,7 @@
 // A merge on its way to disk: how far it is, how long it will take, and a button that stops it.
 
 import { focusedBeside, h, icon, pool, say } from "./lib/dom.js";
+import { keepKeys } from "./lib/keys.js";
 import { followTheme } from "./lib/theme.js";
 
 /**
@@ -40,7 +41,7 @@ function render({ model, el, signal: outer }) {
   const spoken = h("div", { class: "ml-hidden", role: "status" });
   const root = h(
     "section",
-    { class: "ml-root ml-merging", "aria-label": "Merge to disk", "data-lm-suppress-shortcuts": "true" },
+    { class: "ml-root ml-merging", "aria-label": "Merge to disk" },
     h("div", { class: "ml-merging-head" }, words, out, stop),
     bar,
     h("div", { class: "ml-merging-figures ml-mute" }, detail, left),
@@ -87,7 +88,7 @@ function render({ model, el, signal: outer }) {
   root.tabIndex = -1;
   model.on("change:_shown", draw);
   signal.addEventListener("abort", () => model.off("change:_shown", draw));
-  root.addEventListener("keydown", (event) => event.stopPropagation(), { signal });
+  keepKeys(root, signal);
   const wrap = h("div", { class: "ml-wrap-merging" }, root);
   signal.addEventListener("abort", () => wrap.remove());
   followTheme(root, signal);

@@ -7,7 +7,7 @@ import { h, icon, say } from "./lib/dom.js";
 import { draftOf } from "./lib/draft.js";
 import { drawerView } from "./lib/drawer_view.js";
 import { handOf } from "./lib/hand.js";
-import { nameOf } from "./lib/keys.js";
+import { keepKeys, nameOf } from "./lib/keys.js";
 import { presetsView } from "./lib/presets_view.js";
 import { rulerOf } from "./lib/ruler.js";
 import { scaleOf } from "./lib/scale.js";
@@ -66,7 +66,7 @@ function render({ model, el, signal: outer }) {
   const cursor = { at: guestOf(draft.sketch), hover: null };
   const scale = () => scaleOf(width || 612, depthOf(draft.sketch), hand.spare, left);
   const hand = handOf({ draft, cursor, redraw, scale, announce });
-  const root = h("section", { class: "ml-root ml-workbench ml-undrawn", "aria-label": "Workbench", "data-lm-suppress-shortcuts": "true", "data-jp-suppress-context-menu": "true" });
+  const root = h("section", { class: "ml-root ml-workbench ml-undrawn", "aria-label": "Workbench", "data-jp-suppress-context-menu": "true" });
   const ruler = rulerOf(root);
   /** @type {Context} */
   const context = { draft, cursor, hand, id, redraw, scale, announce, ruler, signal };
@@ -111,8 +111,8 @@ function render({ model, el, signal: outer }) {
     "?": () => top.keys(),
     "Shift+?": () => top.keys(),
   };
+  keepKeys(root, signal);
   root.addEventListener("keydown", (event) => {
-    event.stopPropagation();
     if (event.defaultPrevented || (isText(event.target) && nameOf(event) !== "Mod+Enter")) return;
     const act = keys[nameOf(event)];
     if (!act) return;

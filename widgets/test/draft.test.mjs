@@ -120,7 +120,7 @@ test("a view that is closed in the middle of a drag lets go and leaves nothing b
 });
 
 test("everything that Python tells asks for a frame", () => {
-  for (const name of ["answer", "status", "_seams", "_scores", "_past", "_problems", "_exports", "_lines", "_blind", "_fits"]) {
+  for (const name of ["answer", "status", "_seams", "_scores", "_past", "_problems", "_behind", "_exports", "_lines", "_blind", "_fits"]) {
     frames = 0;
     model.hear({ [name]: model.get(name) });
     assert.equal(frames, 1, name);

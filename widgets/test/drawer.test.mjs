@@ -159,6 +159,17 @@ test("before saving: each finding with its grade in words, and a count of them",
   assert.match(find(".ml-before").textContent, /mergelab\.merge\(workbench\.recipe/);
 });
 
+test("what was found of an earlier recipe says so, until this one is looked at", () => {
+  const row = { ...PROBLEM, grade: "fine", where: "", line: null, column: null, end: null, what: "12 layers.", hint: "", fix: null };
+  const now = () => [find(".ml-before .ml-mute").textContent, find(".ml-before").classList.contains("ml-behind")];
+  show({ _behind: true });
+  assert.deepEqual(now(), ["not checked yet", true]);
+  scene.model.hear({ _problems: [row], _behind: false });
+  assert.deepEqual(now(), ["nothing stands in the way", false]);
+  scene.model.hear({ _behind: true });
+  assert.deepEqual(now(), ["of an earlier recipe", true]);
+});
+
 test("the same advice is said once, for all that it is about", () => {
   const wrong = (what, hint, more) => ({ ...PROBLEM, where: "stranger", line: null, column: null, end: null, what, hint, fix: null, ...more });
   show({ _problems: [wrong("Width 96.", "Leave it out."), wrong("Heads 4.", "Leave it out."), wrong("Depth.", "Leave it out.", { grade: "warning" }), wrong("One.", ""), wrong("Two.", "")] });

@@ -89,6 +89,7 @@ export class FakeModel {
       _scores: { recipe: null, done: false, rows: [] },
       _past: { undo: 0, redo: 0, undo_words: "", redo_words: "", entries: [], snapshots: [], showing: "" },
       _problems: [],
+      _behind: false,
       _exports: { mergekit: null, python: null, json: null, why: {} },
       _lines: [],
       _blind: null,

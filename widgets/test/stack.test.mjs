@@ -138,6 +138,23 @@ test("an edge says where it is and how far it goes, moves by keys, and goes back
   assert.equal(document.activeElement, page.plot);
 });
 
+for (const [less, more] of [["ArrowLeft", "ArrowRight"], ["ArrowDown", "ArrowUp"]]) {
+  test(`${less} and ${more} on an edge trade layers, and the stack does not hear of them`, () => {
+    const edge = page.root.querySelectorAll(".ml-border")[1];
+    const after = (key, held = {}) => {
+      page.model.hear({ sketch: structuredClone(START) });
+      edge.focus();
+      press(edge, key, held);
+      return page.told();
+    };
+    assert.deepEqual(after(less), ["passthrough 0@0 +3", "passthrough 1@1 +4", "passthrough 0@7 +3"]);
+    assert.deepEqual(after(more), ["passthrough 0@0 +5", "passthrough 1@3 +2", "passthrough 0@7 +3"]);
+    assert.deepEqual(after(more, { shiftKey: true }), ["passthrough 0@0 +5", "passthrough 1@2 +3", "passthrough 0@7 +3"]);
+    assert.deepEqual(after(less, { altKey: true }), ["passthrough 0@0 +4", "passthrough 1@1 +4", "passthrough 0@7 +3"]);
+    assert.deepEqual([document.activeElement, page.context.cursor.at, page.draft.selection], [edge, 0, []]);
+  });
+}
+
 test("keys alone build: pick up, choose, drop, move, repeat, split, delete, swap", () => {
   const { plot, columns, context } = page;
   columns.focus();

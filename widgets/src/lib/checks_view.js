@@ -44,8 +44,9 @@ export function checksView({ draft, id, signal }, mend) {
   const settle = roving(list, signal);
 
   function draw() {
-    const { problems } = draft;
-    say(note, summary(problems));
+    const { problems, behind } = draft;
+    root.classList.toggle("ml-behind", behind);
+    say(note, behind && problems.length ? "of an earlier recipe" : summary(problems));
     const groups = grouped(problems);
     pool(list, groups.length, () => h("li", {})).forEach((item, i) => {
       const [problem] = groups[i];

@@ -66,8 +66,8 @@ import { outbox } from "./outbox.js";
  *   answer: Answer | null, status: string, error: string, _turn: number, _answered: number, _held: boolean,
  *   _sources: Source[], _methods: Method[], _fits: Fit[], _blends: string[][],
  *   _kinds: { attention: string, feed_forward: string } | null, _presets: Preset[], _seams: Seams | null,
- *   _scores: Scores, _past: Past, _problems: Problem[], _exports: Exports, _lines: [number, number][], _blind: Blind | null,
- *   _locks: string[], _copied: Copied | null,
+ *   _scores: Scores, _past: Past, _problems: Problem[], _behind: boolean, _exports: Exports, _lines: [number, number][],
+ *   _blind: Blind | null, _locks: string[], _copied: Copied | null,
  * }} State
  */
 /** @typedef {import("@anywidget/types").AnyModel<State>} Model */
@@ -77,7 +77,7 @@ export const EDITS = ["sketch", "prompt", "prompts", "selection", "text"];
 /** @type {readonly (keyof State)[]} */
 const HEARD = [
   "answer", "status", "error", "_turn", "_answered", "_sources", "_methods", "_fits", "_blends", "_kinds", "_presets",
-  "_seams", "_scores", "_past", "_problems", "_exports", "_lines", "_blind",
+  "_seams", "_scores", "_past", "_problems", "_behind", "_exports", "_lines", "_blind",
   "_locks", "_copied",
 ];
 
@@ -157,6 +157,9 @@ export function draftOf(model, redraw, signal) {
     },
     get problems() {
       return model.get("_problems");
+    },
+    get behind() {
+      return model.get("_behind");
     },
     get exports() {
       return model.get("_exports");

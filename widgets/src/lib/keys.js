@@ -1,5 +1,9 @@
 // @ts-check
-// Keys work only while the widget has focus and stop there: the notebook owns A, B, M, S, Y and Z in command mode.
+// Keys work only while the widget has focus and stop there: the notebook owns A, B, M, S, Y and Z in command mode. It also
+// owns the key that saves it, which no widget wants.
+
+const SAVE = "Mod+s";
+const KEPT = "data-lm-suppress-shortcuts"; // what JupyterLab looks for
 
 /**
  * @param {HTMLElement} element
@@ -18,6 +22,22 @@ export function onKeys(element, actions, signal) {
     },
     { signal },
   );
+}
+
+/**
+ * Keep keys in a widget, but for the one that saves the notebook.
+ * @param {HTMLElement} root @param {AbortSignal} signal
+ */
+export function keepKeys(root, signal) {
+  root.setAttribute(KEPT, "true");
+  // JupyterLab listens at the document, on the way down: the window alone is asked before it, at every key anew.
+  window.addEventListener("keydown", (event) => {
+    if (nameOf(event) === SAVE) root.removeAttribute(KEPT);
+    else root.setAttribute(KEPT, "true");
+  }, { capture: true, signal });
+  root.addEventListener("keydown", (event) => {
+    if (nameOf(event) !== SAVE) event.stopPropagation();
+  }, { signal });
 }
 
 /** @param {KeyboardEvent} event */
