@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mergelab import methods
 from mergelab.errors import MethodError
-from mergelab.methods import select
+from mergelab.methods import execution, fused, lots, select
 from tests.methods.rows import delta as reference
 from tests.methods.table import uniforms
 
@@ -150,6 +150,18 @@ def test_a_long_tensor_is_drawn_in_one_stream(name: str) -> None:
     whole = thinned(name, taus, stage, density=0.5)
     assert torch.equal(whole[:, :7], thinned(name, taus[:, :7], stage, density=0.5))
     assert len({tuple(row.tolist()) for row in whole[0] != 0}) == 50
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("name", RANDOM)
+def test_no_block_is_drawn_twice(name: str, there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many equal magnitudes as blocks are long, twice and a half: word for word from one stream."""
+    assert fused.ready(torch.device("cpu"))
+    monkeypatch.setattr(fused, "available", lambda _: there)
+    stage, more = ("drop by rank", {"epsilon": 1e-9}) if "della" in name else ("drop", {})
+    kept = thinned(name, torch.ones(1, 160, 1024), stage, density=0.5, **more)[0] != 0
+    seed = int(torch.randint(2**63 - 1, (1,), generator=execution._generator(0, "w")))
+    assert torch.equal(kept.flatten(), torch.from_numpy(lots.words(seed, 0, kept.numel()) < 2**31))
 
 
 @pytest.mark.parametrize("name", RANDOM)

@@ -200,9 +200,10 @@ import torch
 from mergelab.methods import fused
 assert fused.ready(torch.device("cpu"))
 from mergelab.methods import loops, scan
-for one in (loops.merge, loops.mix, scan.tally, scan.pick, scan.nth):
+compiled = (loops.merge, loops.mix, loops.absolute, loops.draw, scan.tally, scan.pick, scan.nth, scan.count, scan.join)
+for one in compiled:
     assert one.stats.cache_hits and not one.stats.cache_misses, one
 """
     there = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     subprocess.run([sys.executable, "-c", program], check=True, env=there, timeout=300)
-    assert len(list(tmp_path.rglob("*.nbi"))) == 5
+    assert len(list(tmp_path.rglob("*.nbi"))) == 9
