@@ -34,7 +34,8 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.what}" if self.where else self.what
+        gap = "" if self.what.startswith("\n") else " "  # no line ends with a blank
+        text = f"{self.where}:{gap}{self.what}" if self.where else self.what
         return f"{text} {self.hint}" if self.hint else text
 
 

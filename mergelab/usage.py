@@ -6,6 +6,8 @@ import argparse
 import re
 from pathlib import Path
 
+from mergelab.errors import did_you_mean
+
 _ABOUT = """\
 Merge language models: blend weights, graft layers, and see what the result says.
 
@@ -26,16 +28,25 @@ examples:
 """
 
 
+class _Parser(argparse.ArgumentParser):
+    """The parser of the verbs, which knows what a misspelt one means."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        known = list(action.choices or ())
+        if known and value not in known:
+            self.error(f"{value!r} is no verb. {did_you_mean(str(value), known)}")
+
+
 def parser() -> argparse.ArgumentParser:
     """The whole command line, as argparse sees it."""
-    top = argparse.ArgumentParser(
+    top = _Parser(
         prog="mergelab",
         description=_ABOUT,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--version", action="store_true", help="print the version and exit")
-    verbs = top.add_subparsers(dest="verb", metavar="VERB")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", parser_class=argparse.ArgumentParser)
 
     def verb(name: str, what: str, example: str) -> argparse.ArgumentParser:
         return verbs.add_parser(
@@ -149,6 +160,8 @@ def _bytes(text: str) -> int:
     size = 0
     if found is not None:
         size = round(float(found[1]) * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
-    if size < 1:
+    if found is not None and size < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} holds nothing: write at least 1, such as 5GB or 500MB")
+    if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no size: write 5GB, 500MB, or a number of bytes")
     return size

@@ -263,6 +263,24 @@ def test_only_lab_passes_words_on(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'demo' passes nothing on" in capsys.readouterr().err
 
 
+def test_a_misspelt_verb_is_told_what_it_may_mean(capsys: pytest.CaptureFixture[str]) -> None:
+    for word, told in (("merg", "Did you mean 'merge'?"), ("xyz", "Known: lab, check, show, merge, prove, verify, ")):
+        with pytest.raises(SystemExit) as done:
+            cli.main([word])
+        assert done.value.code == 2
+        assert f"mergelab: error: {word!r} is no verb. {told}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("size", "told"), [("0", "at least 1"), ("0.4", "at least 1"), ("0GB", "at least 1"), ("five", "is no size")]
+)
+def test_a_size_that_holds_nothing_is_refused(size: str, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.main(["merge", "recipe.yml", "merged", "--shard-size", size])
+    assert done.value.code == 2
+    assert told in capsys.readouterr().err
+
+
 def test_lab_without_such_a_notebook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["lab", str(tmp_path / "no.ipynb")]) == 2
     assert "no.ipynb: there is no such notebook." in capsys.readouterr().err

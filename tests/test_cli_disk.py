@@ -13,7 +13,7 @@ import torch
 
 from mergelab import cli
 from mergelab.models.progress import Progress
-from tests.desk import laid, recipe
+from tests.desk import laid, recipe, tiny
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def entries(path: Path) -> list[dict[str, list[int]]]:
     return [entry for name, entry in header.items() if name != "__metadata__"]
 
 
-@pytest.mark.parametrize("size", ["0", "five", "-3MB", "5XB", ""])
+@pytest.mark.parametrize("size", ["five", "-3MB", "5XB", ""])
 def test_a_size_that_is_none_is_refused(models: Path, size: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["merge", str(recipe(("a", 0, 3))), "merged", f"--shard-size={size}"])
@@ -124,6 +124,37 @@ def test_a_fine_tune_is_taken_away_as_an_adapter(models: Path, capsys: pytest.Ca
     assert capsys.readouterr().err.startswith("mergelab extract-lora: ")
 
 
+@pytest.mark.parametrize("verb", ["check", "merge"])
+def test_a_range_beyond_the_layers_is_said_with_the_folders_that_are_missing(
+    verb: str, models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(recipe(("./nowhere", 0, 9), ("a", 1, 9), ("b", 0, 3)))
+    assert cli.main([verb, path, *(["merged"] if verb == "merge" else [])]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mergelab {verb}: 2 problems:\n  1. ")
+    assert "nowhere" in said.splitlines()[1]
+    assert "slices[1], source 'a': layer range: asks for layers [1, 9], it has 3. Layers are 0 to 2; " in said
+
+
+def test_what_is_no_fine_tune_of_that_base_is_said_without_the_advice_of_a_blend(
+    models: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny(models / "short", seed=4, layers=2)
+    tiny(models / "both", seed=5, inner=20)
+    config = json.loads(Path("both/config.json").read_text())
+    Path("both/config.json").write_text(json.dumps(config | {"rms_norm_eps": 0.1, "model_type": "mistral"}))
+    for other in ("c", "short", "both"):
+        assert cli.main(["extract-lora", other, "a", "x"]) == 2
+        said = capsys.readouterr().err
+        assert said.count("name the model that it was trained from.") == 1
+        assert not re.search("blend|slices|leave it out|widen", said)
+        assert not re.search(" $", said, re.MULTILINE)
+    config = json.loads(Path("b/config.json").read_text())
+    Path("b/config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq"}}))
+    assert cli.main(["extract-lora", "b", "a", "x"]) == 2
+    assert "dequantise it" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["check", "show", "merge"])
 def test_a_model_is_no_recipe_and_what_may_be_meant_is_said(
     verb: str, models: Path, capsys: pytest.CaptureFixture[str]
@@ -135,7 +166,12 @@ def test_a_model_is_no_recipe_and_what_may_be_meant_is_said(
     told = said("a")
     assert "a: is a model, not a recipe. A recipe is a YAML file that names models, such as merge_method: " in told
     (models / "a" / "mergekit_config.yml").write_text("merge_method: linear\n")
-    assert f"The recipe in it is {Path('a') / 'mergekit_config.yml'}: give that file." in said("a")
+    inner = Path("a") / "mergekit_config.yml"
+    assert f"A YAML file in it is {inner}: give the recipe itself." in said("a")
+    for name in "bcdef":
+        (models / "a" / f"{name}.yaml").touch()
+    listed = ", ".join(str(Path("a") / f"{name}.yaml") for name in "bcde")
+    assert f"YAML files in it are {listed} and 2 more: give the recipe itself." in said("a")
     (models / "empty").mkdir()
     assert "empty: is a folder, not a recipe." in said("empty")
 

@@ -26,25 +26,42 @@ def record_of(folder: Path, recipe: Recipe) -> dict[str, Any]:
     return found
 
 
-def enter(folder: Path, record: dict[str, Any], proof: Verdict) -> None:
+def enter(folder: Path, record: dict[str, Any], proof: Verdict) -> str:
     """Write the verdict into the record and onto the card. A card that somebody wrote on stays as it is.
+
+    Returns:
+        Where it stands now, in a sentence.
 
     Raises:
         OutputError: the folder cannot be written to.
     """
     new = record | {"proof": proof.as_record()}
-    known = [card.model_card(one) for one in (record, record | {"proof": None})]
+    known = [card.model_card(one).encode() for one in (record, record | {"proof": None})]
+    laid = folder / card.FILE
     try:
+        before = laid.read_bytes() if laid.is_file() else None
         _replace(folder / FILE, as_json(new))
-        if (folder / card.FILE).is_file() and (folder / card.FILE).read_text(encoding="utf-8") in known:
-            _replace(folder / card.FILE, card.model_card(new))
+        if before in known:
+            _replace(laid, card.model_card(new))
+            return f"Written into {FILE} and onto {card.FILE}."
     except OSError as error:
         what = f"cannot be written ({error.strerror or error})."
         raise OutputError(Problem(str(folder), what, "Make room, or get the right to.")) from error
+    why = f"there is no {card.FILE}" if before is None else f"{card.FILE} is not as the merge wrote it, and stays"
+    return f"Written into {FILE}; {why}."
+
+
+def part_of(name: str) -> str:
+    """The file that becomes the one of this name; a process that is killed meanwhile leaves it."""
+    return f".{name}.part"
 
 
 def _replace(path: Path, text: str) -> None:
     """The file has the old text or the new one, at any moment."""
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+    part = path.with_name(part_of(path.name))
+    try:
+        part.write_bytes(text.encode())
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise

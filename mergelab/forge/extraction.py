@@ -28,7 +28,7 @@ from mergelab.models.agreement import filled
 from mergelab.models.devices import arithmetic, pick, sheltered
 from mergelab.models.speak import Stopped
 from mergelab.models.tokenizer import tokenizer_files
-from mergelab.recipes.fit import unfit
+from mergelab.recipes.fit import DEQUANTISE, unfit
 from mergelab.recipes.licences import parents, terms
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.preflight import as_problems, short_names
@@ -250,7 +250,8 @@ def _planned(tuned: Checkpoint, ground: Checkpoint) -> Plan:
     """Both models side by side: a step for each tensor, whose base is the base's and whose input is the fine-tune's.
 
     Raises:
-        FitError: the fine-tune has other tensors, other shapes, or settings that an adapter does not carry.
+        FitError: the fine-tune has other tensors, other shapes, or settings that an adapter does not carry; or weights
+            that are no numbers.
     """
     models = {ground.source: ground, tuned.source: tuned}
     if len(models) == 1:
@@ -258,7 +259,12 @@ def _planned(tuned: Checkpoint, ground: Checkpoint) -> Plan:
     recipe = Recipe(
         "task_arithmetic", (Slice((Part(tuned.source),)),), base=ground.source, numbers=numbers({"weight": 1.0})
     )
-    planned = plan(recipe, models)
+    try:
+        planned = plan(recipe, models)
+    except FitError as error:  # what would make a blend of them does not help here
+        hint = "A fine-tune has the tensors of its base, in the same shapes: name the model that it was trained from."
+        told = (one if one.hint == DEQUANTISE else replace(one, hint=hint) for one in error.problems)
+        raise FitError(*told) from None
     found = unfit(recipe, filled(planned), lambda source: repr(source.label))
     hint = "An adapter changes tensors and no settings: give the base this setting first."
     differing = (replace(one, grade="error", remedy=hint) for one in found if one.grade == "warning")

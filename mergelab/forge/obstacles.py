@@ -15,6 +15,7 @@ from pathlib import Path
 
 from mergelab.errors import Problem
 from mergelab.forge import card, provenance
+from mergelab.forge.entered import part_of
 from mergelab.forge.journal import bytes_in
 from mergelab.recipes.plan import Plan
 from mergelab.weights.files import TOKENIZER
@@ -69,7 +70,8 @@ def is_empty(folder: Path) -> bool:
 def _added(folder: Path) -> list[str]:
     """What lies in an earlier merge and is not of it, as far as its record tells."""
     try:
-        written = {provenance.FILE, card.FILE, *json.loads((folder / provenance.FILE).read_bytes())["files"]}
+        own = [provenance.FILE, card.FILE]
+        written = {*own, *map(part_of, own), *json.loads((folder / provenance.FILE).read_bytes())["files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
     return sorted(

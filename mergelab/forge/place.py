@@ -183,27 +183,30 @@ class Place:
         raise_all(OutputError, in_the_way(self.folder, force=self._force))
         for path in [*self.partial.rglob("*"), self.partial]:
             sync(path)
+        traded = False
         try:
-            self._put()
+            traded = self._put()
         finally:  # also where an interrupt came between
-            gone = not self.partial.is_dir()  # some network filesystems give a folder another inode at any time
-            self._placed = self.folder.is_dir() and (gone or inode(self.folder) == self._inode)
+            gone = not self.partial.is_dir()
+            # Some network filesystems give a folder another inode at any time: it is asked where nothing else tells.
+            self._placed = self.folder.is_dir() and (traded or gone or inode(self.folder) == self._inode)
             if not self._placed and self._aside.is_dir():
                 self._aside.rename(self.folder)
         sync(self._hidden)
         sync(self.folder.parent)
 
-    def _put(self) -> None:
-        """Give the new folder its name, which an empty folder or an earlier merge may have."""
+    def _put(self) -> bool:
+        """Give the new folder its name, which an empty folder or an earlier merge may have; say whether it traded."""
         empty = is_empty(self.folder)
         if self._force and self.folder.is_dir() and not empty:
             if exchanged(self.partial, self.folder):
-                return
+                return True
             self.folder.rename(self._aside)
             sync(self.folder.parent)
         if empty and sys.platform == "win32":  # elsewhere a rename replaces an empty folder, and no other one
             self.folder.rmdir()
         self.partial.rename(self.folder)
+        return False
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

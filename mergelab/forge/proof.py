@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +44,15 @@ _WRITTEN = ("config.json", "generation_config.json", INDEX, RECIPE_FILE, RECORD,
 
 @dataclass(frozen=True)
 class Proof:
-    """What a comparison of a folder with the live model of its recipe came to."""
+    """What a comparison of a folder with the live model of its recipe came to.
+
+    Attributes:
+        checks: each with what it found.
+        entered: where the verdict was written down, in a sentence; or "".
+    """
 
     checks: tuple[Check, ...]
+    entered: str = ""
 
     @property
     def holds(self) -> bool:
@@ -63,7 +69,7 @@ class Proof:
         verdict = (
             f"Proven: all {whole} checks hold." if self.holds else f"Not proven: {len(self.broken)} of {whole} fail."
         )
-        return "\n".join((verdict, *(f"  {check}" for check in self.checks)))
+        return "\n".join((verdict, *(f"  {check}" for check in self.checks), *filter(None, [self.entered])))
 
     def as_record(self) -> dict[str, object]:
         """As plain data, for JSON."""
@@ -118,7 +124,7 @@ def prove(
     record = record_of(folder, planned.recipe) if write else None
     found = Proof(_checks(folder, planned, device, stop))
     if record is not None and found.holds:
-        enter(folder, record, found)
+        return replace(found, entered=enter(folder, record, found))
     return found
 
 
@@ -177,7 +183,8 @@ def _recipe(folder: Path) -> Recipe:
     path = folder / RECIPE_FILE
     if not path.is_file():
         what = f"has no {RECIPE_FILE}, from which it was merged."
-        raise SourceError(Problem(str(folder), what, "Name the recipe: prove(out, recipe)."))
+        hint = "Give a folder that a merge wrote, or in Python the recipe too: prove(out, recipe)."
+        raise SourceError(Problem(str(folder), what, hint))
     return Recipe.load(path)
 
 

@@ -55,7 +55,8 @@ def begun(planned: Plan, *, asked: bool = False) -> Future[Settings]:
         except BaseException as error:  # noqa: BLE001 - raised by the future
             answer.set_exception(error)
 
-    threading.Thread(target=ask, name="mergelab-rehearsal").start()  # a daemon would be torn off inside torch
+    # A daemon, as it would be by itself where one begins it, would be torn off inside torch.
+    threading.Thread(target=ask, name="mergelab-rehearsal", daemon=False).start()
     return answer
 
 

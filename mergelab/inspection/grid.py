@@ -141,4 +141,4 @@ class Grid:
 
 
 def _shown(value: float, starred: bool) -> str:
-    return "-" if np.isnan(value) else f"{value:.3g}{'*' if starred else ''}"
+    return "-" if np.isnan(value) else f"{value:.3g}{'*' if starred else ''}".replace("-", "−")

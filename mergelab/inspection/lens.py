@@ -161,7 +161,7 @@ class _Reader:
         count = len(self._following)
         parts = math.ceil(count * max(self._vocabulary.values(), default=0) / AT_ONCE)
         # Every so many tokens, so that each part has some of all prompts.
-        portions = [torch.arange(number, count, parts) for number in range(parts)]
+        portions = [np.arange(number, count, parts) for number in range(parts)]
         total = parts * (len(self._last) + sum(map(len, self._states.values())))
         done = 0
         average = {}
@@ -174,7 +174,7 @@ class _Reader:
                 done += 1
                 progress(done, total)
             average[name] = (whole / count).log().float()
-        ready: list[Tensor] = []
+        ready: list[NDArray[np.int64]] = []
         for part in portions:
             finals = {name: self._log_p(name, last, part) for name, last in self._last.items()}
             self._hold_finals(finals, average, part)
@@ -201,17 +201,21 @@ class _Reader:
             guess["decided"] = (guessed == top[-1]).astype(np.float64)
         return Trajectory(self._vocabulary[name], figures, kl_to, guess, top)
 
-    def _log_p(self, name: str, border: int, part: Tensor) -> Tensor:
+    def _log_p(self, name: str, border: int, part: NDArray[np.int64]) -> Tensor:
         return torch.log_softmax(self._heads[name](self._states[name][border][part]).float(), -1)
 
-    def _hold(self, name: str, border: int, part: Tensor, log_p: Tensor, finals: Mapping[str, Tensor]) -> None:
+    def _hold(
+        self, name: str, border: int, part: NDArray[np.int64], log_p: Tensor, finals: Mapping[str, Tensor]
+    ) -> None:
         for figure, values in self._read_off(log_p, finals.get(name), part).items():
             self._figures[name][figure][border, part] = _numbers(values)
         for to, final in finals.items():
             if self._vocabulary[to] == self._vocabulary[name]:
                 self._kl[name][to][border, part] = _numbers(kl(final.to(log_p.device), log_p))
 
-    def _hold_finals(self, finals: Mapping[str, Tensor], average: Mapping[str, Tensor], part: Tensor) -> None:
+    def _hold_finals(
+        self, finals: Mapping[str, Tensor], average: Mapping[str, Tensor], part: NDArray[np.int64]
+    ) -> None:
         for name, final in finals.items():
             guess = average[name].to(final.device).expand_as(final)
             self._guess[name]["kl"][part] = _numbers(kl(final, guess))
@@ -222,7 +226,7 @@ class _Reader:
                 one, other = finals[first], finals[second]
                 self.divergence[first, second][part] = _numbers(divergence(one, other.to(one.device)))
 
-    def _read_off(self, log_p: Tensor, final: Tensor | None, part: Tensor) -> dict[str, Tensor]:
+    def _read_off(self, log_p: Tensor, final: Tensor | None, part: NDArray[np.int64]) -> dict[str, Tensor]:
         """Figures of predictions, shape (tokens,) each; those against the final one only where there is one."""
         following = self._following[part].to(log_p.device)
         loss = -log_p.gather(-1, following.clamp(min=0)[:, None])[:, 0]
@@ -238,8 +242,8 @@ class _Reader:
         return found
 
 
-def _ascending(parts: Sequence[Tensor]) -> NDArray[np.int64]:
-    return np.sort(torch.cat([*parts]).numpy()) if parts else np.arange(0)
+def _ascending(parts: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.sort(np.concatenate(parts)) if parts else np.arange(0)
 
 
 def _numbers(values: Tensor) -> Floats:

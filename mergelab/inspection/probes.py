@@ -205,9 +205,13 @@ def _asked(
     kinds = sorted({label for *_, label, _, _ in found})
     groups = len({group for *_, group in found})
     problems = []
-    if folds < 2 or groups < folds:
+    if folds < 2:
+        what = f"{folds} leaves no prompts to ask about beside those that are learned from."
+        problems.append(Problem("folds", what, "Give 2 folds or more."))
+    elif groups < folds:
         what = f"{groups} prompts with labels cannot be split into {folds} folds."
-        problems.append(Problem("prompts", what, "Give more prompts, or fewer folds, but 2."))
+        hint = "Give more prompts, or fewer folds." if folds > 2 else "Give at least 2 prompts with labels."
+        problems.append(Problem("prompts", what, hint))
     if len(kinds) < 2:
         what = f"there {'is one' if kinds else 'is none'} among {len(found)} tokens: nothing is to be told apart."
         problems.append(Problem("labels", what, "Give labels of two kinds or more, and prompts that have them."))

@@ -294,7 +294,7 @@ def _count(states: Tensor) -> Tensor:
 
 
 def _cell(figure: Figure | None, shown: Callable[[float], float] = float) -> str:
-    return "-" if figure is None else f"{shown(figure.value):.3g}{'*' if figure.off else ''}"
+    return "-" if figure is None else f"{shown(figure.value):.3g}{'*' if figure.off else ''}".replace("-", "−")
 
 
 def _grade(sentence: str) -> str:

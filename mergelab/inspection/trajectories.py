@@ -236,7 +236,8 @@ class Trajectories:
         drawn = np.random.default_rng(0).integers(count, size=(RESAMPLES, count))
         ends = [np.quantile(over_tokens(guess[drawn]), (0.025, 0.975)) for guess in guesses]
         low, high = np.array(ends).T[..., None]
-        guessing = "predicting at every token the average of the source's final predictions"
+        whose = "the source" if to is None else to
+        guessing = f"predicting at every token the average of {whose}'s final predictions"
         if figure == "entropy":
             blind = np.log([[one.vocabulary] for one in self.sources.values()])
             return Chance(low, blind, f"from {guessing}, to holding all tokens equally likely")

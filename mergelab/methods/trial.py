@@ -30,10 +30,11 @@ def begun() -> Future[bool]:
     """Whether the loops give the bits of the atoms on this machine: known some time after the first call.
 
     A process that ends earlier waits for what is tried out in it, half a second at most, but for no compiler. (Were the
-    thread a daemon, it would be torn off inside a library, and take the process with it.)
+    thread a daemon, as one begun by a daemon is by itself, it would be torn off inside a library, and take the process
+    with it.)
     """
     answer = Future[bool]()
-    threading.Thread(target=lambda: answer.set_result(passed()), name="mergelab-trial").start()
+    threading.Thread(target=lambda: answer.set_result(passed()), name="mergelab-trial", daemon=False).start()
     return answer
 
 

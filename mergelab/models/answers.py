@@ -33,7 +33,14 @@ class Prompt:
     text: str
     continuation: str | None = None
 
+    def __post_init__(self) -> None:
+        """AssemblyError where one of the two is no text."""
+        given = (self.text, "" if self.continuation is None else self.continuation)
+        wrong = (Problem("Prompt", f"{reprlib.repr(one)} is no text.", _HINT) for one in given if not is_text(one))
+        raise_all(AssemblyError, wrong)
 
+
+_HINT = "Give a text, a Prompt(text, continuation), or several."
 Asked: TypeAlias = "str | Prompt | Sequence[str | Prompt]"
 
 
@@ -48,11 +55,9 @@ def prompts_of(asked: Asked, where: str) -> tuple[Prompt, ...]:
         AssemblyError: there is none, or something is no text.
     """
     given = (asked,) if isinstance(asked, str | Prompt) or not isinstance(asked, Iterable) else tuple(asked)
+    wrong = [one for one in given if not isinstance(one, Prompt) and not is_text(one)]
+    raise_all(AssemblyError, (Problem(where, f"{reprlib.repr(one)} is no prompt.", _HINT) for one in wrong))
     prompts = tuple(one if isinstance(one, Prompt) else Prompt(one) for one in given)
-    texts = [text for one in prompts for text in (one.text, "" if one.continuation is None else one.continuation)]
-    wrong = [text for text in texts if not is_text(text)]
-    hint = "Give a text, a Prompt(text, continuation), or several."
-    raise_all(AssemblyError, (Problem(where, f"{reprlib.repr(one)} is no prompt.", hint) for one in wrong))
     if not prompts:
         raise AssemblyError(Problem(where, "there is no prompt.", "Give one or several."))
     return prompts

@@ -25,7 +25,7 @@ class Changes:
             of sources, which is folding adapters in, and sending to a device what there is no room for. "building the
             model": putting tensors into it. Of all else: "disk" where half or more of what arithmetic read was not in
             memory yet, "memory" where its bytes went through arithmetic at half the speed or more at which this machine
-            copies them, else "arithmetic".
+            copies them, else "arithmetic"; "" where there was nothing to compute.
         rebuilt: the stack itself changed, so that the model was built anew around its tensors.
         first: the first layer whose output may differ from before: 0 where something in front of the layers changed,
             the number of layers where only the final norm or the head did, and one more where nothing did.
@@ -59,7 +59,7 @@ class Changes:
             f"{self.rebound} put into place",
             moved,
             f"{self.seconds * 1e3:.3g} ms" if self.seconds < 1 else f"{self.seconds:.3g} s",
-            f"bound by {self.bound}",
+            f"bound by {self.bound}" if self.bound else "nothing to compute",
             first,
             *rebuilt,
             *([f"{in_bytes(self.streamed)} of sources not kept, for want of room"] if self.streamed else []),
@@ -81,5 +81,7 @@ def what_bound(made: Made, planning: float, building: float, copying: float) -> 
         return longest
     if made.from_disk >= made.bytes_read / 2 > 0:
         return "disk"
+    if not made.computed:
+        return ""
     moved = (made.bytes_read + made.bytes_written) / merging
     return "memory" if moved >= copying / 2 else "arithmetic"

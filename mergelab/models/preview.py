@@ -39,6 +39,7 @@ from mergelab.models.measuring import Live, Measure, measured
 from mergelab.models.replay import Replay, stoppable
 from mergelab.models.shading import Shade, Shading
 from mergelab.models.speak import Stopped, allowed, write
+from mergelab.models.worker import Worker
 from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import Model
 from mergelab.recipes.recipe import Part, Recipe, Slice
@@ -88,7 +89,7 @@ class Preview:
                 lock that callers of ``ask`` may hold, give that one: two locks would wait for each other.
 
         Raises:
-            SourceError: a source cannot be opened, has no name, or is called "merged".
+            SourceError: there is none, or one cannot be opened, has no name, or is called "merged".
             AssemblyError: this machine does not have the device, or ``max_new_tokens`` is no length.
         """
         self.sources: dict[str, Checkpoint] = _opened(sources)
@@ -107,7 +108,7 @@ class Preview:
         self._asked: tuple[int, Recipe, tuple[Prompt, ...], bool] | None = None
         self._newest = self._pauses = 0
         self._busy = self._closing = self._ended = False
-        self._thread = threading.Thread(target=self._serve, name="mergelab-preview", daemon=True)
+        self._thread = Worker(self._serve, "mergelab-preview", self.close)
         self._thread.start()
 
     def ask(self, recipe: Recipe, prompts: Asked, *, only_measures: bool = False) -> int:
@@ -390,8 +391,8 @@ class _Said:
 
 def _opened(sources: object) -> dict[str, Checkpoint]:
     """The sources by name, seen to have names that can be theirs."""
-    if not isinstance(sources, Mapping):
-        what = f"a {type(sources).__name__} has no names for sources."
+    if not isinstance(sources, Mapping) or not sources:
+        what = "there is no source." if sources == {} else f"a {type(sources).__name__} has no names for sources."
         raise SourceError(Problem("preview", what, 'Give a dict: {"base": folder, "other": folder}.'))
     if MERGED in sources:
         what = f"no source can be called {MERGED!r}."

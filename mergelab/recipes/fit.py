@@ -100,6 +100,7 @@ NOT_A_STAGE = (
     "A stage is a model that is written, if only in thought, and widening does not bring all of these together: leave "
     "these layers out, use a relative of the host, or stack them in the last document, where each runs with its own."
 )
+DEQUANTISE = "Load it with transformers, dequantise it, save it in bfloat16, and merge that."
 ONE_SHAPE = "Models that are blended have the same tensors in the same shapes: leave it out, or use a relative."
 
 
@@ -120,8 +121,7 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
     depth = 0
     for source in recipe.named:
         if (quantised := _quantised(origins[source])) is not None:
-            remedy = "Load it with transformers, dequantise it, save it in bfloat16, and merge that."
-            yield Finding("error", say(source), "quantised weights", quantised, remedy)
+            yield Finding("error", say(source), "quantised weights", quantised, DEQUANTISE)
     for index, piece in enumerate(recipe.slices):
         models, base = models_of(recipe, piece, methods.get(recipe.method_of(piece)))
         parts = [part for part in (base, *models) if part]
@@ -131,11 +131,9 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
             yield Finding("error", "models", "number of layers", listed, "Choose runs of layers with slices:.")
         for part in parts:
             origin = origins[part.source]
-            if part.layers and part.layers[1] > origin.layers:
-                where = f"{recipe.place(f'slices[{index}]')}, source {say(part.source)}"
-                remedy = f"Layers are 0 to {origin.layers - 1}; the end of a range is not included."
-                asked = f"asks for layers {list(part.layers)}, it has {origin.layers}"
-                yield Finding("error", where, "layer range", asked, remedy)
+            too_far = _beyond(recipe, index, part, origin, say)
+            if too_far is not None:
+                yield too_far
                 continue
             if part is parts[0] and not is_whole(recipe):  # a layer has its place, and its settings, from this one
                 yield from _stacked(part, origin, donor, wide, say)
@@ -158,6 +156,24 @@ def unfit(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Sourc
         if nowhere and not _furnished(origins[parts[0].source], donor):
             about = f"{say(parts[0].source)} does not fit {say(recipe.donor)}"
             yield Finding("error", about, "missing tensors", _few(nowhere), LEAVE_OUT)
+
+
+def beyond(recipe: Recipe, origins: Mapping[Source, Origin], say: Callable[[Source], str]) -> Iterator[Finding]:
+    """Runs of layers that reach beyond their models, of those that are open: ``origins`` need not have all."""
+    for index, piece in enumerate(recipe.slices):
+        for part in piece.parts:
+            found = _beyond(recipe, index, part, origins[part.source], say) if part.source in origins else None
+            if found is not None:
+                yield found
+
+
+def _beyond(recipe: Recipe, index: int, part: Part, origin: Origin, say: Callable[[Source], str]) -> Finding | None:
+    if part.layers is None or part.layers[1] <= origin.layers:
+        return None
+    where = f"{recipe.place(f'slices[{index}]')}, source {say(part.source)}"
+    remedy = f"Layers are 0 to {origin.layers - 1}; the end of a range is not included."
+    asked = f"asks for layers {list(part.layers)}, it has {origin.layers}"
+    return Finding("error", where, "layer range", asked, remedy)
 
 
 def _stacked(

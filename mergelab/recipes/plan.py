@@ -11,9 +11,9 @@ from typing import Any
 
 from mergelab.errors import FitError, Problem, RecipeError, SourceError, raise_all
 from mergelab.recipes.check import check
-from mergelab.recipes.fit import in_a_stage
+from mergelab.recipes.fit import beyond, in_a_stage
 from mergelab.recipes.planner import Planner, promote
-from mergelab.recipes.preflight import as_problems, preflight
+from mergelab.recipes.preflight import as_problems, preflight, short_names
 from mergelab.recipes.recipe import Recipe
 from mergelab.recipes.report import Finding
 from mergelab.recipes.step import Layer, Origin, Step
@@ -208,7 +208,7 @@ def open_sources(recipe: Recipe, known: Mapping[Source, Checkpoint]) -> dict[Sou
     """Every model that a recipe reads, opened from headers; those in ``known`` are open already.
 
     Raises:
-        SourceError: models cannot be opened, all of them at once.
+        SourceError: models cannot be opened, all of them at once; with them the ranges beyond the layers of the others.
     """
     opened: dict[Source, Checkpoint] = {}
     problems: list[Problem] = []
@@ -217,7 +217,12 @@ def open_sources(recipe: Recipe, known: Mapping[Source, Checkpoint]) -> dict[Sou
             opened[source] = known.get(source) or open_checkpoint(source)
         except SourceError as error:
             problems += error.problems
-    raise_all(SourceError, problems)
+    if problems:  # what can be told already is told with them
+        say = short_names(tuple(recipe.sources))
+        found = (
+            one for document in (*recipe.stages, recipe) for one in beyond(document, opened, lambda s: repr(say(s)))
+        )
+        raise SourceError(*problems, *as_problems(tuple(found)))
     return opened
 
 

@@ -374,7 +374,10 @@ def _folder(path: Path, shown: str) -> Problem:
     inner = sorted(one for one in path.iterdir() if one.suffix in (".yml", ".yaml"))
     what = "is a model, not a recipe." if (path / "config.json").is_file() else "is a folder, not a recipe."
     if inner:
-        return Problem(shown, what, f"The recipe in it is {inner[0]}: give that file.")
+        more = f" and {len(inner) - 4} more" if len(inner) > 4 else ""
+        listed = f"{', '.join(map(str, inner[:4]))}{more}"
+        said = f"A YAML file in it is {listed}" if len(inner) == 1 else f"YAML files in it are {listed}"
+        return Problem(shown, what, f"{said}: give the recipe itself.")
     said = (
         "merge_method: linear, models: [{model: A, parameters: {weight: 0.5}}, {model: B, parameters: {weight: 0.5}}]"
     )

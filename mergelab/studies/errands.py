@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import TypeVar
 
 from mergelab.models.speak import Stopped
+from mergelab.models.worker import Worker
 
 T = TypeVar("T")
 V = TypeVar("V")
 
 PATIENCE = 0.5  # seconds until it is told that something is waited for, and between telling it again
+AT_EXIT = 2.0  # seconds that an exit waits for work that nobody can break off
 _LOOK = 0.02  # seconds between two questions whether to stop
 
 
@@ -26,7 +27,7 @@ class Errands:
 
     def __init__(self) -> None:
         """Nothing is under way."""
-        self._thread: threading.Thread | None = None
+        self._thread: Worker | None = None
 
     def run(self, work: Callable[[], T], stop: Callable[[], bool], waiting: Callable[[], V]) -> Generator[V, None, T]:
         """Do some work, yield what ``waiting`` gives now and then while that takes, and return what it came to.
@@ -44,7 +45,7 @@ class Errands:
             except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
                 coming.set_exception(error)
 
-        self._thread = threading.Thread(target=do, name="mergelab-errand", daemon=True)
+        self._thread = Worker(do, "mergelab-errand", patience=AT_EXIT)
         self._thread.start()
         yield from self._wait(stop, waiting)
         return coming.result()

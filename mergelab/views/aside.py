@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
+from mergelab.models.worker import Worker
 from mergelab.views._base import log
 
 
@@ -15,7 +16,7 @@ class Aside:
         self._ready = threading.Condition()
         self._jobs: dict[str, Callable[[], None]] = {}
         self._busy = self._closing = False
-        self._thread: threading.Thread | None = None
+        self._thread: Worker | None = None
 
     def do(self, kind: str, job: Callable[[], None]) -> None:
         """Take a job and return at once. It takes the place of one of the same kind that has not begun."""
@@ -25,7 +26,7 @@ class Aside:
             self._jobs.pop(kind, None)
             self._jobs[kind] = job
             if self._thread is None:
-                self._thread = threading.Thread(target=self._serve, name="mergelab-aside", daemon=True)
+                self._thread = Worker(self._serve, "mergelab-aside", self.close)
                 self._thread.start()
             self._ready.notify_all()
 

@@ -66,7 +66,7 @@ def runs(names: Sequence[str], chosen: Bools) -> str:
         words[_SHOWN:] = [f"{len(words) - _SHOWN} more"]
     others = [name for name, out in zip(names, chosen, strict=True) if out and not name.isdigit()]
     head = "layer" if len(places) == 1 else "layers"
-    return " and ".join(filter(None, (f"{head} {_listed(words)}" if words else "", _listed(others))))
+    return _listed([f"{head} {words[0]}", *words[1:], *others] if words else others)
 
 
 def _split(places: Sequence[int], at: Sequence[int]) -> list[Sequence[int]]:

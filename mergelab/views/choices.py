@@ -13,6 +13,7 @@ from mergelab.errors import did_you_mean
 from mergelab.views.panels import Kind
 from mergelab.views.subjects import Subject
 from mergelab.views.survey import Task
+from mergelab.views.visible import one_line
 
 # Of the norm of tokens, as `Trace.norms` knows them.
 STATISTICS = {
@@ -180,7 +181,7 @@ def task_of(name: str, choice: Choice, models: Sequence[Subject]) -> Task:
 def check_turn(turn: object, choice: Choice, models: Sequence[Subject], prompts: int) -> Choice:
     """``choice`` after a turn: a mapping of some of `TURNS` to where they are turned to.
 
-    Places may be written as text; a source may be named instead.
+    Places may be written as text; a source may be named instead, and a name goes before a place.
 
     Raises:
         ValueError: everything that cannot be meant, in words.
@@ -234,9 +235,9 @@ def _number(value: object) -> int | None:
 
 
 def _named(value: object, known: Mapping[int, str]) -> int | None:
-    """The place of a source, given as a place or by its name; None: there is no such source."""
+    """The place of a source, given by its name or, where no source is called that, as a place; None: there is none."""
     at = _number(value)
-    return at if at in known else next((place for place, name in known.items() if name == value), None)
+    return next((place for place, name in known.items() if name == value), at if at in known else None)
 
 
 def _prompt(value: object, count: int) -> int:
@@ -255,7 +256,9 @@ def _source(key: str, value: object, known: Mapping[int, str]) -> int:
 
 
 def _pair(value: object, known: Mapping[int, str]) -> tuple[int, int]:
-    parts = value.split("-") if isinstance(value, str) else list(value) if isinstance(value, Sequence) else []
+    parts: list[object] = [*value] if isinstance(value, Sequence) else []
+    if isinstance(value, str):  # "1-2" are places, also where sources are called that
+        parts = [at if (at := _number(one)) is not None else one for one in value.split("-")]
     found = [at for one in parts if (at := _named(one, known)) is not None]
     if len(parts) != 2 or len(found) != 2 or found[0] == found[1]:
         listed = ", ".join(f"{a}-{b} ({known[a]} with {known[b]})" for a, b in combinations(known, 2))
@@ -301,10 +304,12 @@ def dials(
 
 
 def _of_source(models: Sequence[Subject], place: int, chosen: int) -> dict[str, Any]:
-    return {"id": str(place), "label": models[place].name, "chosen": place == chosen, "sources": [place]}
+    """Its id is its name: as a place it could be meant for a source that is called "2"."""
+    name = models[place].name
+    return {"id": name, "label": name, "chosen": place == chosen, "sources": [place]}
 
 
 def short(text: str, most: int = 40) -> str:
     """The beginning of a text, on one line."""
-    line = " ".join(text.split())
+    line = one_line(text)
     return line if len(line) <= most else f"{line[: most - 1].rstrip()}…"

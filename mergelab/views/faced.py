@@ -18,6 +18,7 @@ from mergelab.views.asking import CLOSED
 from mergelab.views.faces import Faces
 from mergelab.views.opening import recipe_from
 from mergelab.views.past import Past, alike
+from mergelab.views.plain_edits import chosen_within
 from mergelab.views.sketch_check import check_sketch
 
 EDITS = ("sketch", "text", "recipe", "prompt", "prompts", "selection")
@@ -77,9 +78,16 @@ class Faced(LabWidget):
         """An edit of Python waits for one of the browser, and is one as well."""
         if name in EDITS:
             with self._editing():
-                super().__setattr__(name, value)
+                super().__setattr__(name, self._within(value) if name == "selection" else value)
         else:
             super().__setattr__(name, value)
+
+    def _within(self, selection: object) -> list[int]:
+        """What Python chooses is of the stack at hand; what a page did, which may be behind, is cut down to it."""
+        try:
+            return chosen_within(selection, self._faces.layers)
+        except ValueError as error:
+            raise TraitError(str(error)) from None
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
         """Take in a message of the browser, as one edit, and heed the requests that waited for it."""

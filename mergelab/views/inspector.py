@@ -63,7 +63,7 @@ class Inspector(LabWidget):
     Attributes:
         selection: ``{"layers": [4, 5, 6]}``: the layers selected, ascending. A list of numbers may be set.
         turned: the dials that were turned last, ``{"density": 0.2}``: density (share of a change that is kept), pair
-            (``("pirate", "sort")``: names, or places as ``"1-2"``), source (a name or a place), against (likewise:
+            (``("pirate", "sort")``: names, or places as ``"1-2"``), source (a name, else a place), against (likewise:
             which source the others are likened to), prompt (a place); and what figures show: statistic (of norms),
             conflict ("signs", "weighted", "lost"), drift ("size", "scale", "shape"), between ("cka", "cosine",
             "distance", "kl", "entropy").

@@ -70,18 +70,18 @@ def lay(name: str, numbers: Mapping[str, object], guests: Sequence[Guest], befor
     """The recipe of a preset: plain slices, all passed through.
 
     Args:
-        numbers: as ``presets`` asks for them; what is left out takes its default.
+        numbers: as ``presets`` asks for them, all; none: the defaults.
         before: what stood there: its dtype, seed, vocabulary and the like are kept, and its base where the new stack
             fits that as well as its own.
 
     Raises:
-        RecipeError: there is no such preset or number, or a number is out of range.
+        RecipeError: there is no such layout or number, a number is out of range, or some are missing.
         FitError: runs of layers do not lie within their models, or leave nothing.
     """
     preset = next((one for one in _PRESETS if one.name == name), None)
     if preset is None:
         hint = did_you_mean(name, [one.name for one in _PRESETS])
-        raise RecipeError(Problem("preset", f"there is no preset {name!r}.", hint))
+        raise RecipeError(Problem("layout", f"there is no layout {name!r}.", hint))
     opened = [guest.checkpoint for guest in guests]
     asked = {one.name: one for one in preset.numbers(opened)}
     raise_all(RecipeError, _wrong(name, numbers, asked))
@@ -125,6 +125,10 @@ def _wrong(name: str, numbers: Mapping[str, object], asked: Mapping[str, _Number
         if given not in asked
     ]
     for one in asked.values():
+        if numbers and one.name not in numbers:
+            hint = f"Give {one.name!r}, {one.low} to {one.high}, or no number at all for the defaults."
+            found.append(Problem(name, f"{one.word} is missing.", hint))
+            continue
         value = numbers.get(one.name, one.default)
         if isinstance(value, bool) or not isinstance(value, int) or not one.low <= value <= one.high:
             found.append(Problem(name, f"{one.word} {value!r} is out of range.", f"Give {one.low} to {one.high}."))

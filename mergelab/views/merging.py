@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+import sys
 import threading
 import time
 from pathlib import Path
@@ -16,6 +17,7 @@ from mergelab.errors import MergelabError, OutputError, Problem
 from mergelab.forge.merge import merge
 from mergelab.forge.provenance import FILE, read_record
 from mergelab.models.speak import Stopped
+from mergelab.models.worker import Worker
 from mergelab.recipes.plan import Plan, plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.views._base import LabWidget, bundle, log
@@ -104,7 +106,7 @@ class Merging(LabWidget):
                 notes = getattr(error, "__notes__", ())
                 self._show("failed", error="\n".join([_said(error), *notes]), left="", remark="")
 
-        self._thread = threading.Thread(target=work, name="mergelab-merging", daemon=True)
+        self._thread = Worker(work, "mergelab-merging", self._forgotten, patience=None)
         self._thread.start()
 
     @property
@@ -144,6 +146,15 @@ class Merging(LabWidget):
             self.stop()
             self._thread.join()
         super().close()
+
+    def _forgotten(self) -> None:
+        """The program ends: stop, and say so where nobody looks at a widget."""
+        stopped = self._halt.is_set()
+        self.stop()
+        self._thread.join()
+        if isinstance(self._raised, Stopped) and not stopped:
+            said = f"{self.out} is not written: the program ended before the merge. wait() waits for it."
+            sys.stderr.write(f"{said} {self._shown['remark']}".strip() + "\n")
 
     def still(self) -> str:
         """How far it is, as HTML without scripts."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mergelab import sample
-from mergelab.errors import OutputError, Problem, RecipeError
+from mergelab.errors import Problem, RecipeError
 from mergelab.recipes.recipe import Recipe
 from mergelab.views.exports import opened
 from mergelab.views.guests import Guest, open_guests
@@ -67,23 +67,6 @@ def first_prompts(guests: Sequence[Guest]) -> tuple[str, ...]:
         return PROMPTS
     skilled = [sample.SKILLS[name].prompts(1)[0] for name in members if name in sample.SKILLS]
     return tuple(dict.fromkeys([*skilled, *sample.demo_prompts()]))
-
-
-def save(recipe: Recipe, path: str | os.PathLike[str]) -> Path:
-    """Write a recipe as YAML, with its comments, and return where.
-
-    Raises:
-        OutputError: that is not possible.
-    """
-    target = Path(path).expanduser()
-    try:
-        target.write_text(recipe.to_yaml(), encoding="utf-8")
-    except OSError as error:
-        why = error.strerror or error
-        raise OutputError(
-            Problem(str(target), f"cannot be written ({why}).", "Name a file in a folder of yours.")
-        ) from None
-    return target
 
 
 def _is_recipe(source: object) -> bool:

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mergelab.inspection.grid import Chance, Grid
 from mergelab.views.captions import CLEARLY, NO_CHANCE, Bools, Caption, Floats, bands, caption, number
+from mergelab.views.visible import visible
 
 Over: TypeAlias = tuple[float, float, float]
 Kind = Literal["lines", "heat", "tokens", "sinks"]
@@ -164,9 +165,9 @@ def _of_grid(panel: Panel, grid: Grid) -> dict[str, Any]:
         "unit": measure.unit,
         "scale": measure.scale,
         "middle": measure.middle,
-        "rows": list(grid.rows),
+        "rows": [visible(row) for row in grid.rows],
         "columns": list(grid.columns),
-        "of": grid.of,
+        "of": visible(grid.of),
         "formula": measure.formula,
         "low": low,
         "high": high,
@@ -234,7 +235,7 @@ def cell_of(value: object) -> str | float | None:
     if isinstance(plain, bool):
         return "yes" if plain else "no"
     if not isinstance(plain, int | float):
-        return None if plain is None or plain is pd.NA else str(plain)
+        return None if plain is None or plain is pd.NA else visible(str(plain))
     return plain if math.isfinite(plain) else None
 
 

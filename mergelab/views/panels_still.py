@@ -18,6 +18,7 @@ from mergelab.views.captions import Floats, number, runs
 from mergelab.views.palette import DARK, LIGHT
 from mergelab.views.panels import BY_CHANCE, SINKS, SPREAD, Drawn, Panel, cell_of, hatched, span, within
 from mergelab.views.subjects import Subject
+from mergelab.views.visible import visible
 
 # The resolved values of widgets/src/tokens.css: from low to high, light and dark.
 _DIVERGING = (
@@ -40,14 +41,15 @@ def still(
     prompts: str,
     read: Sequence[Mapping[str, str]],
 ) -> str:
-    """Every panel that has something to show, its caption, and the selection in figures. All text is escaped."""
-    names = ", ".join(f"{one.name} ({one.layers} layers)" for one in models)
+    """Every panel that has something to show, its caption, and the selection in figures. Text is escaped, `visible`."""
+    names = ", ".join(f"<bdi>{html.escape(one.name)}</bdi> ({one.layers} layers)" for one in models)
     shown = "".join(_panel(panel, layers) for panel in panels if panel.measured)
     missing = ", ".join(panel.title.lower() for panel in panels if not panel.measured)
     left = f"<p>Not measured: {html.escape(missing)}.</p>" if missing else ""
-    return (
-        '<div class="mergelab-still" style="font:13px/1.45 system-ui,sans-serif;max-width:760px">'
-        f"<p><b>{html.escape(names)}</b>. Prompts: {html.escape(prompts)}.</p>{shown}{left}{_readout(read, layers)}"
+    return visible(
+        '<div class="mergelab-still" style="font:13px/1.45 system-ui,sans-serif;max-width:760px;'
+        'overflow-wrap:break-word">'
+        f"<p><b>{names}</b>. Prompts: {html.escape(prompts)}.</p>{shown}{left}{_readout(read, layers)}"
         '<p style="opacity:.7">Saved picture; run the cell to work on it.</p>'
         f"{_palette()}</div>"
     )
@@ -197,7 +199,8 @@ def _heat(grid: Grid, drawn: Drawn, layers: Sequence[int]) -> str:
     key = ""
     if low is not None and high is not None:
         middle = f", middle {number(grid.measure.middle)}" if grid.measure.scale == "diverging" else ""
-        key = f"Colours: {number(low)} to {number(high, grid.measure.unit)}{middle}."
+        log = ", log scale" if grid.measure.scale == "log" else ""
+        key = f"Colours: {number(low)} to {number(high, grid.measure.unit)}{middle}{log}."
     if within(grid)[:count].any():
         key = f"{key} Pale: within chance."
     if np.isnan(values).any():

@@ -36,6 +36,21 @@ def checked_selection(value: object) -> list[int]:
     raise ValueError(f"selection: {reprlib.repr(value)} is not a list of output layers, whole numbers from 0.")
 
 
+def chosen_within(value: object, layers: int) -> list[int]:
+    """Output layers of a stack that has ``layers``, ascending, each once.
+
+    Raises:
+        ValueError: something is no whole number from 0, or the stack does not reach that far.
+    """
+    chosen = checked_selection(value)
+    above = [layer for layer in chosen if layer >= layers]
+    if above:
+        listed = ", ".join(str(layer) for layer in above)
+        what = f"{listed} {'is no output layer' if len(above) == 1 else 'are no output layers'}"
+        raise ValueError(f"selection: {what} of this stack. It has 0 to {layers - 1}.")
+    return chosen
+
+
 def still_chosen(chosen: Sequence[int], before: Sequence[object], now: Sequence[object]) -> list[int]:
     """Chosen output layers after the stack has become another one: none, unless all are made of what they were.
 

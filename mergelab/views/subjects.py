@@ -16,6 +16,7 @@ from mergelab.recipes.plan import plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.studies.passages import ENGLISH
 from mergelab.views.guests import MOST_SOURCES, codes
+from mergelab.views.visible import one_line
 from mergelab.weights import Checkpoint, Source, open_checkpoint
 
 Model: TypeAlias = "Checkpoint | Recipe | Assembly | Live"
@@ -27,7 +28,7 @@ class Subject:
     """One model that is looked at.
 
     Attributes:
-        name: what it is called.
+        name: what it is called, on one line and `visible`.
         code: two letters, different for each.
         layers: how many it has.
         width: of its residual stream, in channels.
@@ -78,7 +79,7 @@ def subjects(models: Sequence[object], names: Sequence[str] | None) -> tuple[Sub
         open_checkpoint(one) if isinstance(one, Checkpoint | Source | str | os.PathLike) else one  # type: ignore[misc]
         for one in models
     ]
-    called = _called(opened) if names is None else [str(name).strip() for name in names]
+    called = _called(opened) if names is None else [one_line(str(name)) for name in names]
     if len(called) != len(opened) or len(dict.fromkeys(called)) != len(called) or "" in called:
         what = f"{list(names or ())!r} does not name {len(opened)} models."
         raise InspectionError(Problem("names", what, "Give one name for each, all different, none of them empty."))
@@ -94,7 +95,7 @@ def _is_live(model: object) -> bool:
 def _called(models: Sequence[Model]) -> list[str]:
     found: list[str] = []
     for model in models:
-        label = _label(model)
+        label = one_line(_label(model)) or "model"
         alike = sum(name == label or name.startswith(f"{label} ") for name in found)
         found.append(f"{label} {alike + 1}" if alike else label)
     return found

@@ -11,6 +11,7 @@ from typing import Any, Literal, Protocol
 
 from mergelab.errors import InspectionError, MergelabError
 from mergelab.models.speak import Stopped
+from mergelab.models.worker import Worker
 
 PAUSE = 1 / 20  # seconds between two pictures: a dial is followed, a fast measurement does not flood the wire
 _log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class Survey:
         self._running: Task | None = None
         self._stale = self._drawing = self._held = self._closing = False
         self._threads = [
-            threading.Thread(target=work, name=f"mergelab-{name}", daemon=True)
+            Worker(work, f"mergelab-{name}", self.close)
             for name, work in (("measuring", self._measuring), ("picture", self._picturing))
         ]
         for thread in self._threads:

@@ -18,7 +18,7 @@ from mergelab.models.events import Measured
 from mergelab.recipes.plan import plan
 from mergelab.recipes.recipe import Recipe
 from mergelab.studies.scores import Given, scorers_of
-from mergelab.views import blind, opening
+from mergelab.views import blind, opening, saving
 from mergelab.views._base import bundle
 from mergelab.views.aside import Aside
 from mergelab.views.asking import CLOSED, Asking, Maker, preview_of
@@ -124,6 +124,7 @@ class Workbench(Faced):
             RecipeError: the recipe cannot be read, or has no picture.
         """
         guests, first = opening.begin(sources, recipe, names)
+        self._files = saving.Files(sources, recipe)
         self._failure = ""  # why the last answer failed
         scored = scorers_of(scorers, (guest.checkpoint.source for guest in guests))
         self._findings = Findings(scored, lambda: tuple(self.prompts))
@@ -252,7 +253,7 @@ class Workbench(Faced):
                 self._asking.again()
 
     def lay(self, name: str, numbers: Mapping[str, object]) -> None:
-        """Lay a preset, as one edit. RecipeError or FitError where that is not possible."""
+        """Lay a layout by all its numbers, or by none (the defaults), as one edit. RecipeError or FitError."""
         self.recipe = lay(name, numbers, self._faces.guests, self._faces.recipe)
 
     def widen(self) -> None:
@@ -325,9 +326,9 @@ class Workbench(Faced):
             raise AssemblyError(Problem(verb, "there is no blind comparison.", "Begin one with blind()."))
         return self._comparison
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write the recipe as YAML, and return where. OutputError where that is not possible."""
-        return opening.save(self._faces.recipe, path)
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write the recipe as YAML, with ``force`` over a file of others too; where. OutputError where it cannot be."""
+        return self._files.save(self._faces.recipe, path, force=force)
 
     def export(self, kind: str) -> str:
         """The recipe for other programs: "mergekit" (YAML), "python", or "json", which a workbench opens again.
@@ -393,7 +394,5 @@ class Workbench(Faced):
         names = ", ".join(guest.name for guest in self._faces.guests)
         if self._closed:
             return f"<Workbench of {names}, closed>"
-        slices = len(self._faces.sketch["slices"])
-        return (
-            f"<Workbench of {names}: {self._faces.layers} layers in {slices} slices, {self._faces.recipe.fingerprint}>"
-        )
+        faces, slices = self._faces, len(self._faces.sketch["slices"])
+        return f"<Workbench of {names}: {faces.layers} layers in {slices} slices, {faces.recipe.fingerprint}>"

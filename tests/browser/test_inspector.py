@@ -17,6 +17,10 @@ from tests.browser.harness import hosting
 from tests.views.measured import LAYERS, Taken
 
 EVIL = "<img src=x onerror=alert(1)>"
+OUTSIDE = """() => [...document.querySelectorAll(".ml-panel, .ml-side-part, .ml-strip")].flatMap((part) =>
+  [...part.querySelectorAll(":not(.ml-hidden, .ml-hidden *, svg *)")].filter(
+    (one) => one.getBoundingClientRect().right > part.getBoundingClientRect().right + 1).map((one) => one.textContent))
+"""
 
 
 @contextmanager
@@ -210,6 +214,14 @@ def test_hostile_names_and_tokens_stay_text(watched: Watched) -> None:
         page.set_content(f"<body>{widget.still()}</body>")
         expect(page.locator("body")).to_contain_text(names[2])
         assert page.locator("img, script").count() == 0
+
+
+def test_a_name_without_a_break_stays_in_its_panel(watched: Watched) -> None:
+    with looking(watched, names=["e" * 90, "f" * 90, "g" * 90]) as (page, _, _):
+        expect(page.locator('[data-panel="conflict"] .ml-heading')).to_contain_text("f" * 90)
+        for width in (1200, 700):
+            page.set_viewport_size({"width": width, "height": 900})
+            page.wait_for_function(f"!({OUTSIDE})().length", timeout=5000)  # pictures follow a frame later
 
 
 def test_what_python_refuses_is_said_in_the_browser(shown: tuple[Page, Inspector]) -> None:

@@ -33,6 +33,7 @@ ALL_RUN = """
 window.jupyterapp.shell.currentWidget.content.widgets.filter((cell) => cell.model.type === "code")
   .every((cell) => cell.model.executionCount && cell.model.executionState !== "running")
 """
+UNSAVED = "window.jupyterapp.shell.currentWidget.context.model.dirty"
 
 
 @pytest.fixture
@@ -164,6 +165,13 @@ def test_the_lesson_under_a_real_pointer(lab: str, watched: Watched) -> None:
     expect(title).to_have_text("pirate with arithmetic 2–3")
     _exact(root)
     assert table.inner_text() == before
+    page.keyboard.press("a")
+    assert page.locator(".jp-Cell").count() == cells
+
+    # The key that saves is the notebook's, wherever the focus is.
+    assert page.evaluate(UNSAVED)
+    page.keyboard.press("Control+s")
+    page.wait_for_function(f"!{UNSAVED}")
     page.keyboard.press("a")
     assert page.locator(".jp-Cell").count() == cells
     assert watched.strays == []

@@ -244,6 +244,7 @@ def test_experts_have_no_place_and_may_be_left_out(family: Family, tmp_path: Pat
 def test_nothing_is_overwritten_and_nothing_is_left_behind(family: Family, tmp_path: Path) -> None:
     base, tuned = family("llama", 1), family("llama", 2)
     (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine").touch()
     with pytest.raises(OutputError, match="exists already"):
         extract_lora(tuned, base, tmp_path / "there", rank=2)
     with pytest.raises(OutputError, match="lies in, the source"):

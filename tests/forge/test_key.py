@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from mergelab.forge import key
 from mergelab.forge.key import key_of
 from mergelab.methods import registry
 from mergelab.models.copies import computes
@@ -31,7 +32,7 @@ def test_the_key_tells_what_has_changed(llamas: Trio, tmp_path: Path) -> None:
     shutil.copytree(llamas[0], model)
     recipe = stack([(model, 0, 3), (llamas[1], 3, 6)], base=llamas[2], method="task_arithmetic", coefficient=0.5)
 
-    def key(recipe: Recipe = recipe, shard_bytes: int = 20_000, device: str = "cpu") -> dict[str, str]:
+    def told(recipe: Recipe = recipe, shard_bytes: int = 20_000, device: str = "cpu") -> dict[str, str]:
         planned = plan(recipe)
         text = key_of(planned, device, shards(planned, shard_bytes))
         return dict(line.split(" ") for line in text.splitlines())
@@ -40,18 +41,51 @@ def test_the_key_tells_what_has_changed(llamas: Trio, tmp_path: Path) -> None:
         assert one.keys() == other.keys()
         return [aspect for aspect in one if one[aspect] != other[aspect]]
 
-    first = key()
-    assert differ(first, key()) == []
-    assert differ(first, key(replace(recipe, seed=7))) == ["recipe"]
-    assert differ(first, key(replace(recipe, dtype="BF16"))) == ["recipe", "files"]
-    assert differ(first, key(shard_bytes=30_000)) == ["files"]
-    assert differ(first, key(device="mps")) == ["device"]
+    first = told()
+    assert differ(first, told()) == []
+    assert differ(first, told(replace(recipe, seed=7))) == ["recipe"]
+    assert differ(first, told(replace(recipe, dtype="BF16"))) == ["recipe", "files"]
+    assert differ(first, told(shard_bytes=30_000)) == ["files"]
+    assert differ(first, told(device="mps")) == ["device"]
     weights = model / "model.safetensors"
     written_in_place(weights, weights.read_bytes()[:-1] + b"\x01")
-    second = key()
+    second = told()
     assert differ(first, second) == ["sources"]
     os.utime(weights)
-    assert differ(second, key()) == ["sources"]
+    assert differ(second, told()) == ["sources"]
+
+
+def test_the_key_knows_what_is_in_every_file(llamas: Trio) -> None:
+    """Also where no name of a file tells: a tensor of another shape or dtype."""
+    planned = plan(graft(llamas[0], llamas[1], (2, 4)))
+    (first, *others) = shards(planned)
+    name, spec = next(iter(first.specs.items()))
+    named = [shard.name for shard in (first, *others)]
+    for specs in (
+        {**first.specs, name: replace(spec, shape=(*spec.shape, 1))},
+        {**first.specs, name: replace(spec, dtype="I32" if spec.dtype == "F32" else "F32")},
+    ):
+        changed = (replace(first, specs=specs), *others)
+        assert [shard.name for shard in changed] == named
+        keys = [key_of(planned, "cpu", given).splitlines() for given in ((first, *others), changed)]
+        assert [line.split()[0] for line in keys[0] if line not in keys[1]] == ["files"]
+
+
+def test_the_key_knows_the_code_of_every_floor_that_makes_bytes(
+    llamas: Trio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = plan(graft(llamas[0], llamas[1], (2, 4)))
+    files = [tmp_path / floor / "mine.py" for floor in ("methods", "weights", "recipes", "models", "forge")]
+    for path in files:
+        path.parent.mkdir()
+        path.write_text("1")
+    monkeypatch.setattr(key, "__file__", str(tmp_path / "forge" / "key.py"))
+    before = key_of(planned, "cpu", shards(planned)).splitlines()
+    for path in files:
+        path.write_text("2")
+        after = key_of(planned, "cpu", shards(planned)).splitlines()
+        assert [line.split()[0] for line in before if line not in after] == ["code"]
+        before = after
 
 
 def test_methods_from_elsewhere_are_never_taken_up(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> None:

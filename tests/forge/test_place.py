@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -222,6 +223,23 @@ def test_an_earlier_merge_and_a_new_one_trade_names_at_one_stroke(
     assert names(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("trading", [True, False])
+def test_what_trades_names_is_in_place_whatever_its_inode_is(
+    trading: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network filesystems give a folder another inode at any time."""
+    out = earlier(tmp_path / "out")
+    anew = itertools.count(1)
+    for module in ("place", "journal"):
+        monkeypatch.setattr(f"mergelab.forge.{module}.inode", lambda _: next(anew))
+    monkeypatch.setattr("mergelab.forge.place.exchanged", _traded if trading else lambda *_: False)
+    with at(out, force=True) as made:
+        write(made, "w.safetensors")
+        end(made)
+    assert word(out) == "new"
+    assert names(tmp_path) == ["out"]
+
+
 def _traded(one: Path, other: Path) -> bool:
     """Two folders with each other's names, as a system does it that can."""
     between = one.with_name("between")
@@ -272,7 +290,14 @@ def test_a_commit_that_was_killed_once_the_two_had_traded_is_ended(how: str, lla
 
 
 def test_two_folders_trade_names_or_stay(tmp_path: Path) -> None:
+    may = may_exchange(tmp_path)
     old = earlier(tmp_path / "old")
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / RECIPE_FILE).write_text("new")
+    assert exchanged(old, tmp_path / "new") == may
+    assert (word(old), word(tmp_path / "new")) == (("new", "old") if may else ("old", "new"))
+    assert exchanged(tmp_path / "new", old) == may
+    shutil.rmtree(tmp_path / "new")
     assert not exchanged(old, tmp_path / "nowhere")
     assert (names(tmp_path), word(old)) == (["old"], "old")
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mergelab.errors import AssemblyError, SourceError
+from mergelab.forge import making
 from mergelab.forge.merge import merge
 from mergelab.forge.rehearsal import as_its_donor, rehearsed
-from mergelab.methods import apply, get
+from mergelab.methods import apply, fused, get
 from mergelab.models.progress import Progress, Stopped
 from mergelab.recipes import Recipe, graft, plan, repeat, stack
 from mergelab.weights.header import read_header
@@ -220,6 +222,24 @@ def test_what_is_computed_loads_torch_alone(recipe_of_three: Path, tmp_path: Pat
     found = loaded(recipe_of_three.read_text(), tmp_path)
     assert "'torch'" in found
     assert "'transformers'" not in found
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_what_is_large_waits_for_its_loops(
+    large: bool, recipe_of_three: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And can be stopped meanwhile."""
+    waited: list[Callable[[], object]] = []
+    stopping = False
+    monkeypatch.setattr(fused, "awaited", waited.append)
+    planned = plan(Recipe.load(recipe_of_three))
+    monkeypatch.setattr(making, "_LARGE", planned.bytes + (not large))
+    merge(planned, tmp_path / "out", prove=False, stop=lambda: stopping)
+    assert len(waited) == large
+    stopping = True
+    for heed in waited:
+        with pytest.raises(Stopped):
+            heed()
 
 
 def test_a_device_that_is_not_here_is_refused_also_for_copies(llamas: Trio, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_values_outside_are_starred_and_stars_explained_in_one_line() -> None:
         "row \\ layer  0    1  2",
         "-----------  ---  -  ---",
         "a            0.5  1  2",
-        "b            3*   -  -1*",
+        "b            3*   -  −1*",
         "",
         "* outside what chance gives: two halves.",
         "Half was left out.",

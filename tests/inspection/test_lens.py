@@ -19,8 +19,10 @@ from mergelab.inspection import lens as module
 from mergelab.inspection.grid import Floats
 from mergelab.inspection.handles import find
 from mergelab.inspection.lens import Head, Lens, divergence, entropy, kl, rank
+from mergelab.inspection.trace import trace
 from mergelab.inspection.trajectories import FIGURES, Trajectories
 from mergelab.inspection.walk import logits, walk
+from tests.inspection.planted import Numerals, model
 from tests.inspection.streams import normal, pass_by, prompts, stream
 
 BATCHES, TOKENS = prompts(((4, 6), (2, 5)))
@@ -168,6 +170,8 @@ def test_the_distance_to_another_source() -> None:
     own = read(streams).figure("kl").chance
     assert own is not None
     np.testing.assert_array_equal(grid.chance.low, np.asarray(own.low)[[1, 1]])
+    assert "the average of b's final predictions" in grid.chance.how
+    assert "the average of the source's final predictions" in own.how
 
 
 def test_chance_is_guessing_by_frequency() -> None:
@@ -218,6 +222,24 @@ def test_reading_in_portions_changes_nothing(monkeypatch: pytest.MonkeyPatch) ->
     pd.testing.assert_frame_equal(parts.outputs("a", "b"), whole.outputs("a", "b"), rtol=1e-4)
     # 6 portions of 28 tokens, two sources of 4 borders, each with its average.
     assert told == [(done, 60) for done in range(1, 61)]
+
+
+def test_one_token_is_read_like_one_of_many() -> None:
+    """Whether the others are sinks, or are not drawn, or there are none."""
+    streams = {"a": drifting(1), "b": drifting(2)}
+    found = read(streams, sinks=np.flatnonzero(INNER)[1:].tolist())
+    assert len(found.drawn) == 1
+    whole = read(streams)
+    place = whole.drawn.tolist().index(found.drawn[0])
+    for name in FIGURES:
+        np.testing.assert_allclose(
+            found.of_tokens("a", name).values[0], whole.of_tokens("a", name).values[place], rtol=1e-5, atol=1e-6
+        )
+    np.testing.assert_allclose(found.divergence["a", "b"], whole.divergence["a", "b"][place], rtol=1e-5)
+    assert len(read(streams, count=1).drawn) == 1
+    two = trace({"a": (model(), Numerals())}, "3 4")
+    np.testing.assert_array_equal(two.lens.drawn, [1])
+    assert two.lens.figure("kl").row("a")[-1] == 0
 
 
 def test_stopped_the_tokens_read_so_far_stand(monkeypatch: pytest.MonkeyPatch) -> None:

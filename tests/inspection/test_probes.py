@@ -193,7 +193,11 @@ def test_wide_states_are_projected(monkeypatch: pytest.MonkeyPatch, texts: list[
         (lambda words: ["a"] * len(words), 2, "there is one among"),
         (lambda words: [None] * len(words), 2, "there is none among 0 tokens"),
         ("class", 4, "3 prompts with labels cannot be split into 4 folds"),
-        ("class", 1, "cannot be split into 1 folds"),
+        (
+            "class",
+            1,
+            "folds: 1 leaves no prompts to ask about beside those that are learned from. Give 2 folds or more.",
+        ),
     ],
 )
 def test_what_cannot_be_probed_is_said(labels_: object, folds: int, words: str, texts: list[str]) -> None:

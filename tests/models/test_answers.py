@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -176,3 +177,10 @@ def test_a_loss_that_is_no_number_is_not_taken_for_no_continuation(model: Any, l
     only_numbers({"a": [said[0], said[2]]}, [asked[0], asked[2]])
     with pytest.raises(AssemblyError, match="a: gives values that are not numbers"):
         only_numbers({"a": said}, asked)
+
+
+@pytest.mark.parametrize("given", [(3,), (None,), (["a"],), ("a", 3), ("a", ["b"])])
+def test_a_prompt_is_of_texts(given: tuple[Any, ...]) -> None:
+    wrong = [one for one in given if not isinstance(one, str)]
+    with pytest.raises(AssemblyError, match=rf"Prompt: {re.escape(repr(wrong[0]))} is no text\. Give a text"):
+        Prompt(*given)

@@ -244,6 +244,8 @@ def test_assemblies_and_changes_in_words(llamas: Trio) -> None:
         back = replace(assembly.turn(blend(0.5)), seconds=1.5, bound="planning", from_disk=0)
         assert str(back) == f"0 of {steps} computed, 9 put into place, 0 bytes, 1.5 s, bound by planning, from layer 4"
         assert ", nothing differs" in str(assembly.turn(blend(0.5)))
+        still = replace(back, bound="")
+        assert str(still) == str(back).replace("bound by planning", "nothing to compute")
         told = ", from layer 4, 2 kB of sources not kept, for want of room, 3 MB from disk"
         assert str(replace(back, streamed=2000, from_disk=3_000_000)).endswith(told)
         words = str(replace(back, first=6, rebuilt=True, warning="Memory may run out."))

@@ -230,6 +230,8 @@ def test_what_cannot_be_asked_is_refused_in_words(llamas: Trio, preview: Preview
             preview.ask(recipe, odd)  # type: ignore[arg-type]
     with pytest.raises(SourceError, match=r"preview: a list has no names for sources\. Give a dict"):
         Preview(list(llamas), print)  # type: ignore[arg-type]
+    with pytest.raises(SourceError, match=r"preview: there is no source\. Give a dict"):
+        Preview({}, print)
     with pytest.raises(AssemblyError, match="max_new_tokens: -1 is no number of tokens"):
         Preview({"base": llamas[0]}, print, max_new_tokens=-1)
 

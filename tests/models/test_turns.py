@@ -315,7 +315,7 @@ def test_what_bound_a_turn(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> Non
     def bound(
         *, planning: float = 0.0, reading: float = 0.0, merging: float = 0.0, building: float = 0.0, disk: int = 0
     ) -> str:
-        made = Made({}, (), (), 300, 200, disk, reading + merging, reading)
+        made = Made({}, (), (("key",),), 300, 200, disk, reading + merging, reading)
         return what_bound(made, planning, building, copying=1000.0)
 
     assert bound(planning=2, reading=1, merging=1, building=1) == "planning"
@@ -325,6 +325,9 @@ def test_what_bound_a_turn(llamas: Trio, monkeypatch: pytest.MonkeyPatch) -> Non
     assert bound(merging=1.1) == bound(merging=1.1, disk=149) == "arithmetic"
     assert bound(merging=0.9, disk=150) == "disk"
     assert bound(merging=0.9, planning=2, disk=150) == "planning"
+    nothing = Made({}, (), (), 0, 0, 0, 0.5, 0.1)
+    assert what_bound(nothing, 0.3, 0.1, copying=1000.0) == ""
+    assert what_bound(nothing, 0.6, 0.1, copying=1000.0) == "planning"
     assert Bank(device="cpu").copy_speed > 1e8
     with assemble(stack([(llamas[1], 0, DEPTH)], base=llamas[0]), device="cpu") as assembly:
         changes: Changes = assembly.made

@@ -144,7 +144,7 @@ def test_a_size_that_is_null_is_derived_and_the_shapes_speak(key: str) -> None:
 def test_a_stranger_is_refused_with_all_that_clashes_at_once() -> None:
     models = pair({"model_type": "qwen2", "rms_norm_eps": 1e-6}, inner=14, keys=2)
     assert refusal(models) == (
-        "'b' does not fit 'a': \n    kind of model: qwen2 against llama\n"
+        "'b' does not fit 'a':\n    kind of model: qwen2 against llama\n"
         "    norm epsilon: 1e-06 against 1e-05\n    key/value heads: self_attn.k_proj.weight [2, 8] against [4, 8]\n"
         "    feed-forward size: mlp.down_proj.weight [8, 14] against [8, 10]\n"
         "    Layers of one model have to agree in this, even where each has settings of its own: leave them out, or "
@@ -193,7 +193,7 @@ def test_another_vocabulary_matters_only_where_embeddings_or_head_are_taken() ->
     with pytest.raises(FitError, match=r"lm_head.weight \[17, 8\] against \[13, 8\]"):
         plan(graft(a, b, (2, 4)), models)
     assert refusal(models, SLERP) == (
-        "'b' does not fit 'a': \n    vocabulary: model.embed_tokens.weight [17, 8] against [13, 8]\n"
+        "'b' does not fit 'a':\n    vocabulary: model.embed_tokens.weight [17, 8] against [13, 8]\n"
         "    vocabulary: lm_head.weight [17, 8] against [13, 8]\n    Add 'tokenizer: {source: union}' to the recipe to "
         "bring the rows of the same tokens together."
     )

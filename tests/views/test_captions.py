@@ -50,6 +50,7 @@ def test_a_number_in_words(value: float, unit: str, words: str) -> None:
         ("0123456789", [0, 1, 3, 9], "layers 0–1, 3 and 9"),
         ("0123456789", [0, 2, 4, 6, 8], "layers 0, 2, 4, 6 and 1 more"),
         (["0", "1", "end"], [1, 2], "layer 1 and end"),
+        ([*"0123456789", "end"], [*range(7), 8, 9, 10], "layers 0–6, 8–9 and end"),
         (["embedding", "0", "end"], [0, 2], "embedding and end"),
         ("012", [], ""),
     ],

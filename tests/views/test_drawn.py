@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mergelab import sample
 from mergelab.inspection.grid import Chance
-from mergelab.views.choices import first_choice
+from mergelab.views.choices import check_turn, first_choice
 from mergelab.views.figures import figure
 from mergelab.views.panels import Drawn, Panel, payload, span
 from mergelab.views.sight import draw
@@ -90,7 +91,7 @@ def test_likeness_to_the_base_has_a_chance_of_its_own_for_every_value(look: Look
 def test_any_two_sources_are_compared(look: Look, kind: str) -> None:
     tasks = list(look.taken.tasks)
     told = {"cka": "at the same layer of {}", "kl": "to {}’s own", "entropy": ""}.get(kind, "against {}")
-    for place, one in enumerate(("base", "pirate", "sort")):
+    for one in ("base", "pirate", "sort"):
         look.widget.turned = {"between": kind, "against": one}
         look.settled()
         panel = look.panel("between")
@@ -99,8 +100,29 @@ def test_any_two_sources_are_compared(look: Look, kind: str) -> None:
         assert panel["rows"] == others
         if kind == "kl":
             assert look.widget.grid("between").row(one)[-1] == 0, "its own prediction"
-        assert [dial["id"] for dial in look.widget.dials["against"] if dial["chosen"]] == [str(place)]
+        assert [dial["id"] for dial in look.widget.dials["against"] if dial["chosen"]] == [one]
     assert look.taken.tasks == tasks, "nothing is measured again"
+
+
+def test_names_go_before_places() -> None:
+    three = Look(names=["a", "2", "0"])
+    chosen = {"against": "2", "source": "2"}
+    three.widget.turned = chosen
+    three.settled()
+    assert {name: one["label"] for name in chosen for one in _dial(three, name) if one["chosen"]} == chosen
+    for name, place, called in (("against", 2, "0"), ("against", "1", "2"), ("source", 2, "0"), ("source", "1", "2")):
+        three.widget.turned = {name: place}
+        three.settled()
+        assert [one["id"] for one in _dial(three, name) if one["chosen"]] == [called], "the page sends names"
+    three.widget.close()
+    models = subjects([sample.path("base")] * 4, ["a", "2", "1", "3"])
+    for pair, places in (("1-3", (1, 3)), (("1", "3"), (2, 3)), ("1-2", (1, 2)), ((1, "1"), (1, 2))):
+        assert check_turn({"pair": pair}, first_choice(models), models, 1).pair == places
+
+
+def _dial(look: Look, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = look.widget.dials["sources" if name == "source" else name]
+    return found
 
 
 def test_directions_have_their_spread_over_tokens_and_their_chance(look: Look) -> None:

@@ -120,6 +120,7 @@ WRONG = [
     ("recipe", 3, "a int is no recipe"),
     ("selection", [-1], "whole numbers from 0"),
     ("selection", [True], "whole numbers from 0"),
+    ("selection", [2, 10, 99], "10, 99 are no output layers of this stack. It has 0 to 9."),
     ("prompts", "one", "is not a list of texts"),
 ]
 

@@ -44,9 +44,9 @@ def runs(recipe: Recipe) -> Runs:
         ("graft", {"host": 0, "donor": 1, "first": 0, "last": 0}, graft(A, B, (0, 1))),
         ("upscale", {}, upscale(A, 2)),
         ("upscale", {"model": 2, "drop": 5}, upscale(C, 5)),
-        ("repeat", {"first": 3, "last": 5, "times": 3}, repeat(A, (3, 6), times=3)),
+        ("repeat", {"model": 0, "first": 3, "last": 5, "times": 3}, repeat(A, (3, 6), times=3)),
         ("skip", {"model": 1, "first": 2, "last": 8}, stack([(B, 0, 2), (B, 9, 10)], base=B)),
-        ("skip", {"first": 0, "last": 1}, stack([(A, 2, 10)], base=A)),
+        ("skip", {"model": 0, "first": 0, "last": 1}, stack([(A, 2, 10)], base=A)),
     ],
 )
 def test_presets_are_the_librarys_own(name: str, numbers: dict[str, int], expected: Recipe) -> None:
@@ -54,9 +54,9 @@ def test_presets_are_the_librarys_own(name: str, numbers: dict[str, int], expect
 
 
 def test_alternating_takes_each_layer_once_from_its_own_depth() -> None:
-    laid = runs(lay("alternate", {"one": 1, "other": 2}, TEN))
+    laid = runs(lay("alternate", {"one": 1, "other": 2, "size": 1}, TEN))
     assert laid == [("bc"[at % 2], at, at + 1) for at in range(10)]
-    threes = runs(lay("alternate", {"size": 3}, seated(10, 8)))
+    threes = runs(lay("alternate", {"one": 0, "other": 1, "size": 3}, seated(10, 8)))
     assert threes == [("a", 0, 3), ("b", 3, 6), ("a", 6, 8)]
 
 
@@ -100,14 +100,15 @@ def test_what_presets_ask_for_can_be_answered(depths: Sequence[int], data: st.Da
 @pytest.mark.parametrize(
     ("name", "numbers", "kind", "words"),
     [
-        ("grafted", {}, RecipeError, "there is no preset 'grafted'. Did you mean 'graft'?"),
+        ("grafted", {}, RecipeError, "layout: there is no layout 'grafted'. Did you mean 'graft'?"),
         ("graft", {"hosts": 1}, RecipeError, "asks for no number 'hosts'. Did you mean 'host'?"),
         ("graft", {"donor": 3}, RecipeError, "Donor 3 is out of range. Give 0 to 2."),
         ("graft", {"first": True}, RecipeError, "First layer True is out of range."),
         ("graft", {"first": "2"}, RecipeError, "First layer '2' is out of range."),
-        ("graft", {"first": 5, "last": 3}, FitError, "is no run of layers"),
-        ("skip", {"first": 0, "last": 9}, FitError, "leave one at least"),
-        ("skip", {"first": 5, "last": 3}, FitError, "are no run that 'a' can do without"),
+        ("graft", {"host": 0}, RecipeError, "Last layer is missing. Give 'last', 0 to 9, or no number at all"),
+        ("graft", {"host": 1, "donor": 2, "first": 5, "last": 3}, FitError, "is no run of layers"),
+        ("skip", {"model": 0, "first": 0, "last": 9}, FitError, "leave one at least"),
+        ("skip", {"model": 0, "first": 5, "last": 3}, FitError, "are no run that 'a' can do without"),
     ],
 )
 def test_what_cannot_be_laid_is_said(name: str, numbers: dict[str, object], kind: type[Exception], words: str) -> None:
@@ -136,10 +137,10 @@ def test_what_a_stack_does_not_show_stays_when_another_is_laid() -> None:
 def test_a_base_that_would_not_fit_gives_way() -> None:
     guests = [*seated(10, 10), Guest("c", "C", checkpoint("c", layers=10, vocabulary=48))]
     before = stack([(A, 0, 10)], base=A)
-    assert lay("upscale", {"model": 1}, guests, before).base == Source("a")
-    assert lay("upscale", {"model": 2}, guests, before).base == Source("c")
+    assert lay("upscale", {"model": 1, "drop": 2}, guests, before).base == Source("a")
+    assert lay("upscale", {"model": 2, "drop": 2}, guests, before).base == Source("c")
     strange = stack([(A, 0, 10)], base=checkpoint("x", layers=10))
-    assert lay("upscale", {"model": 1}, guests, strange).base == Source("b")
+    assert lay("upscale", {"model": 1, "drop": 2}, guests, strange).base == Source("b")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from mergelab.errors import OutputError, RecipeError, SourceError
 from mergelab.recipes.presets import graft
 from mergelab.views import opening
 from mergelab.views.guests import open_guests
+from mergelab.views.saving import Files
 from tests.recipes.opened import checkpoint
 from tests.views.stand_in import Bench
 
@@ -68,3 +69,30 @@ def test_it_saves_with_comments_or_says_why_not(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         bench.widget.save(tmp_path)
     bench.widget.close()
+
+
+def test_it_saves_over_files_of_its_own_alone(tmp_path: Path) -> None:
+    """Those that it has opened or saved, by whatever name; over others with force, and then they are its own."""
+    mine, other = tmp_path / "mine.yml", tmp_path / "other.yml"
+    link = tmp_path / "link.yml"
+    link.symlink_to(mine)
+    bench = Bench()
+    bench.widget.save(mine)
+    recipe = mine.read_text()
+    other.write_text("theirs")
+    for _ in range(2):
+        with pytest.raises(OutputError, match=r"is there already.*force=True"):
+            bench.widget.save(other)
+    assert other.read_text() == "theirs"
+    mine.write_text("edited")
+    bench.widget.save(link)
+    assert mine.read_text() == recipe
+    assert bench.widget.save(other, force=True) == other
+    bench.widget.save(str(other))
+    assert other.read_text() == recipe
+    bench.widget.close()
+    for sources, first in (((), mine), ((str(mine),), None)):
+        again = Files(sources, first)
+        again.save(bench.widget.recipe, mine, force=False)
+        with pytest.raises(OutputError, match="is there already"):
+            again.save(bench.widget.recipe, other, force=False)

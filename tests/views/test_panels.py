@@ -207,6 +207,18 @@ def test_the_saved_picture_is_pale_where_chance_does_it() -> None:
     assert "Pale: within chance. Thin grey: no value." in ET.tostring(root, "unicode")
 
 
+def test_the_saved_picture_says_which_colours_are_on_a_log_scale() -> None:
+    panels = [
+        Panel(
+            name, "heat", "Heat", "Shows.", state="done", drawn=Drawn(heat(measure, np.array([[1.0, 9.0]]), None, "a"))
+        )
+        for name, measure in (("one", NORM), ("other", SIZE))
+    ]
+    saved = still(subjects([sample.path("base")], ["a"]), panels, [], "one", [])
+    assert "Colours: 1 to 9, log scale." in saved
+    assert saved.count("log scale.</p>") == 1
+
+
 def test_lines_break_where_nothing_is_known() -> None:
     values = np.array([[1.0, 2.0, np.nan, 4.0, 5.0]])
     grid = Grid(NORM, values, ("source", "layer"), ("a",), tuple("01234"))

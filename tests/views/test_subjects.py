@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ from mergelab import sample
 from mergelab.errors import InspectionError, SourceError
 from mergelab.views.inspector import Inspector
 from mergelab.views.subjects import ENGLISH, subjects
+from mergelab.views.visible import visible
 from tests.views.measured import Look, Taken
+
+_NUMBERS = dict.fromkeys(("values", "band", "chanceband", "chances"))
 
 
 def test_prompts_are_the_familys_own_or_english_and_it_is_said(tmp_path: Any) -> None:
@@ -51,6 +55,26 @@ def test_what_cannot_be_looked_at_is_refused(models: Any, options: Any, error: A
     given = [sample.path(one) if one in sample.members() else one for one in models]
     with pytest.raises(error, match=words):
         Inspector(*given, measures=Taken, **options)
+
+
+def test_what_steers_a_text_and_is_not_seen_is_written_out() -> None:
+    """A name that turns around the sentence it stands in, the end of a string, half of a character."""
+    look = Look(names=["base", "ab\u202edc", "a\0\n b"], prompts="the \u2067cat\0 sat \ud800")
+    look.settled()
+    names = ["base", "ab\\u202edc", "a\\x00 b"]
+    assert [one["name"] for one in look.widget.strip] == names
+    assert look.widget.dials["pairs"][0]["label"] == " with ".join(names[1:])
+    shown = [look.widget.still(), json.dumps([{**one, **_NUMBERS} for one in look.widget.panels], ensure_ascii=False)]
+    for text in shown:
+        assert not [one for one in text if one in "\u202e\u2067\ud800" or one < " "]
+        assert "\\u202e" in text
+    assert "<bdi>ab\\u202edc</bdi> (10 layers)" in shown[0]
+    assert visible("שלום é \u200d\t\n") == "שלום é \u200d\t\n", "letters are nobody's business"
+    look.widget.close()
+    alike = subjects([sample.path("base")] * 2, ["a\u202e", "b"])
+    assert [one.name for one in alike] == ["a\\u202e", "b"]
+    with pytest.raises(InspectionError, match="does not name 2 models"):
+        subjects([sample.path("base")] * 2, ["a b", "a\nb"])
 
 
 def test_live_models_are_looked_at() -> None:

@@ -112,6 +112,12 @@ function render({ model, el, signal: outer }) {
     "Shift+?": () => top.keys(),
   };
   keepKeys(root, signal);
+  // The list of keys lies over the page: before anything else is put back or stopped, Escape closes it, wherever the focus is.
+  root.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !top.shut()) return;
+    event.preventDefault();
+    event.stopPropagation();
+  }, { capture: true, signal });
   root.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || (isText(event.target) && nameOf(event) !== "Mod+Enter")) return;
     const act = keys[nameOf(event)];
@@ -130,10 +136,9 @@ function render({ model, el, signal: outer }) {
   middle.addEventListener("scroll", ({ target }) => {
     if (!(target instanceof Element) || !target.matches(".ml-scroll")) return;
     for (const other of middle.querySelectorAll(".ml-scroll")) if (other.scrollLeft !== target.scrollLeft) other.scrollLeft = target.scrollLeft;
-    const before = scale();
+    if (left === target.scrollLeft) return;
     left = target.scrollLeft;
-    const { from, to } = scale();
-    if (from !== before.from || to !== before.to) redraw();
+    redraw(); // other columns, and words go along
   }, { capture: true, signal });
   // What has focus shows its layer, so that the keys can be seen to act.
   for (const change of ["focusin", "focusout"]) root.addEventListener(change, redraw, { signal });

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, test } from "node:test";
 import { GUTTER } from "../src/lib/scale.js";
 import { METHODS, mixed, part, slice } from "./bending.mjs";
 import { frame, press } from "./page.mjs";
-import { all, begin, button, column, cursor, end, find, rowAt, said, show, state, view, weightOf } from "./curving.mjs";
+import { all, begin, button, column, cursor, end, find, rowAt, said, scrolled, show, state, view, weightOf } from "./curving.mjs";
 
 beforeEach(begin);
 afterEach(end);
@@ -105,6 +105,24 @@ test("rows are called alike; words of what is kept whole stand inside one slice"
   const x = Number(rowAt(0).querySelector("g[data-state=whole] text").getAttribute("x"));
   const border = GUTTER + 4 * column();
   assert.ok(Math.abs(x - border) > 40, `${x} is clear of the border at ${border}`);
+});
+
+test("words stand in the part in sight; half a number under the gutter is not shown", async () => {
+  await show({ base: 0, widen: false, slices: [slice("passthrough", 40, [part(0, 0)]), slice("linear", 8, [part(0, 4, { weight: [[null, 0.25]] })])] });
+  const place = () => Number(rowAt(0).querySelector("g[data-state=whole] text").getAttribute("x"));
+  const values = () => all(".ml-curve-values text").map((text) => text.textContent);
+  const first = place();
+  assert.ok(first > GUTTER + 100 && first < 614, `${first} is in sight`);
+  scrolled.left = 500;
+  view.draw();
+  assert.ok(place() > 500 + GUTTER && place() < 500 + 614, `${place()} is in sight`);
+  scrolled.left = 40 * column() - 30;
+  view.draw();
+  assert.ok(place() < GUTTER + 40 * column(), `${place()} stays in its slice`);
+  assert.equal(values().filter(Boolean).length, 8);
+  scrolled.left = 40 * column() + 14; // the first number lies half under the gutter
+  view.draw();
+  assert.equal(values().filter(Boolean).length, 7);
 });
 
 test("where all is kept whole the menu says so; where nothing can be chosen there is none", async () => {

@@ -10,6 +10,7 @@ export let view;
 export let said;
 export let over;
 export let cursor;
+export const scrolled = { left: 0 };
 export const find = (selector) => view.root.querySelector(selector);
 export const all = (selector) => [...view.root.querySelectorAll(selector)];
 export const rowAt = (index) => all(".ml-curve-row")[index];
@@ -72,10 +73,13 @@ export async function show(sketch = mixed(), names = ["Base", "Arith", "Bible"])
       redraw();
     },
   };
-  view = curvesView({ draft, cursor, id: "t", redraw, scale: () => scaleOf(WIDTH, depthOf(state.sketch)), announce: (words) => said.push(words), signal: over.signal });
+  view = curvesView({ draft, cursor, id: "t", redraw, scale: () => scaleOf(WIDTH, depthOf(state.sketch), 0, scrolled.left), announce: (words) => said.push(words), signal: over.signal });
   document.body.append(view.root);
   view.draw();
 }
 
 export const begin = () => openPage();
-export const end = () => over?.abort();
+export const end = () => {
+  over?.abort();
+  scrolled.left = 0;
+};

@@ -51,6 +51,9 @@ test("while numbers come in, what is to come is empty, not hatched", async () =>
   assert.equal(find("[data-panel=size] .ml-progress").hidden, false);
   assert.match(find("[data-panel=size] .ml-heading").textContent, /5 of 12/);
   assert.match(find(".ml-strip").textContent, /size, 5 of 12/);
+  model.hear({ busy: { text: "size", done: 12, total: 12 } });
+  await frame();
+  assert.match(find(".ml-strip").textContent, /size, all read, working it out/);
   find(".ml-strip-state button").click();
   assert.deepEqual(model.sent.at(-1), { asked: { stop: 1, measure: 0 } });
 });

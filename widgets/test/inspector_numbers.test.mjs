@@ -215,4 +215,6 @@ test("sentences are joined to the word before them, and a state is said", () => 
   const far = { done: 5, total: 12 };
   assert.deepEqual(["done", "measuring", "stopped", "failed"].map((state) => standing({ state, ...far })), ["", "5 of 12", "stopped at 5 of 12", "not measured"]);
   assert.equal(standing({ state: "waiting", done: 0, total: 0 }), "waits");
+  assert.equal(standing({ state: "measuring", done: 0, total: 0 }), "opening the models");
+  assert.equal(standing({ state: "measuring", done: 990, total: 990 }), "all read, working it out");
 });

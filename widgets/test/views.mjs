@@ -11,6 +11,7 @@ export function stage(more = {}, width = 612) {
   const model = new FakeModel(more);
   const over = new AbortController();
   const said = [];
+  const scrolled = { left: 0 };
   let view = null;
   const redraw = () => view?.draw();
   const draft = draftOf(model, redraw, over.signal);
@@ -20,7 +21,7 @@ export function stage(more = {}, width = 612) {
     hand: null,
     id: "t",
     redraw,
-    scale: () => scaleOf(width, depthOf(draft.sketch)),
+    scale: () => scaleOf(width, depthOf(draft.sketch), 0, scrolled.left),
     announce: (words) => said.push(words),
     ruler: rulerOf(document.body),
     signal: over.signal,
@@ -30,6 +31,8 @@ export function stage(more = {}, width = 612) {
     draft,
     context,
     said,
+    /** How far the plots are. */
+    scrolled,
     close: () => over.abort(),
     /** Put a view on the page; it is drawn anew at every change. */
     show(make) {

@@ -58,6 +58,14 @@ test("a question mark opens the keys; an error about a source is said where it w
   assert.equal(find(".ml-keys").hidden, false);
   press(document.activeElement, "Escape");
   assert.deepEqual([find(".ml-keys").hidden, document.activeElement], [true, find(".ml-stack")]);
+  press(find(".ml-stack"), "?", { shiftKey: true });
+  const columns = find(".ml-source-plot");
+  columns.focus();
+  model.set("selection", [2]);
+  press(find(".ml-stack"), "Escape");
+  assert.deepEqual([find(".ml-keys").hidden, document.activeElement, model.get("selection")], [true, columns, [2]], "from anywhere, and nothing else");
+  press(find(".ml-stack"), "Escape");
+  assert.deepEqual(model.get("selection"), [], "after it the stack has the key again");
   find(".ml-dashed").click();
   find(".ml-path").value = "wrong";
   find(".ml-add").dispatchEvent(new window.Event("submit", { cancelable: true }));

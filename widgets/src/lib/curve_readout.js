@@ -5,7 +5,7 @@ import { strideOf } from "./axis.js";
 import { LOOKS, set } from "./curve_row.js";
 import { inSteps } from "./curves.js";
 import { h, label, pool, s, say } from "./dom.js";
-import { GUTTER } from "./scale.js";
+import { GUTTER, SIDE } from "./scale.js";
 import { KINDS, expand, filterOf } from "./setting.js";
 import { hue } from "./swatches.js";
 
@@ -42,7 +42,7 @@ export function valueStrip() {
     root,
     /** @param {import("./scale.js").Scale} scale @param {number | null} shown @param {Row | null} row @param {Kinds} kinds @param {readonly Kind[]} told  kinds that are written out; one: it stands for all */
     draw(scale, shown, row, kinds, told) {
-      const { middle, from, to } = scale;
+      const { middle, from, to, sight } = scale;
       const drawn = to - from;
       set(svg, { width: scale.width, height: LINE * (1 + told.length) + 4 });
       root.style.width = `${scale.width}px`;
@@ -70,7 +70,9 @@ export function valueStrip() {
         // Where there is no room for each, that of the layer with attention comes before its neighbours'.
         const crowds = layer % stride !== 0 || (shown !== null && layer !== shown && Math.abs(layer - shown) < stride);
         set(text, { x: middle(layer), y: 13 + LINE * (line + 1), class: layer === shown ? "ml-b" : "" });
-        say(text, layer !== shown && crowds ? "" : all[line][layer]);
+        // Half a number would be read as another one.
+        const cut = middle(layer) - (all[line][layer].length * LETTER) / 2 < sight[0] - GUTTER + SIDE;
+        say(text, cut || (layer !== shown && crowds) ? "" : all[line][layer]);
       });
     },
   };

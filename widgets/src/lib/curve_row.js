@@ -5,7 +5,7 @@ import { ticksOf } from "./axis.js";
 import { inSteps, reasons } from "./curves.js";
 import { h, icon, label, pool, s, say } from "./dom.js";
 import { bare } from "./quantity.js";
-import { GUTTER } from "./scale.js";
+import { SIDE } from "./scale.js";
 import { KINDS, expand, filterOf } from "./setting.js";
 import { hatch, hue, swatch } from "./swatches.js";
 
@@ -49,7 +49,7 @@ export function linesOf({ setting, layers }, kinds, chosen) {
  */
 export function curveRow({ id, index }) {
   const gutter = h("div", { class: "ml-curve-gutter" });
-  const ticks = s("svg", { width: GUTTER, height: HEIGHT, "aria-hidden": "true" });
+  const ticks = s("svg", { width: SIDE, height: HEIGHT, "aria-hidden": "true" });
   const name = h("div", { class: "ml-curve-name" });
   const badge = h("span", {});
   const words = h("span", { class: "ml-curve-words" });
@@ -94,7 +94,9 @@ export function curveRow({ id, index }) {
      */
     draw({ row, scale, kinds, source, short, lock, chosen, shown, hand, wordOf }) {
       range = row.range;
-      const { x, middle, depth, from: first, to: end } = scale;
+      const { x, middle, depth, from: first, to: end, sight } = scale;
+      const seen = (/** @type {Cell} */ { from, layers }) => [Math.max(x(from), sight[0]), Math.min(x(from + layers), sight[1])];
+      const roomIn = (/** @type {Cell} */ cell) => Math.round(seen(cell)[1] - seen(cell)[0]);
       const colour = row.source === null ? "var(--ml-ink)" : `var(${hue(row.source)})`;
       set(svg, { width: scale.width });
       plot.style.width = `${scale.width}px`;
@@ -119,7 +121,7 @@ export function curveRow({ id, index }) {
         set(line, { x1: x(0), x2: x(depth), y1: y(major[i]), y2: y(major[i]), style: `stroke:var(--ml-line${edge ? "" : "-soft"})` });
       });
       const told = major.filter((value) => Number.isInteger(value) || value === range[0] || value === range[1]); // the name needs the room between
-      pool(ticks, told.length, () => label(GUTTER - 6, 0, "", { "text-anchor": "end" })).forEach((text, i) => {
+      pool(ticks, told.length, () => label(SIDE - 4, 0, "", { "text-anchor": "end" })).forEach((text, i) => {
         set(text, { y: y(told[i]) + 4 });
         say(text, bare(told[i]));
       });
@@ -136,7 +138,7 @@ export function curveRow({ id, index }) {
         const last = closed[closed.length - 1];
         if (last && last.to === cell.from && last.texts[0] === texts[0]) {
           last.to += cell.layers;
-          if (cell.layers > last.widest.layers) last.widest = cell;
+          if (roomIn(cell) > roomIn(last.widest)) last.widest = cell;
         } else closed.push({ from: cell.from, to: cell.from + cell.layers, state: cell.state, texts, widest: cell });
       }
       const inSight = closed.filter(({ from, to }) => from < end && to > first);
@@ -149,10 +151,12 @@ export function curveRow({ id, index }) {
         const [area, top, mark, text] = zone.children;
         const wide = x(to) - x(from);
         const whole = state === "whole";
-        // Words stay clear of the borders of slices: they stand in the widest of them.
+        // Words stay clear of the borders of slices: they stand in the widest of them, in the part of it in sight.
         const room = scale.column * widest.layers;
         const fits = texts.find((each) => each.length * LETTER + (whole ? 24 : 8) <= room) ?? "";
-        const at = x(widest.from) + room / 2;
+        const half = Math.min(room, fits.length * LETTER + (whole ? 24 : 8)) / 2;
+        const [left, right] = seen(widest);
+        const at = Math.max(x(widest.from) + half, Math.min((left + right) / 2, x(widest.from) + room - half));
         set(area, { x: x(from) + 1, y: TOP, width: Math.max(0, wide - 2), height: TALL, style: state === "absent" ? `fill:${hatch(id)}` : "fill:none" });
         set(top, { x1: middle(from) - 6, x2: middle(to - 1) + 6, y1: TOP, y2: TOP, style: `display:${whole ? "inline" : "none"};stroke:${colour};stroke-width:2` });
         set(mark, { x: at - (fits ? fits.length * (LETTER / 2) + 8 : 6), y: TOP + 8, width: 12, height: 12, style: `display:${whole ? "inline" : "none"}` });

@@ -71,3 +71,12 @@ export function figure(value, figures = 3) {
   if (value === null || !Number.isFinite(value)) return "–";
   return `${value < 0 ? "−" : ""}${plain(Math.abs(value), figures)}`;
 }
+
+/**
+ * How far a measurement is, and what is being done before and after all that is counted.
+ * @param {{ done: number, total: number }} so
+ */
+export function reached({ done, total }) {
+  if (total <= 0) return "opening the models";
+  return done < total ? `${done} of ${total}` : "all read, working it out";
+}

@@ -2,7 +2,6 @@
 // The keys, for those who look: a list beside the page, not in front of it. It takes nothing away while it is open.
 
 import { focusedBeside, h, icon } from "./dom.js";
-import { onKeys } from "./keys.js";
 import { press } from "./toolbar.js";
 
 /** @type {[title: string, keys: [key: string, does: string][]][]} */
@@ -13,7 +12,7 @@ const KEYS = [
     ["Ctrl Enter", "ask now"],
     [". or Esc", "stop; Esc also puts back what is carried or was refused"],
     ["Y", "to the recipe as text"],
-    ["?", "this list"],
+    ["?", "this list; Esc closes it first"],
   ]],
   ["Sources", [
     ["← →", "source"],
@@ -65,6 +64,7 @@ export function keysView(id, signal) {
   let from = null; // where the focus was
 
   function toggle() {
+    const inside = root.contains(focusedBeside(root));
     root.hidden = !root.hidden;
     // Made when somebody looks: with the rest it would hold up the first picture.
     if (!groups.childElementCount) {
@@ -73,10 +73,16 @@ export function keysView(id, signal) {
       );
     }
     button.setAttribute("aria-expanded", `${!root.hidden}`);
-    if (root.hidden) return (from?.isConnected ? from : button).focus();
+    // Who has gone on to work beside it stays there.
+    if (root.hidden) return inside ? (from?.isConnected ? from : button).focus() : undefined;
     from = focusedBeside(root);
     return close.focus();
   }
-  onKeys(root, { Escape: toggle }, signal);
-  return { button, root, toggle };
+  /** Closes it, and tells whether it was open. */
+  function shut() {
+    if (root.hidden) return false;
+    toggle();
+    return true;
+  }
+  return { button, root, toggle, shut };
 }

@@ -4,6 +4,7 @@
 
 import { h, say } from "./dom.js";
 import { onDrag } from "./drag.js";
+import { reached } from "./figures.js";
 import { heatPicture } from "./heat_view.js";
 import { coloursKey, linesKey } from "./key_view.js";
 import { onKeys } from "./keys.js";
@@ -36,7 +37,7 @@ export function after(sentence) {
 export function standing(panel) {
   if (panel.state === "done") return "";
   const far = panel.total > 0 ? `${panel.done} of ${panel.total}` : "";
-  if (panel.state === "measuring") return far || "measuring";
+  if (panel.state === "measuring") return reached(panel);
   return panel.state === "stopped" && far ? `stopped at ${far}` : (STATES[panel.state] ?? panel.state);
 }
 

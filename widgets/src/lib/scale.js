@@ -2,6 +2,7 @@
 // One x for the middle column: stack and curve share it. A gutter, then equal columns, one per output layer.
 
 export const GUTTER = 54;
+export const SIDE = 44; // of it, under which the columns scroll away; the rest is air
 const NARROWEST = 28; // below this the plots scroll sideways; text is never shrunk
 const WIDEST = 120;
 const BLOCK = 8; // columns come into the picture and leave it by so many
@@ -23,6 +24,8 @@ export function scaleOf(width, depth, spare = 0, left = 0) {
     depth,
     from: Math.min(from, to),
     to,
+    /** px between the gutter and the right end of the panel. */
+    sight: /** @type {const} */ ([left + GUTTER, left + width]),
     /** Left edge of output layer i. @param {number} i */
     x: (i) => GUTTER + i * column,
     /** Middle of output layer i. @param {number} i */

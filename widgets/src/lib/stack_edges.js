@@ -25,12 +25,17 @@ export function movedEdge(sketch, index, by, how, depths) {
   return moveBorder(sketch, index - 1, by, depths);
 }
 
-/** @param {import("../workbench.js").Context} context @param {ReturnType<typeof import("./stack_edits.js").editsOf>} edits @param {HTMLElement} plot */
-export function stackEdges({ draft, redraw, scale, announce, signal }, edits, plot) {
+/**
+ * @param {import("../workbench.js").Context} context @param {ReturnType<typeof import("./stack_edits.js").editsOf>} edits
+ * @param {HTMLElement} plot @param {(left: number, right: number) => void} reveal  scrolls to px of the plot
+ */
+export function stackEdges({ draft, redraw, scale, announce, signal }, edits, plot, reveal) {
   const root = h("div", { class: "ml-over", role: "presentation" });
   const px = (/** @type {PointerEvent} */ event) => event.clientX - plot.getBoundingClientRect().left;
   /** @type {number | null} the edge in hand */
   let inHand = null;
+  /** @type {number | null} the edge that keys have moved, until it is drawn */
+  let keyed = null;
 
   /** @param {number} index */
   function told(index) {
@@ -72,9 +77,10 @@ export function stackEdges({ draft, redraw, scale, announce, signal }, edits, pl
     signal,
   );
   const nudge = (/** @type {number} */ by) => (/** @type {KeyboardEvent} */ event) => {
-    const index = indexOf(event);
+    const index = (keyed = indexOf(event));
     draft.edit({ sketch: movedEdge(draft.sketch, index, by, howOf(event), edits.depths()) });
     draft.flush();
+    redraw(); // where nothing has moved too: it may be out of sight
     announce(`${told(index)}.`);
   };
   /** @type {Record<string, (event: KeyboardEvent) => void>} */
@@ -83,7 +89,8 @@ export function stackEdges({ draft, redraw, scale, announce, signal }, edits, pl
     PageDown: nudge(4),
     Enter: () => plot.focus(),
     Space: () => plot.focus(),
-    Escape: () => {
+    Escape: (event) => {
+      keyed = indexOf(event);
       if (before) draft.edit({ sketch: before });
       draft.flush();
       announce("Edge put back.");
@@ -101,6 +108,14 @@ export function stackEdges({ draft, redraw, scale, announce, signal }, edits, pl
   const isNew = watcher();
   /** @param {import("./scale.js").Scale} scaled */
   function draw(scaled) {
+    place(scaled);
+    if (keyed === null) return;
+    const at = scaled.x(bordersOf(draft.sketch)[keyed]);
+    keyed = null;
+    reveal(at - scaled.column, at + scaled.column);
+  }
+  /** @param {import("./scale.js").Scale} scaled */
+  function place(scaled) {
     const { sketch, sources } = draft;
     if (!isNew(sketch, sources, scaled.column, inHand)) return;
     root.style.cursor = inHand === null ? "" : "col-resize"; // it has the pointer then, wherever that goes

@@ -92,9 +92,11 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
     return group;
   }
 
-  /** The head of a slice at x = 0. @param {{ wide: number, strong: boolean, pill: string, title: string, codes: string, again: boolean }} head */
+  /** @type {WeakMap<Element, number>} px that the words of a head are wide */
+  const spans = new WeakMap();
+  /** The head of a slice at x = 0, its words in a group that can go along. @param {{ wide: number, strong: boolean, pill: string, title: string, codes: string, again: boolean }} head */
   function headOf({ wide, strong, pill, title, codes, again }) {
-    const group = s("g", {}, s("path", { d: `M0 ${TOP - 3}v-4h${wide}v4`, class: strong ? "ml-bracket ml-strong" : "ml-bracket" }));
+    const group = s("g");
     const chevron = strong ? 12 : 0;
     const pillWide = ruler.width(pill, { bold: strong }) + 14 + chevron;
     let end = 0;
@@ -106,10 +108,14 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
       if (strong) group.append(s("path", { d: `M${pillWide - 16} 7.5l3 3 3-3`, class: "ml-chevron" }));
       end = pillWide;
     }
-    if (again && end + 18 <= wide) group.append(s("path", { d: "M3 8a5 5 0 1 1 1.6 3.7M3 12.5V9.3h3.2", transform: `translate(${end + 3} 2) scale(.85)`, class: "ml-loop" }));
+    const loops = again && end + 18 <= wide;
+    if (loops) group.append(s("path", { d: "M3 8a5 5 0 1 1 1.6 3.7M3 12.5V9.3h3.2", transform: `translate(${end + 3} 2) scale(.85)`, class: "ml-loop" }));
     const words = ruler.width(title) <= wide ? title : codes;
-    group.append(label(0, TOP - 11, ruler.fit(words, wide + 2), { class: strong ? "ml-ink" : "ml-ink2" }));
-    return group;
+    const fitting = ruler.fit(words, wide + 2);
+    group.append(label(0, TOP - 11, fitting, { class: strong ? "ml-ink" : "ml-ink2" }));
+    const head = s("g", {}, s("path", { d: `M0 ${TOP - 3}v-4h${wide}v4`, class: strong ? "ml-bracket ml-strong" : "ml-bracket" }), group);
+    spans.set(head, Math.max(end + (loops ? 18 : 0), ruler.width(fitting)));
+    return head;
   }
 
   /** @param {number} from @param {number} end @param {Scale} scale @param {string} look */
@@ -140,6 +146,19 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
     return group;
   }
 
+  /** @type {{ at: number, wide: number }[]} the slices whose heads are drawn */
+  let drawn = [];
+  /** Where a slice begins out of sight, its words stand in the part in sight. @param {Scale} scale */
+  function goAlong({ x, sight }) {
+    drawn.forEach(({ at, wide }, i) => {
+      const head = heads.children[i];
+      const by = Math.max(0, Math.min(sight[0] - x(at), wide - (spans.get(head) ?? 0)));
+      const words = /** @type {Element} */ (head.lastElementChild);
+      const to = by ? `translate(${by} 0)` : "";
+      if ((words.getAttribute("transform") ?? "") !== to) words.setAttribute("transform", to);
+    });
+  }
+
   const isNew = watcher();
   /** @param {Scale} scale @param {number} chosen slice */
   function drawSlices({ x, middle, column, from, to }, chosen) {
@@ -163,7 +182,7 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
 
     /** @type {Set<string>} */
     const seen = new Set();
-    const heads = sketch.slices.flatMap((slice, index) => {
+    const begun = sketch.slices.flatMap((slice, index) => {
       const run = layers.slice(borders[index], borders[index + 1]).flatMap((layer) => layer.parts.map(({ source, home }) => `${source}:${home}`));
       const again = run.some((each) => seen.has(each));
       for (const each of run) seen.add(each);
@@ -179,10 +198,11 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
       };
     });
     keepHeads(
-      heads.map(({ at: _, ...head }) => JSON.stringify(head)),
-      (i) => headOf(heads[i]),
-      (element, i) => element.setAttribute("transform", `translate(${x(heads[i].at) + 1.5} 0)`),
+      begun.map(({ at: _, ...head }) => JSON.stringify(head)),
+      (i) => headOf(begun[i]),
+      (element, i) => element.setAttribute("transform", `translate(${x(begun[i].at) + 1.5} 0)`),
     );
+    drawn = begun;
     keepAxis(
       parts.map((_, i) => `${from + i}`),
       (i) => label(0, FLOOR + 17, from + i, { "text-anchor": "middle", class: "ml-ink2" }),
@@ -197,6 +217,7 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
     const { sketch, sources, methods, selection } = draft;
     const { x, column, depth, from, to } = scale;
     if (isNew(sketch, sources, methods, column, from, to, chosen)) drawSlices(scale, chosen);
+    goAlong(scale);
     if (svg.getAttribute("width") !== `${scale.width}`) svg.setAttribute("width", `${scale.width}`); // setting it lays all out again
     shade.setAttribute("x", `${x(shown ?? 0)}`);
     shade.setAttribute("width", `${shown === null ? 0 : column}`);

@@ -46,7 +46,7 @@ export function stackView(context) {
   const blocks = stackPicture(context, HEIGHT);
   blocks.svg.append(seams.svg);
   picture.append(blocks.svg);
-  const edges = stackEdges(context, edits, plot);
+  const edges = stackEdges(context, edits, plot, reveal);
   plot.append(edges.root);
 
   /** @param {{ clientX: number, clientY: number }} event */
@@ -157,15 +157,19 @@ export function stackView(context) {
     if (hand.held) return hand.step(by);
     cursor.at = Math.min(depthOf(draft.sketch) - 1, Math.max(0, cursor.at + by));
     cursor.hover = null;
-    reveal();
+    follow();
     return redraw();
   };
   /** The chosen layer is in sight, also where the columns scroll. */
-  function reveal() {
+  function follow() {
     const { x, column } = scale();
-    const [left, right] = [x(cursor.at) - GUTTER, x(cursor.at) + column - scroller.clientWidth];
-    if (scroller.scrollLeft > left) scroller.scrollLeft = left;
-    else if (scroller.scrollLeft < right) scroller.scrollLeft = right;
+    reveal(x(cursor.at), x(cursor.at) + column);
+  }
+  /** What lies between is in sight, beside the gutter. @param {number} left px of the plot @param {number} right */
+  function reveal(left, right) {
+    const [most, least] = [left - GUTTER, right - scroller.clientWidth];
+    if (scroller.scrollLeft > most) scroller.scrollLeft = most;
+    else if (scroller.scrollLeft < least) scroller.scrollLeft = least;
   }
   /** @param {number} by */
   const grow = (by) => () => {
@@ -173,7 +177,7 @@ export function stackView(context) {
     cursor.at = at;
     cursor.hover = null;
     edits.select(run[0], run[1]);
-    reveal();
+    follow();
     announce(`${layersInWords(between(run[0], run[1]))} selected.`);
   };
   /** @param {() => void} act */
@@ -277,7 +281,7 @@ export function stackView(context) {
     carry();
   }
   /** Near an end of what is in sight of a long stack, it scrolls under the load. @param {import("./hand.js").Spot} pointer */
-  function follow(pointer) {
+  function scrollUnder(pointer) {
     const { left, right, width } = scroller.getBoundingClientRect();
     if (!width || !hand.held?.place) return;
     const [under, over] = [left + GUTTER + EDGE - pointer.clientX, pointer.clientX - right + EDGE];
@@ -292,7 +296,7 @@ export function stackView(context) {
     card.hidden = !held || !pointer;
     if (!held || !pointer) return;
     say(card, held.refusal ? "not here" : `${layersInHand(lengthOf(held.load))}${held.place?.blend ? ", blend" : ""}`);
-    follow(pointer);
+    scrollUnder(pointer);
     const from = card.offsetParent?.getBoundingClientRect();
     dress(card, { style: `left:${pointer.clientX - (from?.left ?? 0) + 12}px;top:${pointer.clientY - (from?.top ?? 0) + 14}px` });
   }

@@ -2,6 +2,7 @@
 // Above every panel: which models these are, what was read with them, how far the measuring is.
 
 import { h, icon, say } from "./dom.js";
+import { reached } from "./figures.js";
 import { swatch } from "./swatches.js";
 
 /** @typedef {import("./inspection.js").State} State */
@@ -30,8 +31,8 @@ export function stripView(id, stop, measure, signal) {
         ),
       );
       facts.replaceChildren(...(words.facts ?? []).map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value))));
-      say(busy, now?.text ? `${now.text}${now.total > 1 ? `, ${now.done} of ${now.total}` : ""}` : "");
-      busy.title = now?.text ?? "";
+      say(busy, now?.text ? `${now.text}, ${reached(now)}` : "");
+      busy.title = busy.textContent ?? "";
       busy.hidden = !now?.text;
       stopping.hidden = !now?.text;
       measuring.hidden = Boolean(now?.text) || !halted;

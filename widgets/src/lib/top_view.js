@@ -185,5 +185,5 @@ export function topView({ draft, announce, id, signal }) {
     allow(stop, draft.writing ? "" : "nothing is running", "stop (full stop, Escape)");
     settle();
   }
-  return { root, draw, ...act, keys: () => keys.toggle() };
+  return { root, draw, ...act, keys: () => keys.toggle(), shut: () => keys.shut() };
 }
