@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def test_what_is_not_measured_is_not_shown(run: tuple[str, dict[str, Any]]) -> N
     """The reference seconds belong to one shape; no other is compared with them."""
     text, record = run
     assert record["mergekit_seconds"] == {}
-    assert "mergekit: not installed" in text
+    assert "mergekit: not asked for" in text
     assert "ANOTHER MACHINE" not in text
     heading = next(line for line in text.splitlines() if line.startswith("method"))
     assert "x folder" in heading
@@ -82,8 +83,6 @@ def test_what_is_not_measured_is_not_shown(run: tuple[str, dict[str, Any]]) -> N
 STAND_IN = {
     "__init__.py": "",
     "config.py": """\
-import mergelab
-
 class MergeConfiguration:
     @classmethod
     def model_validate(cls, data):
@@ -94,31 +93,31 @@ class MergeConfiguration:
 """,
     "merge.py": """\
 import yaml
-import mergelab
 
 class MergeOptions:
-    def __init__(self, cuda):
-        assert cuda is False
+    def __init__(self, cuda, copy_tokenizer):
+        assert cuda is False and copy_tokenizer is False
 
 def run_merge(configuration, out_path, options):
+    import mergelab
     mergelab.merge(mergelab.Recipe.load(yaml.safe_dump(configuration.data)), out_path)
 """,
 }
 
 
-def test_mergekit_is_measured_where_it_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By its documented calls, here a stand-in's."""
+def test_mergekit_is_measured_in_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its documented calls, here a stand-in's; what goes wrong there is told."""
     for name, text in STAND_IN.items():
         (tmp_path / "site" / "mergekit").mkdir(parents=True, exist_ok=True)
         (tmp_path / "site" / "mergekit" / name).write_text(text)
-    options = bench_live.arguments(["--quick"])
+    options = bench_live.arguments(["--quick", "--mergekit", sys.executable])
     random_models.write(tmp_path / "models", options.shape)
     recipe = bench_live.Dials("linear", tmp_path / "models", options.layers).recipe()
-    assert bench_live.by_mergekit(recipe, tmp_path / "models", options) is None
-    monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    seconds = bench_live.by_mergekit(recipe, tmp_path / "models", options)
-    assert seconds is not None
-    assert seconds > 0
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    assert 0 < bench_live.by_mergekit(recipe, tmp_path / "models", options) < 60
+    (tmp_path / "site" / "mergekit" / "merge.py").write_text("1 / 0")
+    with pytest.raises(SystemExit, match="ZeroDivisionError"):
+        bench_live.by_mergekit(recipe, tmp_path / "models", options)
 
 
 def test_figures_of_a_row() -> None:

@@ -162,9 +162,12 @@ def test_the_density_dial_changes_the_heatmap(shown: tuple[Page, Inspector]) -> 
     page.mouse.up()
     until(page, lambda: widget.dials["density"]["value"] == pytest.approx(0.5, abs=0.05))
     page.mouse.move(0, 0)
-    value = widget.dials["density"]["value"]
     expect(page.locator('[data-panel="conflict"]')).to_contain_text("3 of 29 values lie clearly above the band")
-    assert widget.grid("conflict").values[2, 5] == pytest.approx(1 + 0.4 * value)
+
+    def follows() -> bool:
+        return widget.grid("conflict").values[2, 5] == pytest.approx(1 + 0.4 * widget.dials["density"]["value"])
+
+    until(page, follows)
 
 
 def test_pair_source_statistic_and_prompt(watched: Watched) -> None:

@@ -162,7 +162,8 @@ def test_what_cannot_live_here_is_not_proven_unless_asked(
     assert not (tmp_path / "out").exists()
     merge(recipe, tmp_path / "out", progress=lambda now: said.append(now.remark))
     assert said[-2:] == ["It was not proven: model: does not fit.", ""]
-    assert said[0].startswith("Goes on from an earlier run"), "what was asked to be proven waited"
+    first = next(filter(None, said))
+    assert first.startswith("Goes on from an earlier run"), "what was asked to be proven waited"
     assert json.loads((tmp_path / "out" / "mergelab.json").read_text())["proof"] is None
 
 

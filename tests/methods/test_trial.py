@@ -51,6 +51,7 @@ def trying(untried: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trial]:
 
 
 def test_large_work_waits_for_the_answer_and_for_no_compiler(trying: Trial, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "_compiling", threading.Event())
     fused.awaited(lambda: pytest.fail("nothing has begun"))
     fused.prepare(CPU)
     looks = iter(range(3))

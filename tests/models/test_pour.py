@@ -17,7 +17,7 @@ from mergelab.forge.merge import merge
 from mergelab.methods import select
 from mergelab.models import assemble, pour
 from mergelab.models.config import stack_config
-from mergelab.models.findings import Findings
+from mergelab.models.findings import Findings, _bytes
 from mergelab.models.pour import DTYPES
 from mergelab.recipes import Part, Plan, Recipe, Slice, numbers, plan, stack
 from mergelab.recipes.step import Input, TaskVector
@@ -163,17 +163,17 @@ def test_findings_stay_within_their_budget_and_the_oldest_go_first(trio: Trio) -
     all_of_them = Findings()
     poured(planned, all_of_them)
     known = list(all_of_them._found)
-    each = all_of_them.bytes // len(known)
-    assert all_of_them.bytes == each * len(known) > 0
+    sizes = [_bytes(found) for found in all_of_them._found.values()]
+    assert all_of_them.bytes == sum(sizes) > 0
     thresholds = [key for key, found in all_of_them._found.items() if isinstance(found, select.Threshold)]
     pour.pour(planned.steps[0], planned.checkpoints, findings=all_of_them)
     rest = [key for key in known if key not in thresholds[:2]]
     assert list(all_of_them._found) == [*rest, *thresholds[:2]], "what was used last goes last"
-    assert all_of_them.bytes == each * len(known)
-    small = Findings(budget=3 * each)
+    assert all_of_them.bytes == sum(sizes)
+    small = Findings(budget=sum(sizes[-3:]))
     results = poured(planned, small)
     assert list(small._found) == known[-3:]
-    assert small.bytes == 3 * each
+    assert small.bytes == sum(sizes[-3:])
     assert all(torch.equal(results[name], tensor) for name, tensor in poured(planned, Findings(budget=0)).items())
 
 
