@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _PIECE = 4 << 20  # bytes of a copy that pass at a time
 _FEW, _MANY = 32 << 20, 400 << 20  # bytes: bounds of what is read ahead
 _BEHIND = 32 << 20  # bytes that wait to be written
+_KEPT = 128 << 20  # bytes of memory that wait to be used again: fresh pages cost as much as reading into them
 
 Load: TypeAlias = Sequence[memoryview]
 """A piece of a copy; or the stored tensors that a step is made of, in the order of its leaves."""
@@ -76,7 +77,7 @@ class Stream:
         steps = {step.name: step for step in self.planned.steps}
         order = [steps[name] for shard in shards for name in shard.specs]
         with ExitStack() as stack:
-            ranges, buffers = stack.enter_context(Ranges()), Buffers(_FEW)
+            ranges, buffers = stack.enter_context(Ranges()), Buffers(_KEPT)
             files = stack.enter_context(ExitStack())  # closed when no thread writes any more
             behind = stack.enter_context(Behind(_BEHIND, self.heed))
             ahead = stack.enter_context(Ahead(self._loads(order, ranges, buffers), self._ahead(order), self.heed))

@@ -21,6 +21,7 @@ ROUNDS = 10
 MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 STEPS = (0x9E3779B9, 0xBB67AE85)
 """What the two halves of the key grow by from round to round."""
+_BLOCK = 1 << 16  # words drawn at a time: they stay in the cache
 _HALF, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
@@ -55,4 +56,5 @@ def mask(seed: int, chance: float, at: slice) -> Bits:
     """Whether each of the words ``at.start`` (a multiple of 8) to ``at.stop`` of a seed, divided by 2^32, is below
     ``chance``: eight to a uint8, the first in the highest bit.
     """
-    return np.packbits(words(seed, at.start, at.stop - at.start) < below(chance))
+    blocks = (range(start, min(start + _BLOCK, at.stop)) for start in range(at.start, at.stop, _BLOCK))
+    return np.packbits(np.concatenate([words(seed, one.start, len(one)) < below(chance) for one in blocks]))

@@ -22,10 +22,11 @@ from torch import Tensor
 
 from mergelab.methods import fused, lots, select, sums
 from mergelab.methods.chain import Atom, Settled
+from mergelab.methods.pieces import LENGTH
 from mergelab.methods.tensors import Array, Deltas
 from mergelab.methods.vectors import TaskVectors
 
-_BLOCK = 1 << 16  # elements drawn at a time
+_BLOCK = 1 << 16  # elements of lines that are drawn at a time
 _LARGEST = 3.4028234663852886e38  # of float32
 
 Question = tuple[int, Hashable]
@@ -115,7 +116,7 @@ def drop(density: Sequence[float], generator: torch.Generator) -> Atom:
     def study(vectors: TaskVectors) -> Settled:
         def draw(missing: Sequence[Question]) -> list[Packed]:
             masks = [np.empty((vectors.size + 7) // 8, np.uint8) for _ in missing]
-            spans = [slice(at, min(at + _BLOCK, vectors.size)) for at in range(0, vectors.size, _BLOCK)]
+            spans = [slice(at, min(at + LENGTH, vectors.size)) for at in range(0, vectors.size, LENGTH)]
 
             def fill(task: tuple[int, slice]) -> None:
                 one, at = task
