@@ -15,7 +15,9 @@ from typing import Self
 
 from mergelab.errors import Problem, SourceError
 
-_CHUNK = 1 << 20  # bytes that are hashed between two looks at whether to go on
+_CHUNK = 1 << 24
+"""Bytes that are hashed between two looks at whether to go on. With 1 MB, hashing would wait for Python most of the
+time while another thread imports a library."""
 _THREADS = 4  # hashing keeps up with a fast disk then; more would only take processors from the arithmetic
 
 

@@ -40,7 +40,7 @@ class Term:
         weight: of the model.
         lowest: tells what is kept; the others become 0.0.
         outliers: tells what is taken away from that.
-        mask: what is kept by lot, eight elements to a uint8, the first in the highest bit; the others times 0.
+        mask: what is kept by lot, eight elements to a uint8, the first in the lowest bit; the others times 0.
         gain, share: as ``sparsify.restore_norm`` and ``sparsify.divide`` rescale. A gain of 0 keeps nothing.
     """
 

@@ -70,7 +70,7 @@ def merge(
             delta = _trimmed(delta, limits, start, lane, TRIM, CAP)
             if MASKS[place]:
                 eight = tl.load(mask + ((start + lane) >> 3), mask=inside, other=0)
-                delta *= ((eight.to(tl.int32) >> (7 - (lane & 7))) & 1).to(tl.float32)
+                delta *= ((eight.to(tl.int32) >> (lane & 7)) & 1).to(tl.float32)
             if GAIN:
                 delta *= gain
             if SHARE:

@@ -13,11 +13,14 @@ import numpy as np
 
 from mergelab.methods.lots import MULTIPLIERS, ROUNDS, STEPS
 from mergelab.methods.machine import (
+    TOGETHER,
     as_bits,
     as_float,
     from_bfloat16,
     from_float16,
     fused,
+    inlined,
+    keep_some,
     load8,
     load16,
     load32,
@@ -37,7 +40,7 @@ _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _NOUGHT, _ONE = np.float32(0), np.float32(1)
 _NOTHING = np.float32(-0.0)  # a sum begins with it, because of -0.0
 _FIRST, _SECOND = (np.uint64(number) for number in MULTIPLIERS)
-_HALF = np.uint64(32)
+_HALF, _WORD = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 @loop
@@ -164,26 +167,25 @@ def draw(low: int, high: int, limit: int, start: int, into: Any) -> None:
     for turn in range(ROUNDS):
         keys[turn, 0] = (low + turn * STEPS[0]) & 0xFFFFFFFF
         keys[turn, 1] = (high + turn * STEPS[1]) & 0xFFFFFFFF
-    most, halves = np.uint32(limit), np.empty(BLOCK // 4, np.uint8)
-    for at in range(0, len(into), BLOCK // 8):
-        count = min(BLOCK // 8, len(into) - at)
-        _four_lots(keys, most, start // 4 + 2 * at, halves[: 2 * count])
-        for i in range(count):
-            into[at + i] = (halves[2 * i] << 4) | halves[2 * i + 1]
-
-
-@step
-def _four_lots(keys: Any, limit: Any, counter: int, into: Any) -> None:
-    """Of each block from ``counter`` on, whether its words are kept: four bits, the first word in the highest."""
+    most, first = np.uint32(limit), np.uint64(start // 4)
     for i in range(len(into)):
-        block = np.uint64(counter + i)
-        a, b, c, d = np.uint32(block), np.uint32(block >> _HALF), np.uint32(0), np.uint32(0)
-        for turn in range(ROUNDS):
-            one, other = np.uint64(a) * _FIRST, np.uint64(c) * _SECOND
-            a, b = np.uint32(other >> _HALF) ^ b ^ keys[turn, 0], np.uint32(other)
-            c, d = np.uint32(one >> _HALF) ^ d ^ keys[turn, 1], np.uint32(one)
-        kept = (np.uint8(a <= limit) << 3) | (np.uint8(b <= limit) << 2)
-        into[i] = np.uint8(kept | (np.uint8(c <= limit) << 1) | np.uint8(d <= limit))
+        block = first + np.uint64(2 * i)
+        into[i] = _four_lots(keys, most, block) | (_four_lots(keys, most, block + np.uint64(1)) << 4)
+
+
+@inlined
+def _four_lots(keys: Any, limit: Any, block: Any) -> Any:
+    """Which words of a block are kept: four bits, the first word in the lowest.
+
+    What carries beyond 32 bits is left where it is until it would count: so all stays in one kind of register.
+    """
+    a, b, c, d = block & _WORD, block >> _HALF, np.uint64(0), np.uint64(0)
+    for turn in range(ROUNDS):
+        one, other = (a & _WORD) * _FIRST, (c & _WORD) * _SECOND
+        a, b = (other >> _HALF) ^ b ^ np.uint64(keys[turn, 0]), other
+        c, d = (one >> _HALF) ^ d ^ np.uint64(keys[turn, 1]), one
+    kept = np.uint8(np.uint32(a) <= limit) | (np.uint8(np.uint32(b) <= limit) << 1)
+    return np.uint8(kept | (np.uint8(np.uint32(c) <= limit) << 2) | (np.uint8(np.uint32(d) <= limit) << 3))
 
 
 @step
@@ -254,13 +256,11 @@ def _thin(delta: Any, term: Any, at: int, large: Any) -> None:
     elif term[6] >= 0:
         _trim(delta, term[6], term[7] - at)
     if term[1]:
-        whole = len(delta) // 8
-        for eight in range(whole):
-            mask = load8(term[1], at // 8 + eight)
-            for bit in range(8):
-                delta[8 * eight + bit] *= np.float32((mask >> (7 - bit)) & 1)
-        for i in range(8 * whole, len(delta)):
-            delta[i] *= np.float32((load8(term[1], (at + i) // 8) >> (7 - i % 8)) & 1)
+        whole, mask = len(delta) // TOGETHER * TOGETHER, term[1] + at // 8
+        for i in range(0, whole, TOGETHER):
+            keep_some(delta.ctypes.data + 4 * i, mask + i // 8)
+        for i in range(whole, len(delta)):
+            delta[i] *= np.float32((load8(mask, i // 8) >> (i % 8)) & 1)
 
 
 @step

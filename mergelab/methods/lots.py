@@ -54,7 +54,9 @@ def below(chance: float) -> int:
 
 def mask(seed: int, chance: float, at: slice) -> Bits:
     """Whether each of the words ``at.start`` (a multiple of 8) to ``at.stop`` of a seed, divided by 2^32, is below
-    ``chance``: eight to a uint8, the first in the highest bit.
+    ``chance``: eight to a uint8, the first in the lowest bit.
     """
     blocks = (range(start, min(start + _BLOCK, at.stop)) for start in range(at.start, at.stop, _BLOCK))
-    return np.packbits(np.concatenate([words(seed, one.start, len(one)) < below(chance) for one in blocks]))
+    return np.packbits(
+        np.concatenate([words(seed, one.start, len(one)) < below(chance) for one in blocks]), bitorder="little"
+    )

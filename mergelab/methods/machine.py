@@ -18,7 +18,7 @@ from numba.extending import intrinsic as of_llvm
 from mergelab.methods.kept import keep
 
 TOGETHER = 16
-"""Numbers that ``collect`` looks at."""
+"""Numbers that ``collect`` and ``keep_some`` look at."""
 _MAGNITUDE = np.uint32(0x7FFFFFFF)
 _INFINITY = np.uint32(0x7F800000)
 
@@ -145,6 +145,25 @@ def collect(_typing: Any, _address: Any, _low: Any, _high: Any, _into: Any) -> A
         return builder.zext(builder.ctpop(bits), ir.IntType(64))
 
     return types.int64(types.int64, types.int32, types.int32, types.int64), generate
+
+
+@intrinsic
+def keep_some(_typing: Any, _address: Any, _mask: Any) -> Any:
+    """Multiply ``TOGETHER`` float32 from an address on by 1 or 0, which the bits at another address tell, the first in
+    the lowest.
+    """
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        address, mask = arguments
+        word, lanes = ir.IntType(TOGETHER), ir.VectorType(ir.FloatType(), TOGETHER)
+        place = builder.inttoptr(address, lanes.as_pointer())
+        bits = builder.load(builder.inttoptr(mask, word.as_pointer()), align=1, typ=word)
+        kept = builder.bitcast(bits, ir.VectorType(ir.IntType(1), TOGETHER))
+        numbers = builder.load(place, align=1, typ=lanes)
+        nought = builder.fmul(numbers, ir.Constant(lanes, [0.0] * TOGETHER))
+        builder.store(builder.select(kept, numbers, nought), place, align=1)
+
+    return types.void(types.int64, types.int64), generate
 
 
 load8, load16, load32 = _load(8), _load(16), _load(32)

@@ -31,7 +31,7 @@ _LARGEST = 3.4028234663852886e38  # of float32
 
 Question = tuple[int, Hashable]
 Packed = Tensor
-"""A mask of a flat tensor, eight elements to a uint8, the first in the highest bit; on the CPU."""
+"""A mask of a flat tensor, eight elements to a uint8, the first in the lowest bit; on the CPU."""
 
 
 def trim(density: Sequence[float]) -> Atom:
@@ -262,12 +262,13 @@ def _masked(density: Sequence[float], masks: dict[int, Packed], marks: Sequence[
 
 def _packed(masks: Iterator[Tensor]) -> Packed:
     """One mask of those that come one after the other."""
-    return torch.from_numpy(np.packbits(np.concatenate([mask.numpy() for mask in masks])))
+    return torch.from_numpy(np.packbits(np.concatenate([mask.numpy() for mask in masks]), bitorder="little"))
 
 
 def _unpacked(mask: Packed, at: int, size: int) -> Tensor:
     """From place ``at``, a multiple of 8: 0 or 1, uint8."""
-    return torch.from_numpy(np.unpackbits(mask[at // 8 : (at + size + 7) // 8].numpy(), count=size))
+    eights = mask[at // 8 : (at + size + 7) // 8].numpy()
+    return torch.from_numpy(np.unpackbits(eights, count=size, bitorder="little"))
 
 
 def _seeds(generator: torch.Generator, count: int) -> list[int]:

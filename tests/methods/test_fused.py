@@ -124,7 +124,7 @@ def by_hand(work: fused.Work) -> np.ndarray:
         kept = np.where(reaches(term.lowest), delta, np.float32(0)) if term.lowest else delta
         kept = kept - np.where(reaches(term.outliers), delta, np.float32(0)) if term.outliers else kept
         kept = (
-            kept * np.unpackbits(term.mask.numpy(), count=base.size).astype(np.float32)
+            kept * np.unpackbits(term.mask.numpy(), count=base.size, bitorder="little").astype(np.float32)
             if term.mask is not None
             else kept
         )

@@ -45,7 +45,10 @@ def test_a_mask_is_what_lies_below(seed: int, start: int, count: int, most: int)
     start *= 8
     chance = most / 2**32
     kept = lots.words(seed, start, count) / 2**32 < chance
-    assert np.unpackbits(lots.mask(seed, chance, slice(start, start + count)), count=count).tolist() == kept.tolist()
+    assert (
+        np.unpackbits(lots.mask(seed, chance, slice(start, start + count)), count=count, bitorder="little").tolist()
+        == kept.tolist()
+    )
 
 
 @pytest.mark.parametrize("chance", [5e-324, 2.0**-32, 0.3, 0.5, 1 - 2.0**-32, 1 - 2.0**-53])
