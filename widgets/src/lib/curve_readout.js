@@ -2,9 +2,9 @@
 // What the curves say in figures: under the rows, in their columns, the numbers of every layer; below, a card to type in.
 
 import { strideOf } from "./axis.js";
-import { LOOKS, set } from "./curve_row.js";
+import { LOOKS } from "./curve_row.js";
 import { inSteps } from "./curves.js";
-import { h, label, pool, s, say } from "./dom.js";
+import { h, label, pool, s, say, set } from "./dom.js";
 import { GUTTER, SIDE } from "./scale.js";
 import { KINDS, expand, filterOf } from "./setting.js";
 import { hue } from "./swatches.js";

@@ -3,7 +3,7 @@
 
 import { ticksOf } from "./axis.js";
 import { inSteps, reasons } from "./curves.js";
-import { h, icon, label, pool, s, say } from "./dom.js";
+import { h, icon, label, pool, s, say, set } from "./dom.js";
 import { bare } from "./quantity.js";
 import { SIDE } from "./scale.js";
 import { KINDS, expand, filterOf } from "./setting.js";
@@ -25,13 +25,6 @@ export const LOOKS = {
   feed_forward: { word: "feed-forward", short: "feed-fwd", dash: "5 3", wide: 1.5, mark: "m-3 -3h6v6h-6z" },
   rest: { word: "rest", short: "rest", dash: "7 3 1.5 3", wide: 1.2, mark: "m0 -4l4 4l-4 4l-4 -4z" },
 };
-
-/** @param {Element} element @param {Record<string, string | number>} attributes  set where they have changed */
-export function set(element, attributes) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (element.getAttribute(name) !== `${value}`) element.setAttribute(name, `${value}`);
-  }
-}
 
 /** Kinds with a line of their own in a cell: one for all where they agree. @param {Cell} cell @param {Kinds} kinds @param {Kind | null} chosen */
 export function linesOf({ setting, layers }, kinds, chosen) {

@@ -6,7 +6,7 @@ import { valueCard, valueStrip } from "./curve_readout.js";
 import { LOOKS, curveRow, linesOf } from "./curve_row.js";
 import { curveTools } from "./curve_tools.js";
 import { bent, cellAt, choicesOf, coveredBy, crowded, dialOf, inSteps, numberAt, reasons, rowsOf } from "./curves.js";
-import { h, s } from "./dom.js";
+import { h, s, set } from "./dom.js";
 import { isIdle, methodOf } from "./mixing.js";
 import { bare } from "./quantity.js";
 import { GUTTER } from "./scale.js";
@@ -262,13 +262,12 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
       const value = numberAt(row, layer, kinds, panel.chosen ?? "attention");
       const [low, high] = cell.number ? dialOf(cell.number) : row.range;
       const { plot } = view;
-      plot.tabIndex = row === main ? 0 : -1; // one stop of Tab for all rows
-      plot.setAttribute("aria-label", `${row.name || "Numbers"} of ${nameOf(row)}`);
-      plot.setAttribute("aria-valuemin", `${low}`);
-      plot.setAttribute("aria-valuemax", `${high}`);
-      plot.setAttribute("aria-valuenow", `${value ?? low}`);
-      plot.setAttribute("aria-valuetext", spokenOf(row, layer));
-      plot.setAttribute("aria-disabled", `${cell.state !== "open" || isLocked(row)}`);
+      set(plot, {
+        tabindex: row === main ? 0 : -1, // one stop of Tab for all rows
+        "aria-label": `${row.name || "Numbers"} of ${nameOf(row)}`,
+        "aria-valuemin": low, "aria-valuemax": high, "aria-valuenow": value ?? low, "aria-valuetext": spokenOf(row, layer),
+        "aria-disabled": cell.state !== "open" || isLocked(row),
+      });
     });
     const picked = pick();
     if (!main) return;

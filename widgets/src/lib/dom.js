@@ -14,6 +14,16 @@ function dress(element, attributes) {
 }
 
 /**
+ * Where they have changed: an attribute that is set anew, if to what it was, may cost the whole page a layout.
+ * @param {Element} element @param {Record<string, string | number | boolean>} attributes
+ */
+export function set(element, attributes) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (element.getAttribute(name) !== `${value}`) element.setAttribute(name, `${value}`);
+  }
+}
+
+/**
  * @template {keyof HTMLElementTagNameMap} T
  * @param {T} tag @param {Attributes} [attributes] @param {(Node | string)[]} children
  * @returns {HTMLElementTagNameMap[T]}

@@ -3,7 +3,7 @@
 // was measured. A press picks a layer, a drag a run of them; out of the column the run goes into the stack.
 
 import { addView } from "./add_view.js";
-import { h, label, pool, s, say } from "./dom.js";
+import { h, label, pool, s, say, set } from "./dom.js";
 import { onDrag } from "./drag.js";
 import { layersInHand } from "./hand.js";
 import { keeper, watcher } from "./keeping.js";
@@ -305,7 +305,7 @@ export function sourcesView({ draft, hand, id, redraw, announce, ruler, signal }
     keep(
       sources.map(({ name, code, layers, norms }, i) => JSON.stringify([i, name, code, wide, tall, norms, range, fits[i]?.grade, Array.from({ length: layers }, (_, l) => (uses.has(`${i}:${l}`) ? 1 : 0)).join("")])),
       (i) => columnOf(i, uses, range),
-      (element, i) => element.setAttribute("transform", `translate(${i * (wide + GAP)} 0)`),
+      (element, i) => set(element, { transform: `translate(${i * (wide + GAP)} 0)` }),
     );
     say(note, sizes.length ? "line: length of the hidden state, log scale" : "");
     say(opener, sources.map(({ name }) => name).join(", "));
@@ -317,8 +317,8 @@ export function sourcesView({ draft, hand, id, redraw, announce, ruler, signal }
     const { name, layers } = draft.sources[i];
     const times = uses.get(`${i}:${to}`) ?? 0;
     const words = `${name} ${to}, ${times ? `in the stack${times > 1 ? ` ${times} times` : ""}` : "not in the stack"}`;
-    for (const [key, value] of Object.entries({ "aria-label": words, "aria-selected": touched, "aria-posinset": to + 1, "aria-setsize": layers })) option.setAttribute(key, `${value}`);
-    group.setAttribute("aria-label", name);
+    set(option, { "aria-label": words, "aria-selected": touched, "aria-posinset": to + 1, "aria-setsize": layers });
+    set(group, { "aria-label": name });
   }
 
   function drawPicked() {

@@ -1,7 +1,7 @@
 // @ts-check
 // Handles on the edges of slices: between two slices they trade layers, outside or with Shift or Alt one slice alone grows.
 
-import { h, pool } from "./dom.js";
+import { h, pool, set } from "./dom.js";
 import { onDrag } from "./drag.js";
 import { watcher } from "./keeping.js";
 import { onKeys } from "./keys.js";
@@ -127,9 +127,7 @@ export function stackEdges({ draft, redraw, scale, announce, signal }, edits, pl
       const ends = [-Infinity, Infinity].map((by) => depthOf(first ? stretch(sketch, 0, "start", by, depths) : stretch(sketch, i - 1, "end", by, depths)));
       const [low, high] = first || last ? ends : borderRange(sketch, i - 1, depths).map((by) => borders[i] + by);
       const words = first ? `Bottom edge of ${title(0)}` : last ? `Top edge of ${title(i - 1)}` : `Edge between ${title(i - 1)} and ${title(i)}`;
-      /** @type {Record<string, string>} */
-      const told = { "aria-label": words, "aria-valuemin": `${low}`, "aria-valuemax": `${high}`, "aria-valuenow": `${first || last ? scaled.depth : borders[i]}`, "aria-valuetext": first || last ? `${scaled.depth} output layers` : `in front of output layer ${borders[i]}` };
-      for (const [name, value] of Object.entries(told)) handle.setAttribute(name, value);
+      set(handle, { "aria-label": words, "aria-valuemin": `${low}`, "aria-valuemax": `${high}`, "aria-valuenow": `${first || last ? scaled.depth : borders[i]}`, "aria-valuetext": first || last ? `${scaled.depth} output layers` : `in front of output layer ${borders[i]}` });
       handle.classList.toggle("ml-held", inHand === i);
       handle.classList.toggle("ml-outer", first || last);
       const at = scaled.x(borders[i]) + (first ? -4 : last ? -5 : 0);

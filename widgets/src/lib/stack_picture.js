@@ -1,7 +1,7 @@
 // @ts-check
 // The stack drawn: output layers as columns, each of the parts it is made of, under the heads of their slices.
 
-import { label, s } from "./dom.js";
+import { label, s, set } from "./dom.js";
 import { lengthOf } from "./hand.js";
 import { keeper, watcher } from "./keeping.js";
 import { basePart, methodOf, sharesOf, unlearnedOf } from "./mixing.js";
@@ -177,7 +177,7 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
     keepColumns(
       parts.map((all) => `${wide} ${codes} ${all.map((part) => `${part.source}:${part.home}:${part.share}:${part.taken}:${part.uses}`).join(" ")}`),
       (i) => columnOf(parts[i], column),
-      (element, i) => element.setAttribute("transform", `translate(${x(from + i)} 0)`),
+      (element, i) => set(element, { transform: `translate(${x(from + i)} 0)` }),
     );
 
     /** @type {Set<string>} */
@@ -200,13 +200,13 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
     keepHeads(
       begun.map(({ at: _, ...head }) => JSON.stringify(head)),
       (i) => headOf(begun[i]),
-      (element, i) => element.setAttribute("transform", `translate(${x(begun[i].at) + 1.5} 0)`),
+      (element, i) => set(element, { transform: `translate(${x(begun[i].at) + 1.5} 0)` }),
     );
     drawn = begun;
     keepAxis(
       parts.map((_, i) => `${from + i}`),
       (i) => label(0, FLOOR + 17, from + i, { "text-anchor": "middle", class: "ml-ink2" }),
-      (element, i) => element.setAttribute("x", `${middle(from + i)}`),
+      (element, i) => set(element, { x: middle(from + i) }),
     );
   }
 
@@ -218,9 +218,8 @@ export function stackPicture({ draft, hand, ruler, id }, height) {
     const { x, column, depth, from, to } = scale;
     if (isNew(sketch, sources, methods, column, from, to, chosen)) drawSlices(scale, chosen);
     goAlong(scale);
-    if (svg.getAttribute("width") !== `${scale.width}`) svg.setAttribute("width", `${scale.width}`); // setting it lays all out again
-    shade.setAttribute("x", `${x(shown ?? 0)}`);
-    shade.setAttribute("width", `${shown === null ? 0 : column}`);
+    set(svg, { width: scale.width });
+    set(shade, { x: x(shown ?? 0), width: shown === null ? 0 : column });
     bold?.setAttribute("class", "ml-ink2");
     bold = shown === null ? undefined : axis.children[shown - from];
     bold?.setAttribute("class", "ml-ink ml-b");

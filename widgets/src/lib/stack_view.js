@@ -2,7 +2,7 @@
 // The stack: output layers as columns, cut into slices. A press selects, a drag over selects a run, a drag of what is
 // selected or of a slice's head moves it; layers of sources land here. Keys do all of it too.
 
-import { h, label, pool, s, say } from "./dom.js";
+import { h, label, pool, s, say, set } from "./dom.js";
 import { onDrag } from "./drag.js";
 import { watcher } from "./keeping.js";
 import { onKeys } from "./keys.js";
@@ -249,18 +249,14 @@ export function stackView(context) {
     pool(groups, sketch.slices.length, () => h("div", { role: "group" })).forEach((group, index) => {
       const slice = sketch.slices[index];
       const title = titleOfSlice(slice, (source) => sources[source].name);
-      dress(group, { "aria-label": `Slice ${index + 1} of ${sketch.slices.length}: ${pillOf(sketch, slice, methods)}, ${title}${index === chosen ? ", chosen" : ""}` });
+      set(group, { "aria-label": `Slice ${index + 1} of ${sketch.slices.length}: ${pillOf(sketch, slice, methods)}, ${title}${index === chosen ? ", chosen" : ""}` });
       pool(group, slice.layers, () => h("div", { role: "option" })).forEach((option, offset) => {
         const at = borders[index] + offset;
         const made = layers[at].parts.map(({ source, home }) => `${sources[source].name} ${home}`).join(" with ");
         const times = Math.max(...layers[at].parts.map(({ source, home }) => uses.get(`${source}:${home}`) ?? 1));
-        dress(option, { id: `${id}-layer-${at}`, "aria-label": `Output layer ${at}: ${made}${times > 1 ? `, used ${times} times` : ""}`, "aria-selected": `${picked.has(at)}` });
+        set(option, { id: `${id}-layer-${at}`, "aria-label": `Output layer ${at}: ${made}${times > 1 ? `, used ${times} times` : ""}`, "aria-selected": `${picked.has(at)}` });
       });
     });
-  }
-  /** @param {Element} element @param {Record<string, string>} attributes */
-  function dress(element, attributes) {
-    for (const [key, value] of Object.entries(attributes)) if (element.getAttribute(key) !== value) element.setAttribute(key, value);
   }
 
   const isNew = watcher();
@@ -271,12 +267,12 @@ export function stackView(context) {
     blocks.draw(scaled, chosen, shown);
     seams.draw(scaled, shown);
     measured.toggleAttribute("hidden", !seams.count);
-    dress(plot, { style: `width:${scaled.width}px;height:${HEIGHT}px` });
+    set(plot, { style: `width:${scaled.width}px;height:${HEIGHT}px` });
     plot.classList.toggle("ml-carrying", hand.held !== null);
     edges.draw(scaled);
-    dress(groups, { style: `left:${scaled.x(0)}px;width:${scaled.x(scaled.depth) - scaled.x(0)}px;top:${TOP}px;height:${TALL}px` });
+    set(groups, { style: `left:${scaled.x(0)}px;width:${scaled.x(scaled.depth) - scaled.x(0)}px;top:${TOP}px;height:${TALL}px` });
     if (isNew(draft.sketch, draft.sources, draft.methods, draft.selection, chosen)) name(chosen);
-    dress(plot, { "aria-activedescendant": `${id}-layer-${cursor.at}` });
+    set(plot, { "aria-activedescendant": `${id}-layer-${cursor.at}` });
     refusal.draw();
     carry();
   }
@@ -298,7 +294,7 @@ export function stackView(context) {
     say(card, held.refusal ? "not here" : `${layersInHand(lengthOf(held.load))}${held.place?.blend ? ", blend" : ""}`);
     scrollUnder(pointer);
     const from = card.offsetParent?.getBoundingClientRect();
-    dress(card, { style: `left:${pointer.clientX - (from?.left ?? 0) + 12}px;top:${pointer.clientY - (from?.top ?? 0) + 14}px` });
+    set(card, { style: `left:${pointer.clientX - (from?.left ?? 0) + 12}px;top:${pointer.clientY - (from?.top ?? 0) + 14}px` });
   }
   return { root, scroller, draw };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 // Groups that are one stop of Tab, with arrows inside; and buttons that keep the focus while they cannot be pressed.
 
-import { h } from "./dom.js";
+import { h, set } from "./dom.js";
 
 /**
  * @param {(Node | string)[]} face @param {() => void} act @param {AbortSignal} signal
@@ -17,8 +17,7 @@ export function press(face, act, signal, attributes = {}) {
 
 /** @param {HTMLElement} button @param {string} why  it cannot be pressed; empty: it can @param {string} [title]  what it does */
 export function allow(button, why, title = "") {
-  button.setAttribute("aria-disabled", `${why !== ""}`);
-  button.title = why || title;
+  set(button, { "aria-disabled": why !== "", title: why || title });
 }
 
 /**
