@@ -17,7 +17,7 @@ from typing import Self
 
 import torch
 
-from mergelab.errors import AssemblyError, MergelabError, Problem, SourceError
+from mergelab.errors import AssemblyError, MergelabError, Problem
 from mergelab.models.answers import (
     MERGED,
     Answer,
@@ -30,6 +30,7 @@ from mergelab.models.answers import (
     prompts_of,
     readings,
 )
+from mergelab.models.asked import Request, opened
 from mergelab.models.assembly import Assembly
 from mergelab.models.bank import Bank
 from mergelab.models.changes import Changes
@@ -44,9 +45,10 @@ from mergelab.recipes.plan import plan
 from mergelab.recipes.presets import Model
 from mergelab.recipes.recipe import Part, Recipe, Slice
 from mergelab.recipes.vocabulary import Alignment
-from mergelab.weights import Checkpoint, Source, open_checkpoint
+from mergelab.weights import Checkpoint, Source
 
 REMEMBERED = 64_000_000  # bytes of sources' answers that are kept, so that a prompt typed again needs no model
+_REST = 0.35  # seconds that a draft waits for the next one, before what takes time is begun
 _log = logging.getLogger(__name__)
 
 
@@ -92,8 +94,8 @@ class Preview:
             SourceError: there is none, or one cannot be opened, has no name, or is called "merged".
             AssemblyError: this machine does not have the device, or ``max_new_tokens`` is no length.
         """
-        self.sources: dict[str, Checkpoint] = _opened(sources)
-        self._checkpoints: dict[Source, Checkpoint] = {opened.source: opened for opened in self.sources.values()}
+        self.sources: dict[str, Checkpoint] = opened(sources)
+        self._checkpoints: dict[Source, Checkpoint] = {one.source: one for one in self.sources.values()}
         self._listener = listener
         self._bank = Bank(self._checkpoints, device=device, resident=resident)
         self._length = allowed(max_new_tokens)
@@ -105,19 +107,21 @@ class Preview:
         self._known: dict[tuple[str, Prompt], _Said] = {}  # the one used last comes last
         self._alike: dict[tuple[Source, Alignment | None, str], Mapping[str, int] | None] = {}
         self._ready = threading.Condition(lock)
-        self._asked: tuple[int, Recipe, tuple[Prompt, ...], bool] | None = None
+        self._asked: Request | None = None
         self._newest = self._pauses = 0
         self._busy = self._closing = self._ended = False
         self._thread = Worker(self._serve, "mergelab-preview", self.close)
         self._thread.start()
 
-    def ask(self, recipe: Recipe, prompts: Asked, *, only_measures: bool = False) -> int:
+    def ask(self, recipe: Recipe, prompts: Asked, *, only_measures: bool = False, draft: bool = False) -> int:
         """Ask what the recipe's model says to a prompt, or to each of several.
 
         Returns at once, with the number of this request: nothing of an older one is delivered from then on.
 
         Args:
             only_measures: what they say is known already: just measure.
+            draft: a hand is still moving: between its figures and what takes longer the processor is left to others
+                for a moment, so that they, and the next request, are not held up.
 
         Raises:
             AssemblyError: the preview is closed, or there is no prompt.
@@ -127,7 +131,7 @@ class Preview:
             if self._closing:
                 raise AssemblyError(Problem("", "this preview is closed.", "Make a new one."))
             self._newest += 1
-            self._asked = (self._newest, recipe, asked, only_measures)
+            self._asked = Request(self._newest, recipe, asked, only_measures, draft)
             self._ready.notify_all()
             return self._newest
 
@@ -206,9 +210,9 @@ class Preview:
                 if self._closing or self._asked is None:
                     break
                 asked, self._asked, self._busy = self._asked, None, True
-            generation = asked[0]
+            generation = asked.generation
             try:
-                self._answer(*asked)
+                self._answer(asked)
             except Stopped:
                 pass
             except MergelabError as error:
@@ -241,29 +245,33 @@ class Preview:
                 except Exception:  # noqa: BLE001 - nor may a listener end the thread
                     _log.exception("the listener failed")
 
-    def _answer(self, generation: int, recipe: Recipe, prompts: tuple[Prompt, ...], only_measures: bool) -> None:
+    def _answer(self, asked: Request) -> None:
+        generation, prompts = asked.generation, asked.prompts
+
         def overtaken() -> bool:
             return generation != self._newest
 
         started = time.perf_counter()
         with torch.inference_mode():
-            merged, changes = self._turned(recipe, overtaken)
-            if not only_measures:
+            merged, changes = self._turned(asked.recipe, overtaken)
+            if not asked.only_measures:
                 seconds = time.perf_counter() - started
                 self._sheltered(partial(self._readable, merged, prompts, overtaken))
-                self._tell(Merged(generation, recipe.fingerprint, changes, seconds, merged.plan))
-                self._say(generation, merged, prompts, overtaken)
+                self._tell(Merged(generation, asked.recipe.fingerprint, changes, seconds, merged.plan))
+                self._say(asked, merged, overtaken)
             live = Live(merged, self.sources, prompts, overtaken, partial(self._alone, stop=overtaken))
             for measure in self._measures:
                 for event in measured(generation, measure, live):
                     self._tell(event)
         self._tell(Done(generation, time.perf_counter() - started))
 
-    def _say(
-        self, generation: int, merged: Assembly, prompts: tuple[Prompt, ...], overtaken: Callable[[], bool]
-    ) -> None:
+    def _say(self, asked: Request, merged: Assembly, overtaken: Callable[[], bool]) -> None:
         """What every speaker says: figures first, then shades, then texts."""
+        generation, prompts = asked.generation, asked.prompts
         self._tell(Next(generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
+        if asked.draft:
+            with self._ready:
+                self._ready.wait_for(overtaken, _REST)
         if self._shading is not None:
             for number, prompt in enumerate(prompts):
                 shades = self._sheltered(partial(self._shades, self._shading, prompt, merged, overtaken))
@@ -387,14 +395,3 @@ class _Said:
 
     heard: Heard
     text: str | None = None
-
-
-def _opened(sources: object) -> dict[str, Checkpoint]:
-    """The sources by name, seen to have names that can be theirs."""
-    if not isinstance(sources, Mapping) or not sources:
-        what = "there is no source." if sources == {} else f"a {type(sources).__name__} has no names for sources."
-        raise SourceError(Problem("preview", what, 'Give a dict: {"base": folder, "other": folder}.'))
-    if MERGED in sources:
-        what = f"no source can be called {MERGED!r}."
-        raise SourceError(Problem("preview", what, "That is what the merged model is called."))
-    return {str(name): open_checkpoint(source) for name, source in sources.items()}

@@ -29,8 +29,10 @@ class Answerer(Protocol):
     It calls its listener on a thread of its own, with the lock held that it was given.
     """
 
-    def ask(self, recipe: Any, prompts: Any, *, only_measures: bool = False) -> int:
-        """Take a request and return its generation at once; the newest wins. ``only_measures``: no answer is wanted."""
+    def ask(self, recipe: Any, prompts: Any, *, only_measures: bool = False, draft: bool = False) -> int:
+        """Take a request and return its generation at once; the newest wins. ``only_measures``: no answer is wanted.
+        ``draft``: more is to come.
+        """
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until idle; False when the time is over first."""
@@ -92,8 +94,12 @@ class Asking:
         self._answerer = self._make(named, partial(self._hear, self._line), self._device, self._lock, measures)
         return before
 
-    def ask(self, request: Request) -> None:
-        """Ask, unless that is what was asked last: then what is known of it is about the newest edit too."""
+    def ask(self, request: Request, *, draft: bool = False) -> None:
+        """Ask, unless that is what was asked last: then what is known of it is about the newest edit too.
+
+        Args:
+            draft: a hand is still at it.
+        """
         if self._answerer is None:
             return
         before = self._request
@@ -110,7 +116,7 @@ class Asking:
             return
         self._request, self._stopped = request, None
         # Asked before it is told: who hears of it may edit again, and that is then asked last.
-        self._generation = self._answerer.ask(request.recipe, request.prompt)
+        self._generation = self._answerer.ask(request.recipe, request.prompt, draft=draft)
         self._write({"status": "loading", "error": ""})
 
     def _measure(self, request: Request) -> None:

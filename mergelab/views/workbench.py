@@ -183,7 +183,8 @@ class Workbench(Faced):
         )
         if self.prompt.strip():
             turn = self._memory.turn_of(faces.recipe)
-            self._asking.ask(Request(faces.recipe, self.prompt, tuple(self.prompts), self._turn, turn, faces.sketch))
+            request = Request(faces.recipe, self.prompt, tuple(self.prompts), self._turn, turn, faces.sketch)
+            self._asking.ask(request, draft=self._held)
         else:
             self._asking.drop(self._turn, "waiting", "")
         self._look()

@@ -12,6 +12,7 @@ import math
 import shutil
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,9 @@ def releases(stage: Stage, count: int, what: str) -> list[float]:
 
 
 def frames(stage: Stage, seconds: float, what: str) -> list[float]:
-    """Frames a second, one figure for each frame, while something is dragged to and fro."""
+    """Frames a second, one figure for each frame, while something is dragged to and fro by a mouse that says 125 times
+    a second where it is.
+    """
     start = stage.curve("weight of pirate", 0, 0.5) if what == "a point of a curve" else stage.source(1, 2)
     place, mouse = box(stage.stack), stage.page.mouse
     mouse.move(*start)
@@ -125,13 +128,14 @@ def frames(stage: Stage, seconds: float, what: str) -> list[float]:
     if what != "a point of a curve":
         mouse.move(*stage.source(1, 4), steps=2)
     stage.page.evaluate(FRAMES)
-    moves = 0
-    while stage.page.evaluate("window.frames.length && window.frames.at(-1) - window.frames[0]") < 1000 * seconds:
+    began = time.perf_counter()
+    while (now := time.perf_counter() - began) < seconds:
+        moves = 60 * now
         way = 0.5 + 0.45 * math.sin(moves / 9)
         x = place["x"] + 60 + way * (place["width"] - 70)
         y = start[1] + 20 * math.sin(moves / 5) if what == "a point of a curve" else place["y"] + 70
         mouse.move(x, y)
-        moves += 1
+        time.sleep(max(0.0, now + 0.008 - (time.perf_counter() - began)))
     times = stage.page.evaluate("(window.counting = false, window.frames)")
     mouse.up()
     stage.exact()

@@ -33,11 +33,11 @@ class StandIn:
         self.measures = [measure.name for measure in measures]
         self.asked: list[tuple[Recipe, str]] = []
         self.generation = self.stops = 0
-        self.closed = self.only_measures = False
+        self.closed = self.only_measures = self.draft = False
 
-    def ask(self, recipe: Recipe, prompts: str, *, only_measures: bool = False) -> int:
+    def ask(self, recipe: Recipe, prompts: str, *, only_measures: bool = False, draft: bool = False) -> int:
         self.asked.append((recipe, prompts))
-        self.only_measures = only_measures
+        self.only_measures, self.draft = only_measures, draft
         self.generation += 1
         return self.generation
 

@@ -81,17 +81,26 @@ const HEARD = [
   "_locks", "_copied",
 ];
 
+const LEAST = 50; // ms between two edits that are sent while a hand moves
+const MOST = 300;
+
 /** @param {unknown} one @param {unknown} other */
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 /** @param {Model} model @param {() => void} redraw @param {AbortSignal} signal */
 export function draftOf(model, redraw, signal) {
+  // Python and the page may share two processors: it has as long to rest as it took to answer, and the hand is not held up.
+  let [sent, took] = [0, 0];
   const box = outbox((edits) => {
+    sent = performance.now();
     for (const [name, value] of Object.entries(edits)) model.set(/** @type {any} */ (name), /** @type {any} */ (value));
     // A hand that only lets go asks for nothing.
     if (Object.keys(edits).some((name) => name !== "_held")) model.set("_turn", model.get("_turn") + 1);
     model.save_changes();
-  });
+  }, () => Math.min(MOST, Math.max(LEAST, 2 * took)));
+  const heard = () => {
+    if (model.get("_answered") === model.get("_turn")) took = performance.now() - sent;
+  };
   let held = false; // a hand is on something: what Python or another view says waits until it lets go
   /** @type {Set<keyof Edits>} */
   const touched = new Set(); // by that hand
@@ -108,6 +117,7 @@ export function draftOf(model, redraw, signal) {
   };
   for (const name of EDITS) model.on(`change:${name}`, adopt);
   for (const name of HEARD) model.on(`change:${name}`, redraw);
+  model.on("change:_answered", heard);
 
   const draft = {
     get sketch() {
@@ -244,6 +254,7 @@ export function draftOf(model, redraw, signal) {
     box.flush();
     for (const name of EDITS) model.off(`change:${name}`, adopt);
     for (const name of HEARD) model.off(`change:${name}`, redraw);
+    model.off("change:_answered", heard);
   });
   return draft;
 }

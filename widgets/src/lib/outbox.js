@@ -1,11 +1,11 @@
 // @ts-check
-// Sends edits to Python: the first at once, then at most one every `pause` milliseconds, always the newest.
+// Sends edits to Python: the first at once, then the newest after a pause.
 
 /**
  * @param {(edits: Record<string, unknown>) => void} send
- * @param {number} [pause] milliseconds
+ * @param {() => number} [pause] milliseconds until the next may go, asked at each
  */
-export function outbox(send, pause = 50) {
+export function outbox(send, pause = () => 50) {
   /** @type {Record<string, unknown> | null} */
   let waiting = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -16,7 +16,7 @@ export function outbox(send, pause = 50) {
     if (!waiting) return;
     const edits = waiting;
     waiting = null;
-    timer = setTimeout(post, pause);
+    timer = setTimeout(post, pause());
     send(edits);
   }
   return {

@@ -54,16 +54,19 @@ export function stackView(context) {
     const box = plot.getBoundingClientRect();
     return [clientX - box.left, clientY - box.top];
   }
+  // Looked up while a pointer moves: asked in the midst of drawing, the page would be laid out once more.
+  const sight = { left: 0, right: 0, x: 0, y: 0 };
   /** Where the load in hand would land. @param {{ clientX: number, clientY: number }} event @returns {import("./hand.js").Place | null} */
   function placeUnder(event) {
     const { held } = hand;
     if (!held) return null;
     const [x, y] = spot(event);
     const fixed = held.scale;
+    const { left, right } = scroller.getBoundingClientRect();
+    const under = root.offsetParent?.getBoundingClientRect();
+    Object.assign(sight, { left, right, x: under?.left ?? 0, y: under?.top ?? 0 });
     // What has scrolled out of sight lies under other things on the page.
-    const { left, width } = scroller.getBoundingClientRect();
-    const aside = event.clientX - left;
-    if (y < -NEAR || y > FLOOR + NEAR || aside < -NEAR || (width && aside > width + NEAR)) return null;
+    if (y < -NEAR || y > FLOOR + NEAR || event.clientX < left - NEAR || (right > left && event.clientX > right + NEAR)) return null;
     const count = lengthOf(held.load);
     const depth = depthOf(held.before);
     if (!("run" in held.load) || y < TOP + TALL / 2 || count > depth) return { at: fixed.borderAt(x), blend: false };
@@ -278,10 +281,10 @@ export function stackView(context) {
   }
   /** Near an end of what is in sight of a long stack, it scrolls under the load. @param {import("./hand.js").Spot} pointer */
   function scrollUnder(pointer) {
-    const { left, right, width } = scroller.getBoundingClientRect();
-    if (!width || !hand.held?.place) return;
-    const [under, over] = [left + GUTTER + EDGE - pointer.clientX, pointer.clientX - right + EDGE];
+    if (sight.left === sight.right || !hand.held?.place) return;
+    const [under, over] = [sight.left + GUTTER + EDGE - pointer.clientX, pointer.clientX - sight.right + EDGE];
     const by = Math.round(Math.max(-EDGE, Math.min(EDGE, over > 0 ? over : under > 0 ? -under : 0)) / 3);
+    if (!by) return;
     const before = scroller.scrollLeft;
     scroller.scrollLeft += by;
     if (scroller.scrollLeft !== before) requestAnimationFrame(() => hand.at(hand.pointer ?? pointer));
@@ -293,8 +296,7 @@ export function stackView(context) {
     if (!held || !pointer) return;
     say(card, held.refusal ? "not here" : `${layersInHand(lengthOf(held.load))}${held.place?.blend ? ", blend" : ""}`);
     scrollUnder(pointer);
-    const from = card.offsetParent?.getBoundingClientRect();
-    set(card, { style: `left:${pointer.clientX - (from?.left ?? 0) + 12}px;top:${pointer.clientY - (from?.top ?? 0) + 14}px` });
+    set(card, { style: `left:${pointer.clientX - sight.x + 12}px;top:${pointer.clientY - sight.y + 14}px` });
   }
   return { root, scroller, draw };
 }
