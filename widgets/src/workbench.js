@@ -55,6 +55,7 @@ function render({ model, el, signal: outer }) {
   let width = 0;
   let left = 0; // px that the plots are scrolled by
   let frame = 0;
+  let begun = false;
   const redraw = () => {
     frame ||= requestAnimationFrame(() => {
       frame = 0;
@@ -148,8 +149,11 @@ function render({ model, el, signal: outer }) {
     cursor.at = Math.max(0, Math.min(cursor.at, depth - 1));
     if (cursor.hover !== null) cursor.hover = Math.min(cursor.hover, depth - 1);
     root.dataset.state = draft.state;
-    for (const part of parts) part.draw();
+    for (const part of begun ? parts : [top, sources, presets, stack]) part.draw();
+    root.classList.toggle("ml-begun", !begun);
     root.classList.remove("ml-undrawn");
+    if (!begun) redraw(); // the rest comes with the next frame, so that the layers are there in half the time
+    begun = true;
     if (draft.error !== answered) answered = "";
     error.hidden = !draft.error || draft.error === answered || sources.says === draft.error;
     say(errorText, draft.error);

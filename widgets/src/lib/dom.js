@@ -66,8 +66,9 @@ export const focusedBeside = (where) => /** @type {HTMLElement | null} */ (/** @
  * @param {Element} parent @param {number} count @param {(index: number) => E} make @returns {E[]}
  */
 export function pool(parent, count, make) {
-  while (parent.children.length > count) parent.lastElementChild?.remove();
-  while (parent.children.length < count) parent.append(make(parent.children.length));
+  const before = parent.childElementCount;
+  for (let i = before; i > count; i -= 1) parent.lastElementChild?.remove();
+  for (let i = before; i < count; i += 1) parent.append(make(i));
   return /** @type {E[]} */ ([...parent.children]);
 }
 

@@ -124,8 +124,8 @@ export function stackEdges({ draft, redraw, scale, announce, signal }, edits, pl
     const title = (/** @type {number} */ index) => titleOfSlice(sketch.slices[index], (source) => sources[source].name);
     pool(root, borders.length, makeHandle).forEach((handle, i) => {
       const [first, last] = [i === 0, i === sketch.slices.length];
-      const ends = [-Infinity, Infinity].map((by) => depthOf(first ? stretch(sketch, 0, "start", by, depths) : stretch(sketch, i - 1, "end", by, depths)));
-      const [low, high] = first || last ? ends : borderRange(sketch, i - 1, depths).map((by) => borders[i] + by);
+      const ends = () => [-Infinity, Infinity].map((by) => depthOf(first ? stretch(sketch, 0, "start", by, depths) : stretch(sketch, i - 1, "end", by, depths)));
+      const [low, high] = first || last ? ends() : borderRange(sketch, i - 1, depths).map((by) => borders[i] + by);
       const words = first ? `Bottom edge of ${title(0)}` : last ? `Top edge of ${title(i - 1)}` : `Edge between ${title(i - 1)} and ${title(i)}`;
       set(handle, { "aria-label": words, "aria-valuemin": `${low}`, "aria-valuemax": `${high}`, "aria-valuenow": `${first || last ? scaled.depth : borders[i]}`, "aria-valuetext": first || last ? `${scaled.depth} output layers` : `in front of output layer ${borders[i]}` });
       handle.classList.toggle("ml-held", inHand === i);
