@@ -121,6 +121,13 @@ def test_a_shown_snapshot_is_asked_as_the_turn_it_was_made_at(bench: Bench) -> N
     assert [entry["turn"] for entry in widget._past["entries"] if entry["now"]] == [4]
 
 
+def test_what_is_asked_while_a_hand_is_at_it_is_a_draft(bench: Bench) -> None:
+    bench.widget.set_state({"sketch": sketch(run(1, 0, 3)), "_turn": 1, "_held": True})
+    assert (len(bench.preview.asked), bench.preview.draft) == (2, True)
+    bench.widget.set_state({"sketch": sketch(run(1, 0, 5)), "_turn": 2, "_held": False})
+    assert (len(bench.preview.asked), bench.preview.draft) == (3, False)
+
+
 def test_a_comment_is_an_edit(bench: Bench) -> None:
     widget = bench.widget
     plain = widget.text

@@ -40,6 +40,37 @@ test("a thousand moves in a second: under 60 messages, the last one right, and t
   assert.equal(model.get("_turn"), edits.length, "a turn for every message of edits, none for letting go");
 });
 
+test("between two edits Python has as long to rest as it took to answer, within bounds", () => {
+  let clock = 1000;
+  const now = mock.method(performance, "now", () => clock);
+  const answered = (after) => {
+    clock += after;
+    model.hear({ _answered: model.get("_turn") });
+  };
+  draft.hold();
+  draft.edit({ sketch: stack(500) });
+  answered(100);
+  mock.timers.tick(1000);
+  draft.edit({ sketch: stack(501) });
+  draft.edit({ sketch: stack(502) });
+  mock.timers.tick(199);
+  assert.equal(model.sent.length, 2, "not before 200 ms");
+  mock.timers.tick(1);
+  assert.equal(model.sent.length, 3);
+  answered(4000);
+  mock.timers.tick(300);
+  draft.edit({ sketch: stack(503) });
+  draft.edit({ sketch: stack(504) });
+  mock.timers.tick(299);
+  assert.equal(model.sent.length, 4, "and 300 at most");
+  mock.timers.tick(1);
+  assert.equal(model.sent.length, 5);
+  draft.edit({ sketch: stack(505) });
+  draft.release();
+  assert.deepEqual(model.get("sketch"), stack(505), "who lets go does not wait");
+  now.mock.restore();
+});
+
 test("the first edit goes at once; an edit that changes nothing goes nowhere", () => {
   draft.edit({ prompt: "hello" });
   assert.deepEqual(model.sent, [{ prompt: "hello", _turn: 1 }]);

@@ -90,7 +90,7 @@ const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 /** @param {Model} model @param {() => void} redraw @param {AbortSignal} signal */
 export function draftOf(model, redraw, signal) {
   // Python and the page may share two processors: it has as long to rest as it took to answer, and the hand is not held up.
-  let [sent, took] = [0, 0];
+  let [sent, took] = [0, 0]; // when, of what is not answered yet; ms of the last answer
   const box = outbox((edits) => {
     sent = performance.now();
     for (const [name, value] of Object.entries(edits)) model.set(/** @type {any} */ (name), /** @type {any} */ (value));
@@ -99,7 +99,9 @@ export function draftOf(model, redraw, signal) {
     model.save_changes();
   }, () => Math.min(MOST, Math.max(LEAST, 2 * took)));
   const heard = () => {
-    if (model.get("_answered") === model.get("_turn")) took = performance.now() - sent;
+    if (!sent || model.get("_answered") !== model.get("_turn")) return;
+    took = performance.now() - sent;
+    sent = 0;
   };
   let held = false; // a hand is on something: what Python or another view says waits until it lets go
   /** @type {Set<keyof Edits>} */
