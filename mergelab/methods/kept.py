@@ -50,6 +50,8 @@ def sources(module: str) -> list[str]:
     package, found, waiting = module.partition(".")[0], set[str](), [module]
     while waiting:
         name = waiting.pop()
+        if name in found:
+            continue
         found.add(name)
         for node in ast.walk(ast.parse(_text(name))):
             if isinstance(node, ast.ImportFrom):
@@ -57,7 +59,7 @@ def sources(module: str) -> list[str]:
                 imported = [one if one in sys.modules else str(node.module) for one in inner]
             else:
                 imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            waiting += (one for one in imported if one.partition(".")[0] == package and one not in found)
+            waiting += (one for one in imported if one.partition(".")[0] == package)
     return sorted(found)
 
 
