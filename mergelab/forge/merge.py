@@ -106,6 +106,7 @@ def merge(
         run = _Run(planned, where, shards, place, rehearsal.begun(planned, asked=proven), progress, stop)
         write_tokenizer(planned, place.partial)
         weights = run.write()
+        hashing.unchanged()
         _write_settings(planned, run.settings.result(), shards, place.partial)
         files = {
             path.relative_to(place.partial).as_posix(): path for path in place.partial.rglob("*") if path.is_file()
@@ -116,6 +117,7 @@ def merge(
             planned, device=where.partition(":")[0], hashes=hashing.result(), outputs=weights | rest, proof=proof
         )
         unchanged(planned)
+        hashing.unchanged()
         (place.partial / FILE).write_text(as_json(made), encoding="utf-8")
         (place.partial / card.FILE).write_text(card.model_card(made), encoding="utf-8")
         place.commit()

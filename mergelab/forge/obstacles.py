@@ -57,7 +57,12 @@ def in_the_way(folder: Path, *, force: bool) -> Iterator[Problem]:
             yield Problem(where, "exists already.", hint)
         else:
             added = _added(folder)
-            if added:
+            if added is None:
+                what = f"has no {provenance.FILE} that tells what the merge wrote."
+                yield Problem(
+                    where, what, "To replace it might delete what is yours: move it away, or choose another folder."
+                )
+            elif added:
                 what = f"holds {added[0]!r}, which the merge did not write{f' ({len(added)} such)' * (len(added) > 1)}."
                 yield Problem(where, what, "To replace it would delete that: move it away, or choose another folder.")
 
@@ -67,13 +72,13 @@ def is_empty(folder: Path) -> bool:
     return folder.is_dir() and not any(folder.iterdir())
 
 
-def _added(folder: Path) -> list[str]:
-    """What lies in an earlier merge and is not of it, as far as its record tells."""
+def _added(folder: Path) -> list[str] | None:
+    """What lies in an earlier merge and is not of it; None: its record does not tell."""
     try:
         own = [provenance.FILE, card.FILE]
         written = {*own, *map(part_of, own), *json.loads((folder / provenance.FILE).read_bytes())["files"]}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return []
+        return None
     return sorted(
         name
         for path in folder.rglob("*")

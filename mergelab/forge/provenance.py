@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mergelab import methods
-from mergelab.errors import Problem, SourceError
+from mergelab.errors import Problem, SourceError, raise_all
 from mergelab.forge.digests import Digests
 from mergelab.forge.record_form import misfits
 from mergelab.models.progress import Stopped
@@ -32,7 +32,7 @@ from mergelab.recipes.step import Given, Input, Step, made_of
 from mergelab.weights import Checkpoint, Source
 from mergelab.weights.adapters import CONFIG as ADAPTER_CONFIG
 from mergelab.weights.adapters import WEIGHTS as ADAPTER_WEIGHTS
-from mergelab.weights.files import INDEX, TOKENIZER
+from mergelab.weights.files import INDEX, TOKENIZER, changes, stamped
 
 FILE = "mergelab.json"
 FORMAT = 1
@@ -41,6 +41,7 @@ _CONTENT = re.compile(r"[0-9a-f]{64}")
 _LIBRARIES = ("mergelab", "torch", "transformers", "safetensors", "tokenizers")
 _WIDTH = 120  # characters of a line of mergelab.json, where its values are not longer
 
+_COPIED = (*TOKENIZER, "generation_config.json")
 ADAPTER_FILES = (ADAPTER_WEIGHTS, ADAPTER_CONFIG)
 
 Hashes = Mapping[Source, Mapping[str, str]]
@@ -79,8 +80,19 @@ class Hashing:
                 if content is not None:
                     self._known[path] = content
         wanted = dict.fromkeys(path for files in self._files.values() for path in files.values())
+        # Weight files and configs were opened, and are watched from then on.
+        watched = {path for files in self._files.values() for name, path in files.items() if name in _COPIED}
+        self._stamps = {path: stamped(path) for path in sorted(watched)}
         digests.only([path for path in wanted if path not in self._known])
         self._running = {path: digests.of(path) for path in wanted if path not in self._known}
+
+    def unchanged(self) -> None:
+        """See that tokenizers and generation configs are still those that were there in the beginning.
+
+        Raises:
+            SourceError: files that changed or vanished, all of them.
+        """
+        raise_all(SourceError, changes(self._stamps))
 
     def result(self) -> dict[Source, dict[str, str]]:
         """Wait for the hashes: file name -> SHA-256, for each source and each adapter.

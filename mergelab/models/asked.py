@@ -18,14 +18,12 @@ class Request:
     Attributes:
         generation: its number; the newest wins.
         only_measures: what the models say is known already.
-        draft: more is to come.
     """
 
     generation: int
     recipe: Recipe
     prompts: tuple[Prompt, ...]
     only_measures: bool
-    draft: bool
 
 
 def opened(sources: object) -> dict[str, Checkpoint]:

@@ -1,7 +1,4 @@
-"""Preview: what the merge says now, beside what each source says.
-
-The newest request wins, and nothing of it runs on the thread that runs cells.
-"""
+"""Preview: what the merge says now, beside what each source says, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -108,7 +105,7 @@ class Preview:
         self._alike: dict[tuple[Source, Alignment | None, str], Mapping[str, int] | None] = {}
         self._ready = threading.Condition(lock)
         self._asked: Request | None = None
-        self._newest = self._pauses = 0
+        self._newest = self._draft = self._pauses = 0
         self._busy = self._closing = self._ended = False
         self._thread = Worker(self._serve, "mergelab-preview", self.close)
         self._thread.start()
@@ -120,8 +117,7 @@ class Preview:
 
         Args:
             only_measures: what they say is known already: just measure.
-            draft: a hand is still moving: between its figures and what takes longer the processor is left to others
-                for a moment, so that they, and the next request, are not held up.
+            draft: more is to come: behind the figures the processor is left to others a moment, or until ``settle``.
 
         Raises:
             AssemblyError: the preview is closed, or there is no prompt.
@@ -131,7 +127,8 @@ class Preview:
             if self._closing:
                 raise AssemblyError(Problem("", "this preview is closed.", "Make a new one."))
             self._newest += 1
-            self._asked = Request(self._newest, recipe, asked, only_measures, draft)
+            self._asked = Request(self._newest, recipe, asked, only_measures)
+            self._draft = self._newest if draft else 0
             self._ready.notify_all()
             return self._newest
 
@@ -174,6 +171,12 @@ class Preview:
         with self._ready:
             self._newest += 1
             self._asked = None
+            self.settle()
+
+    def settle(self) -> None:
+        """What was asked last is a draft no more: what takes longer is begun at once."""
+        with self._ready:
+            self._draft = 0
             self._ready.notify_all()
 
     def close(self) -> None:
@@ -210,16 +213,16 @@ class Preview:
                 if self._closing or self._asked is None:
                     break
                 asked, self._asked, self._busy = self._asked, None, True
-            generation = asked.generation
             try:
                 self._answer(asked)
             except Stopped:
                 pass
             except MergelabError as error:
-                self._tell(Failed(generation, str(error)))
+                self._tell(Failed(asked.generation, str(error)))
             except Exception as error:  # noqa: BLE001 - the thread must live on, and the user must see it
                 _log.exception("preview failed")
-                self._tell(Failed(generation, f"Something unexpected went wrong: {type(error).__name__}: {error}"))
+                why = f"Something unexpected went wrong: {type(error).__name__}: {error}"
+                self._tell(Failed(asked.generation, why))
             finally:
                 with self._ready:
                     self._busy = False
@@ -267,20 +270,19 @@ class Preview:
 
     def _say(self, asked: Request, merged: Assembly, overtaken: Callable[[], bool]) -> None:
         """What every speaker says: figures first, then shades, then texts."""
-        generation, prompts = asked.generation, asked.prompts
-        self._tell(Next(generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
-        if asked.draft:
-            with self._ready:
-                self._ready.wait_for(overtaken, _REST)
+        prompts = asked.prompts
+        self._tell(Next(asked.generation, self._sheltered(partial(self._figures, merged, prompts, overtaken))))
+        with self._ready:
+            self._ready.wait_for(lambda: self._draft != asked.generation, _REST)
         if self._shading is not None:
             for number, prompt in enumerate(prompts):
                 shades = self._sheltered(partial(self._shades, self._shading, prompt, merged, overtaken))
                 if shades:
-                    self._tell(Shaded(generation, number, shades))
+                    self._tell(Shaded(asked.generation, number, shades))
         for speaker in (MERGED, *self.sources):
             assembly = merged if speaker == MERGED else self._own[speaker]
             for number, prompt in enumerate(prompts):
-                empty = Text(generation, speaker, "", done=False, prompt=number)
+                empty = Text(asked.generation, speaker, "", done=False, prompt=number)
                 self._sheltered(partial(self._write, empty, assembly, prompt, overtaken))
 
     def _sheltered(self, work: Callable[[], Result]) -> Result:

@@ -37,6 +37,9 @@ class Answerer(Protocol):
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until idle; False when the time is over first."""
 
+    def settle(self) -> None:
+        """What was asked last is a draft no more."""
+
     def stop(self) -> None:
         """Drop what is being done."""
 
@@ -105,6 +108,8 @@ class Asking:
         before = self._request
         if before is not None and request.same(before):
             self._request = request
+            if not draft:
+                self._answerer.settle()
             if self._board is not None and self._board.request.same(request):
                 self._board = replace(self._board, request=request)
             if request.prompts != before.prompts:

@@ -19,6 +19,7 @@ SWITCH: Final = "is neither true nor false."  # how problems of switches end
 _PLACE: Final = re.compile(r"^\S* ?line (\d+), column (\d+)(?:, )?")
 _MEANT: Final = re.compile(r"Did you mean '([^']*)'\?")
 _QUOTED: Final = re.compile(r"^'([^']+)'|'([^']+)'")
+_RUN: Final = re.compile(r"^asks for layers \[(\d+), (\d+)\)")  # as the sketch tells a run that a model has not
 _SOURCE: Final = re.compile(r"^source '(.*)'$")
 _WORD: Final = re.compile(r"[^\s:,\[\]{}]+")
 
@@ -70,15 +71,16 @@ def _mentioned(name: str, lines: Sequence[str]) -> tuple[int | None, int | None]
 
 
 def _span(what: str, line: str, start: int) -> tuple[int, int]:
-    """Columns from and to of the word that a problem is about: the value it quotes, else the key at its place."""
-    quoted = _QUOTED.search(what)
-    if quoted:
-        word = quoted[1] or quoted[2]
-        at = line.find(word, start - 1)
-        if at >= 0:
-            return at + 1, at + 1 + len(word)
-    word = _WORD.match(line, start - 1)
-    return (start, start + len(word[0])) if word else (start, len(line) + 1)
+    """Columns from and to of what a problem is about: the value it quotes, else the key at its place."""
+    run, quoted = _RUN.search(what), _QUOTED.search(what)
+    value = None
+    if run:
+        value = rf"\[\s*{run[1]}\s*,\s*{run[2]}\s*,?\s*\]"
+    elif quoted:
+        value = re.escape(quoted[1] or quoted[2])
+    found = re.compile(value).search(line, start - 1) if value else None
+    found = found or _WORD.match(line, start - 1)
+    return (found.start() + 1, found.end() + 1) if found else (start, len(line) + 1)
 
 
 def before_saving(recipe: Recipe, guests: Sequence[Guest]) -> list[dict[str, Any]]:

@@ -54,7 +54,7 @@ def sketch_of(recipe: Recipe, guests: Sequence[Guest]) -> Sketch:
     )
     depths = _depths(guests)
     pieces = [_alone(recipe, piece, depths) for piece in recipe.slices]
-    raise_all(FitError, _too_deep(pieces, depths))
+    raise_all(FitError, _too_deep(recipe, pieces, depths))
     return {
         "base": None if recipe.base is None else places[recipe.base],
         "widen": recipe.widen,
@@ -187,18 +187,19 @@ def _depths(guests: Sequence[Guest]) -> dict[Source, int]:
     return {guest.checkpoint.source: guest.checkpoint.layers for guest in guests}
 
 
-def _too_deep(pieces: Sequence[Slice], depths: Mapping[Source, int]) -> Iterator[Problem]:
-    """Runs of layers that a model has not, and whole models that differ in depth."""
+def _too_deep(recipe: Recipe, pieces: Sequence[Slice], depths: Mapping[Source, int]) -> Iterator[Problem]:
+    """Runs of layers that a model has not, and whole models that differ in depth: where they stand in the text."""
     for index, piece in enumerate(pieces):
-        for part in piece.parts:
+        for place, part in enumerate(piece.parts):
             (start, end), layers = _run(part), depths[part.source]
             if end > layers:
                 what = f"asks for layers [{start}, {end}) of {str(part.source)!r}, which has {layers}."
-                yield Problem(f"slices[{index}]", what, f"Its layers are 0 to {layers - 1}.")
+                where = recipe.place(f"slices[{index}].sources[{place}].layer_range")
+                yield Problem(where, what, f"Its layers are 0 to {layers - 1}.")
         lengths = [end - start for start, end in map(_run, piece.parts)]
         if any(length != lengths[0] for length in lengths):
             what = f"the models have {', '.join(map(str, lengths))} layers."
-            yield Problem("models", what, "Choose runs of layers with slices:.")
+            yield Problem(recipe.place("models"), what, "Choose runs of layers with slices:.")
 
 
 # --------------------------------------------------------------------------------------------------- from the picture

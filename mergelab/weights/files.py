@@ -67,7 +67,7 @@ class Folder:
 
     def stamps(self) -> dict[Path, tuple[int, ...]]:
         """What tells each weight file from a later one in its place."""
-        return {path: _stamp(path) for path in sorted(self.path.glob("*.safetensors"))}
+        return {path: stamped(path) for path in sorted(self.path.glob("*.safetensors"))}
 
 
 class Mapped:
@@ -121,7 +121,7 @@ class Mapped:
             self._see(path)
 
     def _see(self, path: Path) -> None:
-        stamp = _stamp(path)
+        stamp = stamped(path)
         if self._stamps.setdefault(path, stamp) != stamp:
             raise SourceError(_changed(path))
 
@@ -131,7 +131,7 @@ def changes(stamps: Mapping[Path, tuple[int, ...]]) -> list[Problem]:
     problems = []
     for path, stamp in stamps.items():
         try:
-            if _stamp(path) != stamp:
+            if stamped(path) != stamp:
                 problems.append(_changed(path))
         except OSError as error:
             problems.append(_gone(path, error))
@@ -166,6 +166,7 @@ def _gone(path: Path, error: OSError) -> Problem:
     return Problem(str(path), what, "Put it back, and open the model again.")
 
 
-def _stamp(path: Path) -> tuple[int, ...]:
+def stamped(path: Path) -> tuple[int, ...]:
+    """What tells a file from a later one in its place."""
     stat = os.stat(path)
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -15,6 +15,7 @@ import pytest
 
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.place import Place
+from mergelab.forge.provenance import FILE
 
 KEY = "recipe 1\nsources 1"
 _HEADER = json.dumps({"x": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}}).encode()
@@ -40,6 +41,7 @@ def end(place: Place, word: str = "new") -> None:
     """The rest of a folder, and the folder in place."""
     (place.partial / RECIPE_FILE).write_text(word)
     (place.partial / "config.json").write_text("{}")
+    recorded(place.partial)
     place.commit()
 
 
@@ -48,7 +50,14 @@ def earlier(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / RECIPE_FILE).write_text("old")
     (folder / "config.json").write_text("{}")
+    recorded(folder)
     return folder
+
+
+def recorded(folder: Path) -> None:
+    """All that lies in it is of the merge."""
+    files = {path.relative_to(folder).as_posix(): "" for path in folder.rglob("*") if path.is_file()}
+    (folder / FILE).write_text(json.dumps({"files": files}))
 
 
 def at(folder: Path, *, key: str = KEY, force: bool = False) -> Place:

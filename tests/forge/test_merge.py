@@ -111,12 +111,39 @@ def test_an_existing_folder_is_kept_unless_it_is_an_earlier_merge_and_forced(lla
     with pytest.raises(OutputError, match=r"holds 'inner/notes.txt', which the merge did not write\. .*move it"):
         merge(graft(llamas[0], llamas[1], (2, 4)), out, force=True)
     shutil.rmtree(out / "inner")
+    told = (out / "mergelab.json").read_bytes()
+    for record in (None, b"{", b"{}"):
+        (out / "mergelab.json").unlink() if record is None else (out / "mergelab.json").write_bytes(record)
+        (out / "precious.txt").write_text("mine")
+        with pytest.raises(OutputError, match=r"has no mergelab.json that tells what the merge wrote"):
+            merge(graft(llamas[0], llamas[1], (2, 4)), out, force=True)
+        assert (out / "precious.txt").read_text() == "mine"
+    (out / "precious.txt").unlink()
+    (out / "mergelab.json").write_bytes(told)
     (out / "README.md").write_text("a card that I have edited")
     merge(graft(llamas[0], llamas[2], (2, 4)), out, force=True)
     after = files(out)
     assert before.keys() == after.keys()
     assert before["model.safetensors"] != after["model.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json", "generation_config.json"])
+@pytest.mark.parametrize("prove", [True, False])
+def test_a_tokenizer_that_changes_midway_is_named(name: str, prove: bool, llamas: Trio, tmp_path: Path) -> None:
+    """What was copied before would not be what is recorded."""
+    model = tmp_path / "model"
+    shutil.copytree(llamas[0], model)
+    changed = []
+
+    def change(told: Progress) -> None:
+        if told.stage == "writing" and not changed:
+            changed.append((model / name).read_bytes())
+            (model / name).write_bytes(changed[0] + b"\n")
+
+    with pytest.raises(SourceError, match=rf"{name}: changed"):
+        merge(graft(model, llamas[1], (2, 4)), tmp_path / "out", prove=prove, progress=change)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("place", ["model", ".", "model/inside"])

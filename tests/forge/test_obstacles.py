@@ -84,7 +84,7 @@ def test_no_source_is_in_danger(where: str, llamas: Trio, tmp_path: Path) -> Non
         (home / "model.safetensors").rename(out / "weights")
         (home / "model.safetensors").symlink_to(out / "weights")
     found = said(plan(graft(home, llamas[1], (2, 4))), out, force=True)
-    assert found == [f"holds, or lies in, the source {str(home)!r}."]
+    assert found[-1] == f"holds, or lies in, the source {str(home)!r}."
 
 
 def test_names_that_get_too_long_are_said(planned: Plan, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from mergelab.forge.exchange import exchanged
 from mergelab.forge.obstacles import RECIPE_FILE
 from mergelab.forge.place import Place
 from mergelab.recipes import graft, plan
-from tests.forge.placing import SHA, at, earlier, end, interrupted, may_exchange, names, word, write
+from tests.forge.placing import SHA, at, earlier, end, interrupted, may_exchange, names, recorded, word, write
 
 Trio = tuple[Path, Path, Path]
 
@@ -39,7 +39,7 @@ def test_the_folder_is_there_when_all_of_it_is(tmp_path: Path) -> None:
         assert not out.exists()
         end(place)
         assert word(out) == "new"
-    assert names(out) == sorted([RECIPE_FILE, "config.json", "w.safetensors"])
+    assert names(out) == sorted([RECIPE_FILE, "config.json", "mergelab.json", "w.safetensors"])
     assert names(out.parent) == ["out"]
 
 
@@ -47,11 +47,12 @@ def test_an_earlier_merge_is_replaced_as_a_whole(tmp_path: Path) -> None:
     out = earlier(tmp_path / "out")
     (out / "large").mkdir()
     (out / "large" / "file").write_text("x")
+    recorded(out)
     with at(out, force=True) as place:
         write(place, "w.safetensors")
         assert word(out) == "old"
         end(place)
-    assert names(out) == sorted([RECIPE_FILE, "config.json", "w.safetensors"])
+    assert names(out) == sorted([RECIPE_FILE, "config.json", "mergelab.json", "w.safetensors"])
     assert names(tmp_path) == ["out"]
 
 
@@ -83,7 +84,7 @@ def test_what_came_in_the_way_meanwhile_is_not_replaced(tmp_path: Path) -> None:
         assert place.finished == {"w.safetensors": SHA}
         (out / RECIPE_FILE).unlink()
         end(place)
-    assert names(out) == ["config.json"]
+    assert names(out) == ["config.json", "mergelab.json"]
 
 
 @pytest.mark.usefixtures("renames")
@@ -274,6 +275,7 @@ def test_a_commit_that_was_killed_once_the_two_had_traded_is_ended(how: str, lla
     hidden = interrupted(out, "a.safetensors", force=True)
     for name, text in ((RECIPE_FILE, "new"), ("config.json", "{}")):
         (hidden / "model" / name).write_text(text)
+    recorded(hidden / "model")
     _traded(hidden / "model", out)
     shutil.copy(out / "a.safetensors", hidden / "model")  # an old merge of the same recipe has the same weights
     removed = "Removed an earlier merge that had been replaced, by a run that was killed before it could do so."
@@ -343,6 +345,7 @@ def test_a_commit_that_was_killed_at_its_end_is_ended(how: str, llamas: Trio, tm
     (tmp_path / ".out.partial" / "model").rename(out)
     (out / RECIPE_FILE).write_text("new")
     (out / "config.json").write_text("{}")
+    recorded(out)
     if how == "check":
         with pytest.raises(OutputError, match="exists already"):
             Place.check(plan(graft(llamas[0], llamas[1], (2, 4))), out, force=False)

@@ -21,8 +21,18 @@ def test_a_draft_leaves_the_processor_to_others_between_its_table_and_its_texts(
     assert not preview.wait(0.5)
     assert [type(event) for event in listener.events] == [Merged, Next]
     last = preview.ask(blend(llamas, 0.25), "hello")
-    assert preview.wait(30), "what comes next does not wait"
+    assert preview.wait(10), "what comes next does not wait"
     assert {event.generation for event in listener.events} == {draft, last}
+    assert [event.speaker for event in listener.of(Text) if event.done] == ["merged", "base", "a", "b"]
+
+
+def test_a_draft_that_is_one_no_more_goes_on_at_once(
+    llamas: Trio, preview: Preview, listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_REST", 60)
+    preview.ask(blend(llamas, 0.5), "hello", draft=True)
+    preview.settle()
+    assert preview.wait(10)
     assert [event.speaker for event in listener.of(Text) if event.done] == ["merged", "base", "a", "b"]
 
 

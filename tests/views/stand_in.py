@@ -44,6 +44,9 @@ class StandIn:
     def wait(self, timeout: float | None = None) -> bool:
         return timeout is None or timeout > 0
 
+    def settle(self) -> None:
+        self.draft = False
+
     def stop(self) -> None:
         self.generation += 1
         self.stops += 1

@@ -126,6 +126,10 @@ def test_what_is_asked_while_a_hand_is_at_it_is_a_draft(bench: Bench) -> None:
     assert (len(bench.preview.asked), bench.preview.draft) == (2, True)
     bench.widget.set_state({"sketch": sketch(run(1, 0, 5)), "_turn": 2, "_held": False})
     assert (len(bench.preview.asked), bench.preview.draft) == (3, False)
+    bench.widget.set_state({"sketch": sketch(run(1, 0, 6)), "_turn": 3, "_held": True})
+    assert bench.preview.draft
+    bench.widget.set_state({"_held": False})
+    assert (len(bench.preview.asked), bench.preview.draft) == (4, False), "it lets go where it was asked last"
 
 
 def test_a_comment_is_an_edit(bench: Bench) -> None:

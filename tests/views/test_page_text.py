@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from mergelab.errors import RecipeError
+from mergelab.errors import FitError, RecipeError
 from mergelab.recipes.dialect import read
 from mergelab.recipes.recipe import Recipe
+from mergelab.views.guests import Guest
 from mergelab.views.page_text import NAME, lines_of, unreadable
+from mergelab.views.sketch import sketch_of
 from tests.recipes import drawn
+from tests.recipes.opened import checkpoint
 
 FAULTY = """# a note
 merge_method: tiess
@@ -139,3 +142,53 @@ merge_method: passthrough
     assert lines_of(read(inside, NAME), inside, written=False) == [[4, 6]]
     one_line = "{merge_method: passthrough, slices: [{sources: [{model: a, layer_range: [0, 1]}]}]}"
     assert lines_of(read(one_line, NAME), one_line, written=False) == [[1, 1]]
+
+
+BLOCK = """# a in front
+merge_method: slerp
+base_model: a
+parameters: {t: 0.5}
+slices:
+- sources:
+  - model: a
+    layer_range: [0, 2]
+  - model: b
+    layer_range: [0, 2]
+- sources:
+  # too deep, both
+  - model: a
+    layer_range: [5,  8]
+  - model: b
+    layer_range:
+    - 6
+    - 9
+"""
+FLOW = """merge_method: passthrough
+modules:
+  default:
+    slices:
+    - sources: [{model: a, layer_range: [0, 7]}]
+    - sources: [{layer_range: [ 3, 7 ], model: a}]
+"""
+WHOLE = "# of two models:\nmerge_method: linear\nparameters: {weight: 1}\nmodels:\n- model: a\n- model: low\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        (BLOCK, [(14, "[5,  8]"), (16, "layer_range")]),
+        (FLOW, [(5, "[0, 7]"), (6, "[ 3, 7 ]")]),
+        (WHOLE, [(4, "models")]),
+        (WHOLE.partition("models:\n-")[0] + "modules: {default: {models: [a, low]}}\n", [(4, "models")]),
+    ],
+)
+def test_layers_that_a_model_has_not_are_marked_where_they_stand(text: str, marked: list[tuple[int, str]]) -> None:
+    depths = {"a": 6, "b": 6, "low": 4}
+    guests = [Guest(name, name.upper(), checkpoint(name, layers=layers)) for name, layers in depths.items()]
+    with pytest.raises(FitError) as caught:
+        sketch_of(read(text, NAME), guests)
+    lines = text.splitlines()
+    rows = unreadable(caught.value.problems, text)
+    assert [(row["line"], lines[row["line"] - 1][row["column"] - 1 : row["end"] - 1]) for row in rows] == marked
+    assert all(row["what"].startswith(("layer_range: asks for layers", "models: the models have")) for row in rows)
+    assert [row["fix"] for row in rows] == [None] * len(marked)

@@ -313,7 +313,7 @@ def test_a_recipe_without_a_base_has_none_in_the_picture() -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "words"),
     [
-        (STACK.replace("[4, 6]", "[4, 7]"), FitError, r"slices\[2\]: asks for layers \[4, 7\) of 'c', which has 6"),
+        (STACK.replace("[4, 6]", "[4, 7]"), FitError, r"range: asks for layers \[4, 7\) of 'c', which has 6"),
         (STACK.replace("model: c", "model: d"), RecipeError, "names 'd', which is no source here"),
         (WHOLE.replace("model: c", "model: low"), FitError, "the models have 6, 4, 6 layers"),
         (f"name: x\n{WHOLE}---\n{STACK.replace('model: c', 'model: x')}", RecipeError, "Open the stages one by one"),

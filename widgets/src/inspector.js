@@ -52,7 +52,7 @@ function render({ model, el, signal: outer }) {
     if (layers) model.set("selection", { layers: /** @type {number[]} */ (layers) });
     if (Object.keys(turns).length) model.set("turned", { ...model.get("turned"), ...turns });
     model.save_changes();
-  }, () => PAUSE);
+  }, PAUSE);
 
   /** @param {Partial<State["asked"]>} edits */
   const ask = (edits) => {

@@ -3,7 +3,7 @@
 
 import { answersView } from "./lib/answers_view.js";
 import { curvesView } from "./lib/curves_view.js";
-import { h, icon, say } from "./lib/dom.js";
+import { h, heir, icon, say } from "./lib/dom.js";
 import { draftOf } from "./lib/draft.js";
 import { drawerView } from "./lib/drawer_view.js";
 import { handOf } from "./lib/hand.js";
@@ -145,6 +145,7 @@ function render({ model, el, signal: outer }) {
   for (const change of ["focusin", "focusout"]) root.addEventListener(change, redraw, { signal });
 
   function draw() {
+    const pass = heir(root);
     const depth = depthOf(draft.sketch);
     cursor.at = Math.max(0, Math.min(cursor.at, depth - 1));
     if (cursor.hover !== null) cursor.hover = Math.min(cursor.hover, depth - 1);
@@ -158,6 +159,7 @@ function render({ model, el, signal: outer }) {
     error.hidden = !draft.error || draft.error === answered || sources.says === draft.error;
     say(errorText, draft.error);
     say(putBack, !error.hidden && canPutBack() ? "Put back" : "Close");
+    pass();
   }
 
   // The first time there is nothing in the columns yet, and nothing has to be laid out to know how wide they are.

@@ -80,5 +80,5 @@ test("figures in a field: all of them where there is room, else three that count
 
 test("typed numbers", () => {
   assert.deepEqual(["0.5", " ,5", "−1", "1e-3", "+2", "7."].map(typed), [0.5, 0.5, -1, 0.001, 2, 7]);
-  for (const text of ["", "x", "1 2", "0x10", "Infinity", "--1"]) assert.ok(Number.isNaN(typed(text)), text);
+  for (const text of ["", "x", "1 2", "0x10", "Infinity", "--1", "1e400", "−1e400"]) assert.ok(Number.isNaN(typed(text)), text);
 });

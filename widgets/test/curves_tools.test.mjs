@@ -147,6 +147,18 @@ test("a pasted curve with bounds stays inside them", async () => {
   assert.deepEqual(state.sketch.slices[1].parts[2].numbers.density, [[null, [0, 1]]]);
 });
 
+test("a curve pasted on a shorter slice has the steps of a hand between its points", async () => {
+  const long = mixed();
+  long.slices[1].parts[2].numbers.weight = [[null, [1, 0.25, 0, 0.25, 1]]];
+  await show(long);
+  rowAt(2).focus();
+  button("Copy the curve").click();
+  rowAt(1).focus();
+  await frame();
+  button("Paste the curve").click();
+  assert.deepEqual(weightOf(1, 1), [[null, [1, 0.17, 0.17, 1]]]);
+});
+
 test("all rows are one stop of Tab; Alt and arrows go from row to row, and bend nothing", async () => {
   await show();
   const stops = () => all(".ml-curve-row").map(({ tabIndex }) => tabIndex);

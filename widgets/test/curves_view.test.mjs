@@ -21,7 +21,7 @@ test("a point in hand bends its layer and its kind; the ghost shows the curve be
   assert.ok(state.held);
   assert.equal(cursor.at, 5, "the layer is not chosen before the hand lets go: what is shown of it could move the row away");
   assert.notEqual(row.querySelector("path[style*='1.5 3']").getAttribute("d"), "", "ghost");
-  assert.match(find(".ml-curve-note").textContent, /^was 0\.50, now 0\.6\d at 6 · drawn by hand: 4 points for 4 layers$/);
+  assert.match(find(".ml-curve-note").textContent, /^was 0\.50, now 0\.6\d at 6 · a point for each of 4 layers$/);
   point(row, "pointermove", middle(6), heightOf(0.62));
   point(row, "pointerup", middle(6), heightOf(0.62));
   await frame();

@@ -11,7 +11,7 @@ let frames;
 const stack = (start) => ({ base: 0, widen: false, slices: [passes(0, start, 3)] });
 
 beforeEach(() => {
-  mock.timers.enable({ apis: ["setTimeout"] });
+  mock.timers.enable({ apis: ["setTimeout", "Date"] });
   model = new FakeModel();
   over = new AbortController();
   frames = 0;
@@ -27,6 +27,7 @@ test("a thousand moves in a second: under 60 messages, the last one right, and t
   for (let move = 1; move <= 1000; move += 1) {
     draft.edit({ sketch: stack(move) });
     mock.timers.tick(1);
+    if (move % 20 === 0) model.hear({ _answered: model.get("_turn") });
   }
   draft.release();
   mock.timers.tick(1000);
@@ -40,35 +41,59 @@ test("a thousand moves in a second: under 60 messages, the last one right, and t
   assert.equal(model.get("_turn"), edits.length, "a turn for every message of edits, none for letting go");
 });
 
-test("between two edits Python has as long to rest as it took to answer, within bounds", () => {
-  let clock = 1000;
-  const now = mock.method(performance, "now", () => clock);
-  const answered = (after) => {
-    clock += after;
-    model.hear({ _answered: model.get("_turn") });
-  };
+/** A drag of so many ms, a move every 8, each edit answered after so many ms unless a newer one comes first: when edits went, and how many were answered. */
+function dragged(lasts, takes) {
+  const went = [];
+  let [due, answered] = [Infinity, 0];
   draft.hold();
-  draft.edit({ sketch: stack(500) });
-  answered(100);
-  mock.timers.tick(1000);
-  draft.edit({ sketch: stack(501) });
-  draft.edit({ sketch: stack(502) });
-  mock.timers.tick(199);
-  assert.equal(model.sent.length, 2, "not before 200 ms");
-  mock.timers.tick(1);
-  assert.equal(model.sent.length, 3);
-  answered(4000);
-  mock.timers.tick(300);
-  draft.edit({ sketch: stack(503) });
-  draft.edit({ sketch: stack(504) });
-  mock.timers.tick(299);
-  assert.equal(model.sent.length, 4, "and 300 at most");
-  mock.timers.tick(1);
-  assert.equal(model.sent.length, 5);
-  draft.edit({ sketch: stack(505) });
+  for (let at = 0; at < lasts; at += 1) {
+    const before = model.sent.length;
+    if (at % 8 === 0) draft.edit({ sketch: stack(1 + at) });
+    if (at >= due) {
+      model.hear({ _answered: model.get("_turn") });
+      [due, answered] = [Infinity, answered + 1];
+    }
+    mock.timers.tick(1);
+    if (model.sent.length === before) continue;
+    went.push(at);
+    due = at + takes;
+  }
+  return { went, answered };
+}
+
+test("while a hand moves each edit is answered before the next one goes, and Python rests as long as that took", () => {
+  for (const takes of [20, 60, 150, 250, 400]) {
+    const { went, answered } = dragged(4000, takes);
+    assert.ok(answered >= went.length - 1 && answered > 4, `${takes} ms: ${answered} of ${went.length} answered`);
+    const least = Math.max(50, takes + Math.min(300, takes));
+    for (const [i, at] of went.slice(1).entries()) {
+      const gap = at - went[i];
+      assert.ok(gap >= least - 2 && gap <= least + 30, `${takes} ms: ${gap} ms between two edits, wanted ${least}`);
+    }
+    draft.edit({ sketch: stack(9000 + takes) });
+    draft.release();
+    assert.deepEqual(model.get("sketch"), stack(9000 + takes), "who lets go does not wait");
+    model.hear({ _answered: model.get("_turn") });
+    mock.timers.tick(5000);
+  }
+});
+
+test("an answer that never comes holds an edit up for a second", () => {
+  const { went, answered } = dragged(3500, Infinity);
+  assert.deepEqual([went.length, answered], [4, 0]);
   draft.release();
-  assert.deepEqual(model.get("sketch"), stack(505), "who lets go does not wait");
-  now.mock.restore();
+});
+
+test("what another view asks, and a hand that only lets go, are no measure of how long Python takes", () => {
+  dragged(200, 20);
+  model.hear({ _answered: model.get("_turn") });
+  draft.release();
+  mock.timers.tick(5000);
+  model.hear({ _turn: model.get("_turn") + 1 });
+  mock.timers.tick(20);
+  model.hear({ _answered: model.get("_turn") });
+  assert.ok(dragged(300, 20).went.length >= 5);
+  draft.release();
 });
 
 test("the first edit goes at once; an edit that changes nothing goes nowhere", () => {

@@ -6,7 +6,7 @@ import { outbox } from "../src/lib/outbox.js";
 test("a flood ends in its last edit, with one message every pause", () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   const sent = [];
-  const box = outbox((edits) => sent.push(edits), () => 50);
+  const box = outbox((edits) => sent.push(edits), 50);
   for (let i = 0; i < 200; i += 1) {
     box.put({ x: i });
     mock.timers.tick(5);
@@ -22,7 +22,7 @@ test("a flood ends in its last edit, with one message every pause", () => {
 test("edits of different dials travel together, and flush does not wait", () => {
   mock.timers.enable({ apis: ["setTimeout"] });
   const sent = [];
-  const box = outbox((edits) => sent.push(edits), () => 50);
+  const box = outbox((edits) => sent.push(edits), 50);
   box.put({ x: 1 });
   box.put({ x: 2 });
   box.put({ y: 3 });

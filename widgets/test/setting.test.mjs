@@ -160,7 +160,30 @@ test("steps, mirror and paste", () => {
   assert.ok(Object.is(settle(-0.001, 0.01), 0), "no negative zero");
   assert.deepEqual(mirrored([0, 0.5, 1]), [1, 0.5, 0]);
   assert.equal(mirrored(0.5), 0.5);
-  assert.deepEqual(fitted([-1, 0.5, 2], 0, 1, 8), [0, 0.5, 1]);
-  assert.deepEqual(fitted([0, 0.25, 0.5, 0.75, 1], -Infinity, Infinity, 3), [0, 1], "no more points than layers");
-  assert.equal(fitted(5, 0, 1, 3), 1);
+  assert.deepEqual(fitted([-1, 0.5, 2], 0, 1, 8, 0.01), [0, 0.5, 1]);
+  assert.deepEqual(fitted([0, 0.25, 0.5, 0.75, 1], -Infinity, Infinity, 3, 0.01), [0, 1], "no more points than layers");
+  assert.equal(fitted(5, 0, 1, 3, 0.01), 1);
+});
+
+test("a curve pasted on fewer layers is rounded between its points only, and stays symmetric", () => {
+  const paste = (points, layers, low = -Infinity, high = Infinity, step = 0.01) => fitted(points, low, high, layers, step);
+  assert.deepEqual(paste([1.17, 0.44, 0.19, 0.44, 1.17], 4), [1.17, 0.357, 0.357, 1.17]);
+  assert.deepEqual(paste([1, 0.25, 0, 0.25, 1], 4), [1, 0.17, 0.17, 1], "to the step of a hand");
+  assert.deepEqual(paste([20, 5, 0, 5, 20], 4), [20, 3.33, 3.33, 20], "however high it is");
+  assert.deepEqual(paste([0.00125, 0.0005, 0.00025, 0.0005, 0.00125], 4), [0.00125, 0.00042, 0.00042, 0.00125], "a flat one in such steps");
+  assert.deepEqual(paste([0.12345678, 0.3, 0.87654321, 0.3, 0.12345678], 3), [0.12345678, 0.87654321, 0.12345678], "given, not made");
+  assert.deepEqual(paste([0.12345678, 0.3, 0.5], 3), [0.12345678, 0.3, 0.5]);
+  assert.deepEqual(paste([0, 0.25, 0.5, 0.75, 1], 4), [0, 1], "a line is a line");
+  assert.deepEqual(paste([5, 0.1241, 0.1243, 0.1241, 5], 4, 0.1241), [5, 0.1241, 0.1241, 5], "inside");
+  const random = randomly(3);
+  for (let round = 0; round < 3000; round += 1) {
+    const half = Array.from({ length: 1 + Math.floor(random() * 5) }, () => Math.round(random() * 200) / 100);
+    const points = [...half, ...half.toReversed().slice(random() < 0.5 ? 1 : 0)];
+    const layers = 1 + Math.floor(random() * points.length);
+    const made = paste(points, layers);
+    if (layers === 1) continue;
+    assert.deepEqual(values(made, layers).map((each) => Number(each.toPrecision(12))), values(mirrored(made), layers).map((each) => Number(each.toPrecision(12))), `${points} on ${layers}`);
+    for (const each of [made].flat()) assert.ok(`${each}`.length <= 6, `${points} on ${layers}: ${made}`);
+    values(made, layers).forEach((each, i) => assert.ok(Math.abs(each - valueAt(points, i, layers)) <= 0.005 + 1e-9));
+  }
 });

@@ -35,6 +35,46 @@ test("the regions are there in the order of Tab, each with a name", async () => 
   assert.deepEqual([...root.querySelectorAll(".ml-middle h3")].map(({ textContent }) => textContent), ["Stack", "Coefficients over depth"]);
 });
 
+test("the layers are there at once, the other panels a frame later", async () => {
+  const { default: widget } = await import("../src/workbench.js");
+  const el = document.createElement("div");
+  document.body.append(el);
+  closes.push(widget.render({ model, el }));
+  root = el.querySelector(".ml-root");
+  assert.deepEqual([find(".ml-undrawn"), root.classList.contains("ml-undrawn"), root.classList.contains("ml-begun")], [null, false, true]);
+  assert.equal(root.querySelectorAll(".ml-options [role=option]").length, 10);
+  assert.equal(root.querySelectorAll(".ml-curve-row, .ml-pick").length, 0, "nothing that is hidden is drawn");
+  await frame();
+  assert.equal(root.classList.contains("ml-begun"), false);
+  assert.ok(find(".ml-curve-row") && find(".ml-pick"));
+});
+
+test("a button that a frame takes away hands the focus on; one of the history stays in its place", async () => {
+  await show();
+  const drop = [...root.querySelectorAll("button")].find(({ textContent }) => textContent === "Drop");
+  drop.focus();
+  drop.click();
+  await frame();
+  assert.ok(drop.closest("[hidden]"));
+  assert.notEqual(document.activeElement, document.body);
+  assert.ok(drop.parentElement.contains(document.activeElement), "to its neighbour");
+  const entry = (turn, now) => ({ turn, recipe: "1", words: "made", scores: {}, now });
+  find(".ml-kept").open = true;
+  model.hear({ _past: { ...model.get("_past"), entries: [entry(0, false), entry(1, true)] } });
+  await frame();
+  const restore = find("[aria-label='Restore turn 0']");
+  restore.focus();
+  await frame();
+  assert.equal(document.activeElement, restore);
+  model.hear({ _past: { ...model.get("_past"), entries: [{ ...entry(0, false), scores: { pirate: 1 } }, entry(1, true)] } });
+  await frame();
+  assert.equal(document.activeElement, restore, "also where a column comes before it");
+  assert.deepEqual([...restore.closest("tr").children].map(({ textContent }) => textContent).slice(0, 2), ["0", "made"]);
+  press(restore, "Enter");
+  restore.click();
+  assert.deepEqual(model.messages.at(-1), { type: "restore", turn: 0 });
+});
+
 test("keys of the widget: undo, redo, stop, A and B, the drawer", async () => {
   model.state._past = { ...model.state._past, undo: 1, redo: 1, snapshots: [{ name: "one", recipe: "1" }] };
   await show();

@@ -25,10 +25,11 @@ export function inFull(value) {
   return (all.length > FIGURES ? `${Number(value.toPrecision(3))}` : all).replace("-", "−");
 }
 
-/** What somebody typed; NaN where it is no number. @param {string} text */
+/** What somebody typed; NaN where it is no number, or one too large to be told from infinity. @param {string} text */
 export function typed(text) {
   const plain = text.trim().replace("−", "-").replace(",", ".");
-  return /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(plain) ? Number(plain) : Number.NaN;
+  const value = /^[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?$/i.test(plain) ? Number(plain) : Number.NaN;
+  return Number.isFinite(value) ? value : Number.NaN;
 }
 
 /** The output layers, and under them the numbers of the row that has attention. */

@@ -10,7 +10,7 @@ import { h, s, set } from "./dom.js";
 import { isIdle, methodOf } from "./mixing.js";
 import { bare } from "./quantity.js";
 import { GUTTER } from "./scale.js";
-import { KINDS, SHAPES, expand, filterOf, fitted, isSeparate, mirrored, others, shaped, valueOf, withValues } from "./setting.js";
+import { KINDS, SHAPES, expand, filterOf, fitted, isSeparate, mirrored, others, shaped, stepOf, valueOf, withValues } from "./setting.js";
 import { rangeOf, setNumber } from "./sketch.js";
 
 /** @typedef {import("./curves.js").Row} Row */
@@ -137,7 +137,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     paste: () => {
       const from = draft.copied;
       if (!from) return announce("Nothing is copied.");
-      return remake((_, kind, number, layers) => fitted(from.values[kind], number.low ?? -Infinity, number.high ?? Infinity, layers), `pasted ${from.words}`);
+      return remake((_, kind, number, layers) => fitted(from.values[kind], number.low ?? -Infinity, number.high ?? Infinity, layers, stepOf(dialOf(number))), `pasted ${from.words}`);
     },
     lock: () => {
       const row = current(rowsNow());
@@ -226,7 +226,7 @@ export function curvesView({ draft, cursor, id, redraw, scale, announce, signal 
     const [low, high] = cell.number ? dialOf(cell.number) : row.range;
     if (KINDS.some((kind) => outside(numberAt(row, layer, draft.kinds, kind), low, high))) notes.push(`outside the dial, ${bare(low)} to ${bare(high)}`);
     if (row.name === "weight" && KINDS.some((kind) => (numberAt(row, layer, draft.kinds, kind) ?? 0) < 0)) notes.push(cell.part !== null && isIdle(draft.sketch, draft.sketch.slices[cell.slice], draft.methods) ? "one source and normalize: the weight changes nothing" : "below 0: unlearns");
-    if (crowded(cell, draft.kinds).length) notes.push(`drawn by hand: ${cell.layers} points for ${cell.layers} layers`);
+    if (crowded(cell, draft.kinds).length) notes.push(`a point for each of ${cell.layers} layers`);
     const more = others(cell.setting, draft.kinds).length;
     if (more) notes.push(`${more} more ${more === 1 ? "rule" : "rules"} in the text`);
     return notes.join(" · ");

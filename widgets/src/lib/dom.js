@@ -61,6 +61,27 @@ export function say(element, text) {
 export const focusedBeside = (where) => /** @type {HTMLElement | null} */ (/** @type {Partial<ShadowRoot>} */ (where.getRootNode()).activeElement ?? null);
 
 /**
+ * Whoever has the focus in `root` now may be gone or hidden after a frame: then the nearest stop of Tab gets it, so that keys go on
+ * from there. @param {Element} root @returns {() => void} to be called after the frame
+ */
+export function heir(root) {
+  const before = focusedBeside(root);
+  if (!before || before === root || !root.contains(before)) return () => {};
+  /** @type {Element[]} */
+  const around = [];
+  for (let each = before.parentElement; each && each !== root; each = each.parentElement) around.push(each);
+  return () => {
+    if (root.contains(before) && !before.closest("[hidden]")) return;
+    for (const each of around) {
+      if (!root.contains(each)) continue;
+      const stops = /** @type {HTMLElement[]} */ ([...each.querySelectorAll("button, input, select, textarea, [tabindex]")]);
+      const next = stops.find((stop) => stop.tabIndex >= 0 && !stop.closest("[hidden]"));
+      if (next) return next.focus({ preventScroll: true });
+    }
+  };
+}
+
+/**
  * Keep `count` children in `parent`, made by `make`, so that what stays keeps its focus and its transitions.
  * @template {Element} E
  * @param {Element} parent @param {number} count @param {(index: number) => E} make @returns {E[]}

@@ -82,28 +82,36 @@ const HEARD = [
 ];
 
 const LEAST = 50; // ms between two edits that are sent while a hand moves
-const MOST = 300;
+const MOST = 300; // ms of rest
+const LONG = 1000; // ms that an answer is waited for
+const LOOK = 16; // ms between two looks whether it has come
 
 /** @param {unknown} one @param {unknown} other */
 const same = (one, other) => JSON.stringify(one) === JSON.stringify(other);
 
 /** @param {Model} model @param {() => void} redraw @param {AbortSignal} signal */
 export function draftOf(model, redraw, signal) {
-  // Python and the page may share two processors: it has as long to rest as it took to answer, and the hand is not held up.
-  let [sent, took] = [0, 0]; // when, of what is not answered yet; ms of the last answer
+  let held = false; // a hand is on something: what Python or another view says waits until it lets go
+  /** The newest edit that was sent and is not answered yet. @type {{ turn: number, at: number } | null} */
+  let asked = null;
+  let rested = 0; // when Python has rested from the last answer
+  // Python and the page may share two processors: while a hand moves, Python is asked once it has answered and rested as long as
+  // that took, so that it finishes what it is at, and the hand is not held up.
+  const rest = () => (!held ? 0 : asked ? Math.min(LOOK, asked.at + LONG - Date.now()) : rested - Date.now());
+  const heard = () => {
+    if (!asked || model.get("_answered") < asked.turn) return;
+    rested = Date.now() + Math.min(MOST, Date.now() - asked.at);
+    asked = null;
+  };
   const box = outbox((edits) => {
-    sent = performance.now();
     for (const [name, value] of Object.entries(edits)) model.set(/** @type {any} */ (name), /** @type {any} */ (value));
     // A hand that only lets go asks for nothing.
-    if (Object.keys(edits).some((name) => name !== "_held")) model.set("_turn", model.get("_turn") + 1);
+    if (Object.keys(edits).some((name) => name !== "_held")) {
+      model.set("_turn", model.get("_turn") + 1);
+      asked = { turn: model.get("_turn"), at: Date.now() };
+    }
     model.save_changes();
-  }, () => Math.min(MOST, Math.max(LEAST, 2 * took)));
-  const heard = () => {
-    if (!sent || model.get("_answered") !== model.get("_turn")) return;
-    took = performance.now() - sent;
-    sent = 0;
-  };
-  let held = false; // a hand is on something: what Python or another view says waits until it lets go
+  }, LEAST, rest);
   /** @type {Set<keyof Edits>} */
   const touched = new Set(); // by that hand
 

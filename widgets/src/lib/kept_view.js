@@ -90,12 +90,12 @@ export function keptView({ draft, announce, signal }) {
     pool(body, entries.length, () => h("tr")).forEach((row, i) => {
       const { turn, recipe, words, scores: known, now } = entries[i];
       const cells = [`${turn}`, words || "the beginning", ...scores.map((score) => figure(known[score] ?? null))];
-      const last = row.lastElementChild?.querySelector("button") ? row.lastElementChild : null;
-      last?.remove();
-      pool(row, cells.length, () => h("td")).forEach((cell, c) => say(cell, cells[c]));
       row.dataset.turn = `${turn}`;
-      const way = last ?? wayBack(row);
-      row.append(way);
+      // The way back stays where it is, whatever comes before it: taken out of the page, its button would lose the focus and the press.
+      const way = row.lastElementChild ?? row.appendChild(wayBack(row));
+      while (row.childElementCount > cells.length + 1) way.previousElementSibling?.remove();
+      while (row.childElementCount < cells.length + 1) way.before(h("td"));
+      cells.forEach((cell, c) => say(row.children[c], cell));
       const restore = /** @type {HTMLElement} */ (way.firstElementChild);
       allow(restore, now ? "this is what is there now" : "", "go on from it; what is there now can be had back by undo");
       restore.setAttribute("aria-label", `Restore turn ${turn}`);

@@ -1,11 +1,12 @@
 // @ts-check
-// Sends edits to Python: the first at once, then the newest after a pause.
+// Sends edits to Python: the first at once, then at most one every `pause` milliseconds, always the newest.
 
 /**
  * @param {(edits: Record<string, unknown>) => void} send
- * @param {() => number} [pause] milliseconds until the next may go, asked at each
+ * @param {number} [pause] milliseconds
+ * @param {() => number} [rest] how many more the next has to wait, asked when it could go
  */
-export function outbox(send, pause = () => 50) {
+export function outbox(send, pause = 50, rest = () => 0) {
   /** @type {Record<string, unknown> | null} */
   let waiting = null;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -14,9 +15,16 @@ export function outbox(send, pause = () => 50) {
   function post() {
     timer = undefined;
     if (!waiting) return;
+    const left = rest();
+    if (left > 0) timer = setTimeout(post, left);
+    else go();
+  }
+  function go() {
+    timer = undefined;
+    if (!waiting) return;
     const edits = waiting;
     waiting = null;
-    timer = setTimeout(post, pause());
+    timer = setTimeout(post, pause);
     send(edits);
   }
   return {
@@ -28,7 +36,7 @@ export function outbox(send, pause = () => 50) {
     /** Send what waits, now: a pointer was lifted, Enter was pressed. */
     flush() {
       clearTimeout(timer);
-      post();
+      go();
     },
     get waiting() {
       return waiting !== null;

@@ -179,14 +179,20 @@ export function withPoints(setting, kinds, layers, which, next) {
 export const mirrored = (value) => (Array.isArray(value) ? [...value].reverse() : value);
 
 /**
- * A pasted value: inside what the number may be, and with no more points than layers.
- * @param {Value} value @param {number} low @param {number} high @param {number} layers @returns {Value}
+ * A pasted value: inside what the number may be, and with no more points than layers. Numbers that fall between its
+ * points are rounded to the step of a hand, or to a hundredth of the curve's own height where that is finer.
+ * @param {Value} value @param {number} low @param {number} high @param {number} layers @param {number} step a power of ten @returns {Value}
  */
-export function fitted(value, low, high, layers) {
+export function fitted(value, low, high, layers, step) {
   const inside = (/** @type {number} */ each) => Math.min(high, Math.max(low, each));
   if (!Array.isArray(value)) return typeof value === "number" ? inside(value) : value;
   const points = value.map(inside);
-  return points.length > layers ? simplest(spread(points, layers)) : points;
+  if (points.length <= layers) return points;
+  const short = simplest(spread(points, layers));
+  if (!Array.isArray(short)) return short;
+  const fine = Math.min(step, stepOf([Math.min(...points), Math.max(...points)]));
+  // First without the last bits, by which the two halves of a symmetric curve differ: at half a step they would part.
+  return simplest(short.map((each) => (points.includes(each) ? each : inside(settle(Number(each.toPrecision(12)), fine)))));
 }
 
 /** The smallest step of a hand: a hundredth of a dial that is 1 wide. @param {readonly [number, number]} dial */
