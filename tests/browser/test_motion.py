@@ -68,3 +68,24 @@ def test_layers_glide_unless_less_motion_is_asked_for(stage: Stage, motion: Any,
     assert columns(stage) == still
     assert bench.selection == [4, 5]
     assert stage.root.evaluate(CARET) == ("ml-blink" if motion == "no-preference" else "none")
+
+
+def test_what_a_hand_carries_is_named_beside_the_pointer(stage: Stage) -> None:
+    stage.make()
+    stage.exact()
+    mouse = stage.page.mouse
+    mouse.move(*stage.source(1, 2))
+    mouse.down()
+    mouse.move(*stage.source(1, 4), steps=2)
+    for layer in (3, 6):
+        x, y = stage.layer(layer)
+        mouse.move(x, y, steps=3)
+        stage.page.wait_for_function(
+            """([x, y]) => {
+              const { left, top, width } = document.querySelector(".ml-card-hand").getBoundingClientRect();
+              return width > 0 && Math.hypot(left - x - 12, top - y - 14) < 3;
+            }""",
+            arg=[x, y],
+        )
+    mouse.up()
+    stage.exact()

@@ -96,6 +96,20 @@ test("what another view asks, and a hand that only lets go, are no measure of ho
   draft.release();
 });
 
+test("the text goes along with the picture in a hand that holds still, unless the hand is on the text", () => {
+  draft.hold();
+  draft.edit({ sketch: stack(1) });
+  model.hear({ text: "slices: [1]\n", sketch: stack(7) });
+  assert.deepEqual([draft.text, draft.sketch], ["slices: [1]\n", stack(1)]);
+  draft.release();
+  draft.hold();
+  draft.edit({ text: "mine" });
+  mock.timers.tick(100);
+  model.hear({ _answered: model.get("_turn"), text: "theirs" });
+  assert.equal(draft.text, "mine");
+  draft.release();
+});
+
 test("the first edit goes at once; an edit that changes nothing goes nowhere", () => {
   draft.edit({ prompt: "hello" });
   assert.deepEqual(model.sent, [{ prompt: "hello", _turn: 1 }]);

@@ -152,6 +152,7 @@ test("it says what it is of: kept, changed since, draft, exact, stopped", () => 
   scene.model.hear({ _past: past({ snapshots, entries: [{ turn: 4, recipe: "bbbb", words: "", scores: {}, now: true }] }) });
   assert.match(find(".ml-under").textContent, /changed since one/);
   scene.draft.edit({ prompt: "x" });
+  assert.equal(find(".ml-top .ml-fingerprint").textContent, "–", "no recipe is answered yet");
   assert.deepEqual([find(".ml-state b").textContent, find(".ml-light").dataset.state], ["Draft", "draft"]);
   scene.model.hear({ status: "stopped", _answered: 1 });
   assert.equal(find(".ml-state b").textContent, "Stopped");

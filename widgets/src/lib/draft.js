@@ -121,8 +121,8 @@ export function draftOf(model, redraw, signal) {
   /** Whether what Python has said is about the newest edit. */
   const current = () => !box.waiting && model.get("_answered") >= model.get("_turn");
   const adopt = () => {
-    if (held || box.waiting) return;
-    now = read();
+    if (box.waiting || (held && touched.has("text"))) return;
+    now = held ? { ...now, text: model.get("text") } : read(); // the text goes along with the picture in hand
     redraw();
   };
   for (const name of EDITS) model.on(`change:${name}`, adopt);

@@ -145,7 +145,7 @@ export function topView({ draft, announce, id, signal }) {
     const words = titleOf(sketch, sources, (method) => methodOf(draft.methods, method).word);
     say(title, words);
     title.title = words;
-    say(fingerprint, draft.state === "exact" && answer ? answer.recipe : recipeNow() || "–");
+    say(fingerprint, (draft.state === "draft" ? "" : draft.state === "exact" && answer ? answer.recipe : recipeNow()) || "–");
     say(kept, whereKept());
     kept.title = kept.textContent ?? "";
 
