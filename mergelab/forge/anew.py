@@ -28,7 +28,12 @@ def listed(files: Stored, written: Entry) -> Iterator[Sighting]:
     """Whether the tensors of the weight files are those that were written, by name, shape and dtype."""
     for fault in files.faults:
         yield Sighting("changed", "weight files", f"{fault}.")
-    for one in differences(written["tensors"], _lines(files)):
+    found = differences(written["tensors"], _lines(files))
+    gone = [one for one in found if one.other == "absent"]
+    if files.faults and len(gone) > 1:  # of files that cannot be read, which was said
+        yield Sighting("changed", "tensors", f"{len(gone)} cannot be read, {gone[0].place} among them.")
+        found = [one for one in found if one.other != "absent"]
+    for one in found:
         yield Sighting("changed", f"tensor {one.place}", f"is {one.other}, was {one.one}.")
 
 

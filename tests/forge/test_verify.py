@@ -171,8 +171,10 @@ def test_a_weight_file_that_is_cut_short(out: Path) -> None:
     path = out / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
     found = verify(out)
-    assert changed(found)[:2] == ["model.safetensors", "weight files"]
+    assert changed(found) == ["model.safetensors", "weight files", "tensors"], "not each of them"
     assert "model.safetensors cannot be read" in found.changed[1].said
+    count = len(json.loads((out / "mergelab.json").read_bytes())["tensors"])
+    assert found.changed[2].said.startswith(f"{count} cannot be read, ")
 
 
 @pytest.mark.parametrize(
