@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -154,7 +155,11 @@ def test_a_merge_that_goes_on_says_that_it_checks_before_it_writes(llamas: Trio,
     recipe, out = graft(llamas[0], llamas[1], (2, 4)), tmp_path / "out"
 
     def broken_off(now: Progress) -> None:
-        if list((tmp_path / ".out.partial" / "model").glob("*.safetensors")):
+        if now.done > 40_000:  # the first file is on its way, on another thread
+            end = time.monotonic() + 30
+            while not list((tmp_path / ".out.partial" / "model").glob("*.safetensors")):
+                assert time.monotonic() < end
+                time.sleep(0.01)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

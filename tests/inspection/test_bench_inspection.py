@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 
@@ -25,5 +27,10 @@ def test_a_short_run_has_every_figure(capsys: pytest.CaptureFixture[str], monkey
 
 
 def test_private_memory_is_what_a_run_holds() -> None:
-    held = bench_inspection.largest_private(lambda: [torch.ones(1 << 24) for _ in range(4)])
-    assert held == 0 or held >= 0.7 * (1 << 28), "what is looked at every 2 ms may miss the last tensor"
+    def holds() -> None:
+        held = [torch.ones(1 << 24) for _ in range(4)]
+        time.sleep(0.3)  # it is looked at every 2 ms, where there is a processor for that
+        assert len(held) == 4
+
+    found = bench_inspection.largest_private(holds)
+    assert found == 0 or found >= 0.95 * (1 << 28)
