@@ -26,20 +26,18 @@ def test_a_draft_leaves_the_processor_to_others_between_its_table_and_its_texts(
     assert [event.speaker for event in listener.of(Text) if event.done] == ["merged", "base", "a", "b"]
 
 
-def test_a_draft_that_is_one_no_more_goes_on_at_once(
-    llamas: Trio, preview: Preview, listener: Listener, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_REST", 60)
-    preview.ask(blend(llamas, 0.5), "hello", draft=True)
-    preview.settle()
-    assert preview.wait(10)
-    assert [event.speaker for event in listener.of(Text) if event.done] == ["merged", "base", "a", "b"]
-
-
+@pytest.mark.parametrize("settled", [True, False])
 def test_a_draft_that_nothing_follows_is_answered_whole(
-    llamas: Trio, preview: Preview, listener: Listener, monkeypatch: pytest.MonkeyPatch
+    settled: bool, llamas: Trio, preview: Preview, listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_REST", 0.05)
+    """After its rest; at once where it is a draft no more."""
+    monkeypatch.setattr(module, "_REST", 60 if settled else 0.05)
+    table = Gate()
+    table.open()
+    listener.at_first(Next, table)
     preview.ask(blend(llamas, 0.5), "hello", draft=True)
-    assert preview.wait(60)
+    table.wait()
+    if settled:
+        preview.settle()
+    assert preview.wait(10)
     assert [event.speaker for event in listener.of(Text) if event.done] == ["merged", "base", "a", "b"]
